@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every adapter and outlet is given, and the shape they all have.
+#ifndef GW_CORE_H
+#define GW_CORE_H
+
+#include "gateway/config.h"
+#include "gateway/diag.h"
+#include "gateway/intake.h"
+#include "gateway/journal.h"
+#include "gateway/line.h"
+#include "gateway/profile.h"
+#include "gateway/registry.h"
+
+#include <yyjson.h>
+
+struct gw_core {
+	const struct gw_config *config; // constant while the program runs
+	struct gw_journal *journal;
+	struct gw_intake *intake;
+	struct gw_registry *registry;
+	const struct gw_profiles *profiles;
+	int64_t started_us;
+};
+
+// An adapter (takes frames in) or an outlet (follows the journal). Started in the table's order, stopped in reverse. main's thread calls all of it,
+// except status, which any thread may call between start and close.
+struct gw_part {
+	const char *name; // "mqtt", "coap", "bus", "hl7"
+	bool outlet;
+	bool (*enabled)(const struct gw_config *config);
+	// Opens what it needs and starts its threads; on failure nothing of it is left and why tells what to do.
+	enum gw_error (*start)(struct gw_core *core, void **part, struct gw_why *why);
+	// Asks it to end: returns at once. Devices get their protocol's good-bye.
+	void (*stop)(void *part);
+	// Waits for its threads, releases all.
+	void (*close)(void *part);
+	// Adds its state, counts and lag to an object: must not block for long.
+	void (*status)(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object);
+	// Does a command for this part ("rewind", "retry"...), NULL if it has none. reply gets words for people.
+	enum gw_error (*command)(void *part, yyjson_val *arguments, struct gw_why *reply);
+};
+
+extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_hl7_part;
+
+#endif

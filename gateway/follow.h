@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Following the journal: what every outlet has in common. An outlet is a thread that steps through records from its own durable cursor at its own
+// pace. Moving a cursor is a ticket that rides on a commit, a second later at most; a crash gives the same records again.
+#ifndef GW_FOLLOW_H
+#define GW_FOLLOW_H
+
+#include "gateway/intake.h"
+#include "gateway/journal.h"
+
+struct gw_follow;
+
+struct gw_follow_options {
+	struct gw_journal *journal;
+	struct gw_intake *intake;
+	const char *name;          // "bus", "hl7/pdms": the cursor's row is outlet/<name>/cursor
+	int64_t backlog_us_max;    // older undelivered records are left out with a recorded gap (design, promise 3); 0: no limit
+	uint64_t backlog_bytes_max;
+};
+
+// Loads the cursor, or makes it: a new outlet begins at the journal's end (its cursor is durable before this returns).
+enum gw_error gw_follow_open(const struct gw_follow_options *options, struct gw_follow **follow, struct gw_why *why);
+void gw_follow_close(struct gw_follow *follow);
+
+// The next record, or false after timeout_ms without one, or after gw_follow_stop(). Valid until the next call. Own thread only.
+bool gw_follow_next(struct gw_follow *follow, int timeout_ms, struct gw_record *record);
+// Everything up to position is taken by the far side (or lies in the outlet's own durable table). Committed within a second, by the thread that calls next.
+void gw_follow_done(struct gw_follow *follow, uint64_t position);
+// Puts the move of the cursor to position into a ticket of the caller's, so that it is atomic with its other operations.
+enum gw_error gw_follow_move(struct gw_follow *follow, struct gw_ticket *ticket, uint64_t position);
+// Goes on reading after position (not durable by itself): after a reconnect, or a rewind. Own thread only.
+void gw_follow_seek(struct gw_follow *follow, uint64_t position);
+
+void gw_follow_stop(struct gw_follow *follow); // any thread
+uint64_t gw_follow_cursor(const struct gw_follow *follow); // any thread
+uint64_t gw_follow_lag(const struct gw_follow *follow, int64_t *lag_us_max); // records behind, and the age of the oldest of them
+
+#endif

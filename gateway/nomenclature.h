@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signals and units by IEEE 11073-10101 and UCUM, from schemas/nomenclature.csv and schemas/units.csv, which are built into the
+// program. Read-only after gw_nomenclature_open(); any thread.
+#ifndef GW_NOMENCLATURE_H
+#define GW_NOMENCLATURE_H
+
+#include "gateway/error.h"
+#include "gateway/reading.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// A unit of measurement. to canonical: (value * factor_num / factor_den) + offset_num / offset_den, exact rationals.
+struct gw_unit {
+	const char *ucum;   // "mm[Hg]", case-sensitive UCUM
+	const char *refid;  // "MDC_DIM_MMHG"
+	uint32_t code;      // 266016
+	const char *dimension; // units convert only inside one
+	int64_t factor_num, factor_den, offset_num, offset_den; // to the dimension's default unit
+};
+
+struct gw_signal {
+	const char *name;   // "spo2": the name used in topics, commands and profiles
+	const char *refid;  // "MDC_PULS_OXIM_SAT_O2"
+	uint32_t code;      // 32-bit CF_CODE10: partition * 65536 + term; the signal's number on disk
+	const struct gw_unit *unit; // canonical; NULL for enumerations and texts
+	uint8_t kind;       // enum gw_kind (setting, measurement)
+	uint8_t type;       // enum gw_value_type that is usual
+	bool ranged;        // plausible range, in the canonical unit: outside is kept and flagged questionable
+	struct gw_decimal low, high;
+	// Containment for HL7 (IEEE 11073-10101 device codes): VMD and channel that hold it.
+	uint32_t vmd_code, channel_code;
+	const char *vmd_refid, *channel_refid;
+};
+
+// A code that is no signal but has a name: an enumeration's value, a device's type.
+enum gw_error gw_nomenclature_open(struct gw_why *why); // once, at start; checks the tables
+const struct gw_signal *gw_signal_by_name(struct gw_span name);
+const struct gw_signal *gw_signal_by_code(uint32_t code);
+const struct gw_signal *gw_signal_at(size_t i); // NULL past the end: for lists
+const struct gw_unit *gw_unit_by_ucum(struct gw_span ucum); // also the usual spellings of schemas/units.csv ("mmHg", "bpm", "C")
+const struct gw_unit *gw_unit_by_code(uint32_t code);
+const char *gw_code_refid(uint32_t code); // of anything in the tables, else NULL
+
+// Converts exactly with 128-bit rationals; a result that is no finite decimal is rounded half to even, three digits finer than
+// the value was given. GW_E_FIELD where the dimensions differ or the number does not fit.
+enum gw_error gw_unit_convert(struct gw_decimal value, const struct gw_unit *from, const struct gw_unit *to, struct gw_decimal *out);
+
+// Decimal text (JSON number grammar, a leading '+' and surrounding blanks allowed) to mantissa and exponent, all digits kept:
+// "7.50" -> {750, -2}, "1e3" -> {1, 3}. False where it is none, or has more digits than int64 holds.
+bool gw_decimal_parse(struct gw_span text, struct gw_decimal *out);
+int gw_decimal_compare(struct gw_decimal a, struct gw_decimal b);
+
+#endif

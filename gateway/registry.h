@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry: devices, their credentials, and for whom each may speak. Rows "device/<id>" in the journal (JSON, versioned);
+// in memory an immutable snapshot that is swapped as a whole, so that a change applies at once and no reader ever waits.
+#ifndef GW_REGISTRY_H
+#define GW_REGISTRY_H
+
+#include "gateway/error.h"
+#include "gateway/intake.h"
+#include "gateway/record.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define GW_PSK_MAX 32        // bytes of a pre-shared key
+#define GW_NAME_MAX 64
+
+// One device or concentrator. Constant once in a snapshot. Texts are terminated UTF-8, empty where not told.
+struct gw_device {
+	char id[GW_ID_MAX + 1];         // also its name as a principal
+	char profile[GW_NAME_MAX + 1];  // name of its profile; empty for a concentrator that only speaks for others
+	bool disabled;
+	bool test;                      // simulated or commissioning: readings are marked and never reach a production destination
+	char bed[GW_NAME_MAX + 1], ward[GW_NAME_MAX + 1];
+	uint64_t eui64;                 // 0: none
+	char manufacturer[GW_NAME_MAX + 1], model[GW_NAME_MAX + 1], serial[GW_NAME_MAX + 1], asset[GW_NAME_MAX + 1];
+	uint8_t mac[6];
+	bool has_mac;
+	// Credentials; each may be absent.
+	char psk_identity[GW_NAME_MAX + 1];
+	uint8_t psk[GW_PSK_MAX];
+	uint8_t psk_len;                // 0: none
+	char subject[GW_NAME_MAX + 1];  // certificate's subject common name or DNS name in SAN; empty: none
+	char user[GW_NAME_MAX + 1];
+	char password_hash[128];        // libsodium crypto_pwhash string (Argon2id); empty: none
+	// Devices for which it may speak beside itself.
+	char (*speaks_for)[GW_ID_MAX + 1];
+	size_t speaks_for_count;
+	int64_t created_us, changed_us;
+};
+
+struct gw_registry;
+
+// Reads all rows. intake is where changes are committed.
+enum gw_error gw_registry_open(struct gw_journal *journal, struct gw_intake *intake, struct gw_registry **registry, struct gw_why *why);
+void gw_registry_close(struct gw_registry *registry);
+
+// A snapshot: hold it while pointers into it are used, give it back soon. Cheap (a reference count).
+struct gw_snapshot;
+const struct gw_snapshot *gw_snapshot_get(struct gw_registry *registry);
+void gw_snapshot_put(const struct gw_snapshot *snapshot);
+// Rises with every change; reading it is one atomic load. A thread that keeps a snapshot compares and takes a new one.
+uint64_t gw_registry_generation(const struct gw_registry *registry);
+uint64_t gw_snapshot_generation(const struct gw_snapshot *snapshot);
+
+const struct gw_device *gw_snapshot_device(const struct gw_snapshot *snapshot, struct gw_span id);
+const struct gw_device *gw_snapshot_at(const struct gw_snapshot *snapshot, size_t i); // sorted by id; NULL past the end
+// Who a credential belongs to: NULL where nobody (a disabled device is given: the caller refuses with GW_E_DISABLED).
+const struct gw_device *gw_snapshot_by_psk(const struct gw_snapshot *snapshot, struct gw_span identity);
+const struct gw_device *gw_snapshot_by_subject(const struct gw_snapshot *snapshot, struct gw_span subject);
+const struct gw_device *gw_snapshot_by_user(const struct gw_snapshot *snapshot, struct gw_span user);
+// Whether principal may speak for device: itself, or one of its list; false for unknown or disabled ones.
+bool gw_snapshot_may_speak(const struct gw_device *principal, const struct gw_device *device);
+
+// Checks a password. Costs milliseconds and megabytes of Argon2id the first time, microseconds when the same password was right before
+// in this process (a keyed hash of it is remembered). Thread: any, but not one that serves others.
+bool gw_registry_password(struct gw_registry *registry, const struct gw_device *device, struct gw_span password);
+
+// Changes, durable when they return GW_OK, visible at once. add refuses an id, identity, subject or user that exists (GW_E_EXISTS).
+enum gw_error gw_registry_add(struct gw_registry *registry, const struct gw_device *device, struct gw_why *why);
+// Many in one commit, all or nothing.
+enum gw_error gw_registry_add_many(struct gw_registry *registry, const struct gw_device *devices, size_t count, struct gw_why *why);
+enum gw_error gw_registry_set_disabled(struct gw_registry *registry, struct gw_span id, bool disabled, struct gw_why *why);
+enum gw_error gw_registry_remove(struct gw_registry *registry, struct gw_span id, struct gw_why *why);
+// Argon2id of a password for gw_device.password_hash.
+enum gw_error gw_registry_hash_password(struct gw_span password, char out[128]);
+
+#endif
