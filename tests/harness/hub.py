@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole hub on loopback: the gateway, Mosquitto as its bus, an HL7 receiver. Used by ./run and by the scenario tests."""
+import json
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import subprocess
+import time
+
+from .pki import Pki
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def port_or_free(port, kind=socket.SOCK_STREAM):
+    """The usual port, or a free one where somebody has it."""
+    with socket.socket(socket.AF_INET, kind) as s:
+        if kind == socket.SOCK_STREAM:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+            return port
+        except OSError:
+            return free_port(kind)
+
+
+def wait_for(condition, what, seconds=30, every=0.02):
+    """Waits until condition() is true and returns what it gave; fails with words."""
+    end = time.monotonic() + seconds
+    while True:
+        got = condition()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(every)
+
+
+def listening(port, host="127.0.0.1"):
+    with socket.socket() as s:
+        s.settimeout(0.5)
+        return s.connect_ex((host, port)) == 0
+
+
+class Process:
+    """A child with its output in a file; ended with us."""
+
+    def __init__(self, name, command, log, env=None, cwd=None):
+        self.name, self.command, self.log = name, [str(c) for c in command], pathlib.Path(log)
+        self.file = open(self.log, "ab")
+        self.child = subprocess.Popen(self.command, stdout=self.file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                      env=env, cwd=cwd, start_new_session=True)
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def check(self):
+        if not self.alive():
+            tail = b"\n".join(self.log.read_bytes().splitlines()[-15:]).decode(errors="replace")
+            raise RuntimeError(f"{self.name} ended with status {self.child.returncode}; the end of {self.log}:\n{tail}")
+        return True
+
+    def kill(self, sig=signal.SIGKILL):
+        if self.alive():
+            self.child.send_signal(sig)
+
+    def stop(self, seconds=20):
+        """Orderly; returns the exit status."""
+        if self.alive():
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+                raise AssertionError(f"{self.name} did not stop within {seconds} s of SIGTERM; see {self.log}") from None
+            finally:
+                self.file.close()
+        return self.child.returncode
+
+
+class Hub:
+    """Keys, configuration and processes below one folder. Options override the configuration: {"mqtt": {"threads": 2}}."""
+
+    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False):
+        self.state = pathlib.Path(state).resolve()
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.program = pathlib.Path(program).resolve()
+        ports = ports or {}
+        self.mqtt_port = ports.get("mqtt") or free_port()
+        self.coap_port = ports.get("coap") or free_port(socket.SOCK_DGRAM)
+        self.bus_port = ports.get("bus") or free_port()
+        self.bus_tls_port = ports.get("bus_tls") or free_port()
+        self.hl7_port = ports.get("hl7") or free_port()
+        self.with_bus, self.with_hl7 = bus, hl7
+        self.pki = Pki(self.state / "pki")
+        self.options = options or {}
+        self.gateway = self.broker = self.receiver = None
+        self.file = self.state / "vitalgate.yaml"
+        self.env = dict(os.environ)
+
+    # ---- set-up ----
+
+    def password(self, name):
+        """A secret of the hub's own, made once."""
+        path = self.state / "secrets" / name
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(18) + "\n")
+        return path.read_text().strip()
+
+    def prepare(self):
+        names = ["localhost", socket.gethostname()]
+        self.certificate, self.key = self.pki.issue("gateway", "vitalgate", names, ["127.0.0.1", "::1"], server=True)
+        if self.with_bus:
+            self._prepare_bus()
+        self.write_config()
+        return self
+
+    def write_config(self):
+        config = {
+            "store": {"dir": "data", "budget_mb": 1024, "disk_reserve_mb": 16},
+            "control": {"socket": "vitalgate.sock"},
+            "tls": {"certificate": "pki/gateway.pem", "key": "pki/gateway.key", "ca": "pki/ca.pem"},
+            "mqtt": {"port": self.mqtt_port, "address": "127.0.0.1"},
+            "coap": {"port": self.coap_port, "address": "127.0.0.1"},
+            "bus": {"enabled": self.with_bus},
+            "hl7": {"enabled": self.with_hl7},
+        }
+        if self.with_bus:
+            config["bus"].update(uri=f"mqtt://127.0.0.1:{self.bus_port}", user="gateway",
+                                 password_file="secrets/bus-gateway")
+        if self.with_hl7:
+            config["hl7"].update(port=self.hl7_port, production=False, interval_s=10)
+        for section, values in self.options.items():
+            config.setdefault(section, {}).update(values)
+        lines = []
+        for section, values in config.items():
+            lines.append(f"{section}:")
+            lines += [f"  {key}: {json.dumps(value)}" for key, value in values.items()]
+        self.file.write_text("\n".join(lines) + "\n")
+
+    def _prepare_bus(self):
+        """Fills Mosquitto's shipped configuration (conf/mosquitto.conf) with this hub's folders, ports and users."""
+        folder = self.state / "bus"
+        folder.mkdir(exist_ok=True)
+        self.pki.issue("bus", "vitalgate-bus", ["localhost", socket.gethostname()], ["127.0.0.1", "::1"], server=True)
+        text = (ROOT / "conf" / "mosquitto.conf").read_text()
+        for name, value in {"@BUS@": folder, "@PKI@": self.state / "pki", "@PORT@": self.bus_port,
+                            "@TLS_PORT@": self.bus_tls_port}.items():
+            text = text.replace(name, str(value))
+        (folder / "mosquitto.conf").write_text(text)
+        (folder / "mosquitto.acl").write_text((ROOT / "conf" / "mosquitto.acl").read_text())
+        users = folder / "mosquitto.passwd"
+        users.write_text("".join(f"{user}:{self.password('bus-' + user)}\n" for user in ("gateway", "app")))
+        subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True)
+        for path in [folder, *folder.iterdir()]:
+            path.chmod(0o755 if path.is_dir() else 0o600)
+
+    # ---- processes ----
+
+    def start_bus(self):
+        # Run as whoever we are: as root Mosquitto would change to a user who cannot read the state folder.
+        self.broker = Process("mosquitto", [mosquitto(), "-c", self.state / "bus" / "mosquitto.conf"],
+                              self.state / "mosquitto.log")
+        wait_for(lambda: self.broker.check() and listening(self.bus_port), "Mosquitto to listen")
+
+    def start_receiver(self, *args):
+        self.receiver = Process("HL7 receiver", ["/usr/bin/python3", ROOT / "tests" / "demo" / "hl7_receiver.py",
+                                                 "--port", self.hl7_port, "--out", self.state / "hl7", *args],
+                                self.state / "hl7-receiver.log")
+        wait_for(lambda: self.receiver.check() and listening(self.hl7_port), "the HL7 receiver to listen")
+
+    def start_gateway(self, wrap=(), env=None):
+        self.gateway = Process("vitalgate", [*wrap, self.program, "run", "-c", self.file], self.state / "vitalgate.log",
+                               env=env or self.env)
+        wait_for(self.ready, "the gateway to answer", 60)
+        return self
+
+    def start(self):
+        if self.with_bus:
+            self.start_bus()
+        if self.with_hl7:
+            self.start_receiver()
+        return self.start_gateway()
+
+    def ready(self):
+        self.gateway.check()
+        return (self.state / "vitalgate.sock").exists() and self.cli("status", "--json", check=False).returncode == 0
+
+    def restart_gateway(self, **kwargs):
+        self.gateway.stop()
+        return self.start_gateway(**kwargs)
+
+    def stop(self):
+        failures = []
+        for process in (self.gateway, self.receiver, self.broker):
+            try:
+                if process is not None:
+                    process.stop()
+            except AssertionError as failure:
+                failures.append(str(failure))
+        if failures:
+            raise AssertionError("; ".join(failures))
+
+    # ---- commands ----
+
+    def cli(self, *args, check=True, input=None):
+        done = subprocess.run([str(self.program), args[0], "-c", str(self.file), *map(str, args[1:])], capture_output=True,
+                              text=True, input=input, timeout=120, env=self.env)
+        if check and done.returncode != 0:
+            raise AssertionError(f"vitalgate {' '.join(map(str, args))}: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def status(self):
+        return json.loads(self.cli("status", "--json").stdout)
+
+    def add_device(self, name, profile, *args):
+        """Registers a device and returns its credentials as `device add --json` prints them."""
+        return json.loads(self.cli("device", "add", name, "--profile", profile, "--json", *args).stdout)
+
+    def readings(self, device, *args):
+        out = self.cli("readings", "--device", device, "--format", "json", *args).stdout
+        return [json.loads(line) for line in out.splitlines() if line.strip()]
+
+    def quarantine(self):
+        return [json.loads(line) for line in self.cli("quarantine", "list", "--json").stdout.splitlines() if line.strip()]
+
+    def bus_arguments(self, user="app"):
+        return ["-h", "127.0.0.1", "-p", str(self.bus_port), "-u", user, "-P", self.password("bus-" + user)]
+
+
+def mosquitto():
+    for path in ("/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"):
+        if os.access(path, os.X_OK):
+            return path
+    return "mosquitto"
