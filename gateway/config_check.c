@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a configuration needs beyond each option by itself: options that belong together, values with a syntax, files that can be read.
+// One small check per rule, in a table; the first that fails speaks. Any thread.
+#include "gateway/config.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static enum gw_error
+check_store(const struct gw_config *config, struct gw_why *why)
+{
+	if (config->store_dir[0] == '\0')
+		return gw_fail(why, GW_E_CONFIG, "store.dir is empty: name the folder for the data");
+	if (config->store_reserve_mb * 2 > config->store_budget_mb)
+		return gw_fail(why, GW_E_CONFIG, "store.reserve_mb (%lld) is more than half of store.budget_mb (%lld)",
+		    (long long)config->store_reserve_mb, (long long)config->store_budget_mb);
+	if (config->store_retention_full_h > config->store_retention_h)
+		return gw_fail(why, GW_E_CONFIG, "store.retention_full_h is more than store.retention_h");
+	if (config->control_socket[0] == '\0')
+		return gw_fail(why, GW_E_CONFIG, "control.socket is empty: commands could not reach the gateway");
+	return GW_OK;
+}
+
+static enum gw_error
+check_tls(const struct gw_config *config, struct gw_why *why)
+{
+	bool certificate = config->tls_certificate[0] != '\0', key = config->tls_key[0] != '\0';
+
+	if (certificate != key)
+		return gw_fail(why, GW_E_CONFIG, "tls.certificate and tls.key belong together: %s is missing", certificate ? "tls.key" : "tls.certificate");
+	if (config->mqtt_enabled && !certificate)
+		return gw_fail(why, GW_E_CONFIG, "mqtt needs tls.certificate and tls.key (or set mqtt.enabled to false)");
+	if (config->coap_enabled && config->tls_ca[0] != '\0' && !certificate)
+		return gw_fail(why, GW_E_CONFIG, "coap with client certificates (tls.ca) needs tls.certificate and tls.key");
+	return GW_OK;
+}
+
+static bool
+is_address(const char *text)
+{
+	struct in6_addr at;
+
+	return inet_pton(AF_INET6, text, &at) == 1 || inet_pton(AF_INET, text, &at) == 1;
+}
+
+static enum gw_error
+check_doors(const struct gw_config *config, struct gw_why *why)
+{
+	if (!is_address(config->mqtt_address))
+		return gw_fail(why, GW_E_CONFIG, "mqtt.address is an IPv6 or IPv4 address, not \"%.60s\"", config->mqtt_address);
+	if (!is_address(config->coap_address))
+		return gw_fail(why, GW_E_CONFIG, "coap.address is an IPv6 or IPv4 address, not \"%.60s\"", config->coap_address);
+	if (!config->coap_plain_enabled)
+		return GW_OK;
+	if (config->coap_plain_principal[0] == '\0')
+		return gw_fail(why, GW_E_CONFIG, "coap.plain_enabled needs coap.plain_principal: who speaks for devices that prove nothing");
+	if (config->coap_plain_port == config->coap_port && config->coap_port != 0)
+		return gw_fail(why, GW_E_CONFIG, "coap.plain_port and coap.port are both %lld", (long long)config->coap_port);
+	return GW_OK;
+}
+
+// mqtt://host or mqtts://host, and :port
+static bool
+is_bus_uri(const char *text)
+{
+	const char *host, *colon;
+	char *end;
+	long port;
+
+	if (strncmp(text, "mqtt://", 7) == 0)
+		host = text + 7;
+	else if (strncmp(text, "mqtts://", 8) == 0)
+		host = text + 8;
+	else
+		return false;
+	colon = strrchr(host, ':');
+	if (host[0] == '\0' || colon == host || strpbrk(host, "/ \t@") != NULL)
+		return false;
+	if (colon == NULL || strchr(colon, ']') != NULL)
+		return true;
+	port = strtol(colon + 1, &end, 10);
+	return end != colon + 1 && *end == '\0' && port > 0 && port < 65536;
+}
+
+static enum gw_error
+check_bus(const struct gw_config *config, struct gw_why *why)
+{
+	if (!config->bus_enabled)
+		return GW_OK;
+	if (!is_bus_uri(config->bus_uri))
+		return gw_fail(why, GW_E_CONFIG, "bus.uri is mqtt://host:port or mqtts://host:port, not \"%.80s\"", config->bus_uri);
+	if ((config->bus_certificate[0] != '\0') != (config->bus_key[0] != '\0'))
+		return gw_fail(why, GW_E_CONFIG, "bus.certificate and bus.key belong together");
+	if (config->bus_prefix[0] == '\0' || strpbrk(config->bus_prefix, "+#") != NULL || config->bus_prefix[0] == '$')
+		return gw_fail(why, GW_E_CONFIG, "bus.prefix is a topic without + and #, not \"%.40s\"", config->bus_prefix);
+	if (config->bus_client_id[0] == '\0')
+		return gw_fail(why, GW_E_CONFIG, "bus.client_id is empty");
+	return GW_OK;
+}
+
+static enum gw_error
+check_hl7(const struct gw_config *config, struct gw_why *why)
+{
+	const char *eui = config->hl7_gateway_eui64;
+
+	if (eui[0] != '\0' && (strlen(eui) != 16 || strspn(eui, "0123456789abcdefABCDEF") != 16))
+		return gw_fail(why, GW_E_CONFIG, "hl7.gateway_eui64 is 16 hex digits, not \"%.40s\"", eui);
+	if (!config->hl7_enabled)
+		return GW_OK;
+	if (config->hl7_host[0] == '\0')
+		return gw_fail(why, GW_E_CONFIG, "hl7.host is empty");
+	if (config->hl7_name[0] == '\0' || strlen(config->hl7_name) > 64)
+		return gw_fail(why, GW_E_CONFIG, "hl7.name is 1 to 64 letters, digits, '-' or '_'");
+	for (const char *at = config->hl7_name; *at != '\0'; at++) {
+		if (!isalnum((unsigned char)*at) && *at != '-' && *at != '_')
+			return gw_fail(why, GW_E_CONFIG, "hl7.name is 1 to 64 letters, digits, '-' or '_', not \"%.64s\"", config->hl7_name);
+	}
+	return GW_OK;
+}
+
+static enum gw_error
+readable(const char *option, const char *path, struct gw_why *why)
+{
+	if (path[0] == '\0' || access(path, R_OK) == 0)
+		return GW_OK;
+	return gw_fail(why, GW_E_CONFIG, "%s: cannot read %.120s: %s", option, path, strerror(errno));
+}
+
+static enum gw_error
+check_files(const struct gw_config *config, struct gw_why *why)
+{
+	const struct {
+		const char *option, *path;
+		bool wanted;
+	} files[] = {
+		{ "tls.certificate", config->tls_certificate, true },
+		{ "tls.key", config->tls_key, true },
+		{ "tls.ca", config->tls_ca, true },
+		{ "profiles.dir", config->profiles_dir, true },
+		{ "bus.password_file", config->bus_password_file, config->bus_enabled },
+		{ "bus.ca", config->bus_ca, config->bus_enabled },
+		{ "bus.certificate", config->bus_certificate, config->bus_enabled },
+		{ "bus.key", config->bus_key, config->bus_enabled },
+	};
+	enum gw_error error = GW_OK;
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]) && error == GW_OK; i++) {
+		if (files[i].wanted)
+			error = readable(files[i].option, files[i].path, why);
+	}
+	return error;
+}
+
+enum gw_error
+gw_config_check(const struct gw_config *config, struct gw_why *why)
+{
+	static enum gw_error (*const checks[])(const struct gw_config *, struct gw_why *) = {
+		check_store, check_tls, check_doors, check_bus, check_hl7, check_files,
+	};
+	enum gw_error error = GW_OK;
+
+	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]) && error == GW_OK; i++)
+		error = checks[i](config, why);
+	return error;
+}

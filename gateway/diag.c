@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Diagnostics: formats one event into one buffer and gives it to write(2) once, so that lines of several threads never mix and nothing is
+// left in a buffer when the process dies. Any thread. What a client sends never starts a line of its own: control characters are escaped.
+#include "gateway/diag.h"
+
+#include "gateway/clock.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 2048
+#define WORDS_MAX_BYTES 768
+
+static atomic_bool as_json;
+static atomic_int least_level = GW_INFO;
+
+static const char *const level_names[] = { "debug", "info", "notice", "warning", "error" };
+
+void
+gw_diag_open(bool json, enum gw_level least)
+{
+	atomic_store(&as_json, json);
+	atomic_store(&least_level, (int)least);
+}
+
+// A line under construction: what does not fit is left out.
+struct line {
+	char text[LINE_MAX_BYTES];
+	size_t len;
+};
+
+static void
+put(struct line *line, const char *text, size_t len)
+{
+	size_t room = sizeof(line->text) - 2 - line->len;
+
+	if (len > room)
+		len = room;
+	memcpy(line->text + line->len, text, len);
+	line->len += len;
+}
+
+static void
+put_text(struct line *line, const char *text)
+{
+	put(line, text, strlen(text));
+}
+
+// Control characters as \u00XX; quotes and backslashes too where the line is JSON.
+static void
+put_escaped(struct line *line, const char *text, bool json)
+{
+	char escape[8];
+
+	for (; *text != '\0'; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c < 0x20 || c == 0x7f) {
+			snprintf(escape, sizeof(escape), "\\u%04x", c);
+			put(line, escape, 6);
+		} else if (json && (c == '"' || c == '\\')) {
+			escape[0] = '\\';
+			escape[1] = (char)c;
+			put(line, escape, 2);
+		} else {
+			put(line, text, 1);
+		}
+	}
+}
+
+static void
+compose_text(struct line *line, const char *when, const char *level, const char *event, const char *words)
+{
+	put_text(line, when);
+	put_text(line, " ");
+	put_text(line, level);
+	put_text(line, " ");
+	put_text(line, event);
+	put_text(line, ": ");
+	put_escaped(line, words, false);
+}
+
+static void
+compose_json(struct line *line, const char *when, const char *level, const char *event, const char *words)
+{
+	put_text(line, "{\"time\":\"");
+	put_text(line, when);
+	put_text(line, "\",\"level\":\"");
+	put_text(line, level);
+	put_text(line, "\",\"event\":\"");
+	put_text(line, event);
+	put_text(line, "\",\"text\":\"");
+	put_escaped(line, words, true);
+	put_text(line, "\"}");
+}
+
+static void
+emit(enum gw_level level, const char *event, const char *words)
+{
+	struct line line;
+	char when[40];
+	ssize_t sent;
+
+	line.len = 0;
+	gw_time_format(gw_clock_wall_us(), when);
+	if (atomic_load(&as_json))
+		compose_json(&line, when, level_names[level], event, words);
+	else
+		compose_text(&line, when, level_names[level], event, words);
+	line.text[line.len++] = '\n';
+	sent = write(STDERR_FILENO, line.text, line.len);
+	(void)sent; // there is nowhere left to say it
+}
+
+static bool
+wanted(enum gw_level level)
+{
+	return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
+}
+
+// Words that were cut may end inside a UTF-8 sequence: the rest of it goes too.
+static void
+trim_utf8(char *words)
+{
+	size_t len = strlen(words), back = 0;
+
+	if (len < WORDS_MAX_BYTES - 1)
+		return;
+	while (back < 4 && len > back && ((unsigned char)words[len - 1 - back] & 0xC0) == 0x80)
+		back++;
+	if (len > back && ((unsigned char)words[len - 1 - back] & 0x80) != 0)
+		words[len - 1 - back] = '\0';
+}
+
+void
+gw_diag(enum gw_level level, const char *event, const char *format, ...)
+{
+	char words[WORDS_MAX_BYTES];
+	va_list args;
+
+	if (!wanted(level))
+		return;
+	va_start(args, format);
+	vsnprintf(words, sizeof(words), format, args);
+	va_end(args);
+	trim_utf8(words);
+	emit(level, event, words);
+}
+
+// True for whoever may speak now; the others are counted.
+static bool
+limit_pass(struct gw_diag_limit *limit, int seconds)
+{
+	long long now = gw_clock_mono_us(), last = atomic_load(&limit->last_us);
+
+	if (last != 0 && now - last < seconds * 1000000LL) {
+		atomic_fetch_add(&limit->left_out, 1);
+		return false;
+	}
+	if (atomic_compare_exchange_strong(&limit->last_us, &last, now))
+		return true;
+	atomic_fetch_add(&limit->left_out, 1);
+	return false;
+}
+
+void
+gw_diag_limited(struct gw_diag_limit *limit, int seconds, enum gw_level level, const char *event, const char *format, ...)
+{
+	char words[WORDS_MAX_BYTES];
+	unsigned left_out;
+	va_list args;
+	size_t len;
+
+	if (!wanted(level) || !limit_pass(limit, seconds))
+		return;
+	va_start(args, format);
+	vsnprintf(words, sizeof(words) - 32, format, args);
+	va_end(args);
+	left_out = atomic_exchange(&limit->left_out, 0);
+	len = strlen(words);
+	if (left_out > 0)
+		snprintf(words + len, sizeof(words) - len, " (and %u more like it)", left_out);
+	emit(level, event, words);
+}
