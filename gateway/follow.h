@@ -14,7 +14,7 @@ struct gw_follow_options {
 	struct gw_intake *intake;
 	const char *name;          // "bus", "hl7/pdms": the cursor's row is outlet/<name>/cursor
 	int64_t backlog_us_max;    // older undelivered records are left out with a recorded gap (design, promise 3); 0: no limit
-	uint64_t backlog_bytes_max;
+	uint64_t backlog_bytes_max; // bytes of the store that undelivered records may take (estimated from their number); 0: no limit
 };
 
 // Loads the cursor, or makes it: a new outlet begins at the journal's end (its cursor is durable before this returns).
@@ -26,9 +26,15 @@ bool gw_follow_next(struct gw_follow *follow, int timeout_ms, struct gw_record *
 // Everything up to position is taken by the far side (or lies in the outlet's own durable table). Committed within a second, by the thread that calls next.
 void gw_follow_done(struct gw_follow *follow, uint64_t position);
 // Puts the move of the cursor to position into a ticket of the caller's, so that it is atomic with its other operations.
+// The ticket must be submitted: from this call on the cursor counts as moved, also backwards.
 enum gw_error gw_follow_move(struct gw_follow *follow, struct gw_ticket *ticket, uint64_t position);
 // Goes on reading after position (not durable by itself): after a reconnect, or a rewind. Own thread only.
 void gw_follow_seek(struct gw_follow *follow, uint64_t position);
+// Commits a cursor's move that is due. For an outlet that does not call next for a while. Own thread only.
+void gw_follow_tend(struct gw_follow *follow);
+// Records beyond the limit of age or bytes that were not yet given by next: leaves them out, records the gap (durable when this returns) and
+// gives the last position left out, up to which the outlet may move its cursor; 0 where there is none. To be called while the far side is away.
+uint64_t gw_follow_limit(struct gw_follow *follow);
 
 void gw_follow_stop(struct gw_follow *follow); // any thread
 uint64_t gw_follow_cursor(const struct gw_follow *follow); // any thread
