@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Certificates, keys and the TLS configuration. One configuration serves all connections, except
-// with a PSK identity per connection: Mbed TLS keeps a client's PSK in the configuration.
+// where each has a PSK identity or a certificate of its own.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +159,8 @@ files(struct load_credentials *k, const struct load_options *o)
 		return fprintf(stderr, "load: cannot read %s\n", o->key), false;
 	if (o->psk_keys != NULL && !psk_read(k, o->psk_keys))
 		return fprintf(stderr, "load: no keys in %s\n", o->psk_keys), false;
+	if (o->ca_key != NULL && !load_issuer_open(k, o))
+		return false;
 	if (o->psk_key != NULL &&
 	    !hex_decode(o->psk_key, k->psk_one, sizeof k->psk_one, &k->psk_one_size))
 		return fprintf(stderr, "load: --psk-key is not hexadecimal\n"), false;
@@ -176,6 +178,7 @@ load_credentials_open(struct load_credentials *k, const struct load_options *o)
 	mbedtls_x509_crt_init(&k->ca);
 	mbedtls_x509_crt_init(&k->cert);
 	mbedtls_pk_init(&k->key);
+	mbedtls_pk_init(&k->issuer_key);
 	if (mbedtls_ctr_drbg_seed(&k->random, mbedtls_entropy_func, &k->entropy, NULL, 0) != 0)
 		return false;
 	if (o->suite != NULL && (k->suites[0] = mbedtls_ssl_get_ciphersuite_id(o->suite)) == 0)
@@ -187,6 +190,7 @@ void
 load_credentials_close(struct load_credentials *k)
 {
 	mbedtls_ssl_config_free(&k->shared);
+	mbedtls_pk_free(&k->issuer_key);
 	mbedtls_pk_free(&k->key);
 	mbedtls_x509_crt_free(&k->cert);
 	mbedtls_x509_crt_free(&k->ca);

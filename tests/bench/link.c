@@ -110,13 +110,20 @@ static mbedtls_ssl_config *
 configuration(struct load_link *k, struct load_credentials *c, const struct load_options *o,
               unsigned number)
 {
-	if (o->psk_identity == NULL)
+	if (o->psk_identity == NULL && o->ca_key == NULL)
 		return &c->shared;
-	k->own = malloc(sizeof *k->own);
-	if (k->own == NULL || !load_credentials_configure(c, o, k->own) ||
-	    !load_credentials_psk(c, o, k->own, number))
+	k->own = calloc(1, sizeof *k->own);
+	if (k->own == NULL)
 		return NULL;
-	return k->own;
+	mbedtls_x509_crt_init(&k->own->cert);
+	if (!load_credentials_configure(c, o, &k->own->conf))
+		return NULL;
+	if (o->psk_identity != NULL && !load_credentials_psk(c, o, &k->own->conf, number))
+		return NULL;
+	if (o->ca_key != NULL && (!load_issue(c, o, &k->own->cert, number) ||
+	    mbedtls_ssl_conf_own_cert(&k->own->conf, &k->own->cert, &c->key) != 0))
+		return NULL;
+	return &k->own->conf;
 }
 
 static bool
@@ -222,8 +229,10 @@ load_link_close(struct load_link *k)
 	}
 	k->fd = -1;
 	mbedtls_ssl_free(&k->ssl);
-	if (k->own != NULL)
-		mbedtls_ssl_config_free(k->own);
+	if (k->own != NULL) {
+		mbedtls_ssl_config_free(&k->own->conf);
+		mbedtls_x509_crt_free(&k->own->cert);
+	}
 	free(k->own);
 	free(k->rx);
 	k->own = NULL;

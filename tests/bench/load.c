@@ -80,6 +80,15 @@ connection_end(struct load *l, struct load_conn *c, const char *why)
 	load_link_close(&c->link);
 }
 
+void
+load_window(struct load_conn *c, unsigned window, unsigned refill)
+{
+	c->window = c->free_count = window;
+	c->refill = refill;
+	for (unsigned i = 0; i < window; i++)
+		c->free[i] = (uint16_t)(window - 1 - i);
+}
+
 static bool
 connection_begin(struct load *l, struct load_conn *c)
 {
@@ -88,13 +97,11 @@ connection_begin(struct load *l, struct load_conn *c)
 	if (!load_pattern(c->device, sizeof c->device, o->device, c->number) ||
 	    !l->protocol->prepare(l, c))
 		return false;
-	c->window = c->free_count = o->window;
-	c->slot = calloc(c->window, sizeof *c->slot);
-	c->free = calloc(c->window, sizeof *c->free);
+	c->slot = calloc(o->window, sizeof *c->slot);
+	c->free = calloc(o->window, sizeof *c->free);
 	if (c->slot == NULL || c->free == NULL)
 		return false;
-	for (unsigned i = 0; i < c->window; i++)
-		c->free[i] = (uint16_t)(c->window - 1 - i);
+	load_window(c, o->window, o->refill);
 	return load_link_open(&c->link, &l->credentials, o, (struct sockaddr *)&l->to, l->to_size,
 	                      c->number);
 }
@@ -278,7 +285,7 @@ static void
 send_some(struct load *l, struct load_conn *c, bool turn)
 {
 	if (c->state != LOAD_READY || c->pending_size > 0 || c->hold_ns > l->now_ns ||
-	    (c->free_count < l->o.refill && c->free_count < c->window)) {
+	    c->free_count < c->refill) {
 		if (l->o.quick_ack && c->state == LOAD_READY)
 			load_link_quick_ack(&c->link);
 		return;

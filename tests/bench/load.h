@@ -32,7 +32,7 @@ struct load_options {
 	unsigned connections, window, refill, active, handshakes;
 	double seconds, warmup, idle, connect_timeout, keep_alive;
 	uint64_t count, rate;
-	const char *ca, *cert, *key;
+	const char *ca, *cert, *key, *ca_key;
 	const char *psk_identity, *psk_keys, *psk_key;
 	const char *user, *password;
 	const char *device;                   // pattern such as bench-%05d
@@ -122,7 +122,7 @@ struct load_credentials {
 	mbedtls_entropy_context entropy;
 	mbedtls_ctr_drbg_context random;
 	mbedtls_x509_crt ca, cert;
-	mbedtls_pk_context key;
+	mbedtls_pk_context key, issuer_key;
 	mbedtls_ssl_config shared;
 	int suites[2];
 	struct load_psk *psk;
@@ -135,7 +135,7 @@ struct load_link {
 	int fd;
 	bool datagram, plain, dry;            // dry: the socket has nothing until epoll says so
 	mbedtls_ssl_context ssl;
-	mbedtls_ssl_config *own;              // a configuration of its own (PSK), or NULL
+	struct load_own *own;                 // credentials of its own, or NULL
 	uint8_t *rx;
 	uint32_t rx_at, rx_end;
 	uint64_t timer_intermediate_ns, timer_final_ns;
@@ -176,7 +176,7 @@ struct load_conn {
 	bool queued, wants_out;
 	uint32_t seq;                         // of the next message
 	uint16_t mid;
-	unsigned window, free_count;
+	unsigned window, refill, free_count;
 	uint16_t *free;                       // stack of free slots
 	struct load_slot *slot;
 	struct load_frame frame;
@@ -247,6 +247,8 @@ void load_first_error(struct load *l, const char *format, ...)
 
 // For the protocols: the connection may send now.
 void load_ready(struct load *l, struct load_conn *c);
+// Sets the window of a connection that has nothing in flight.
+void load_window(struct load_conn *c, unsigned window, unsigned refill);
 // Takes a free slot for a message that goes out now.
 struct load_slot *load_slot_take(struct load *l, struct load_conn *c);
 uint64_t load_message_ms(const struct load *l, uint32_t seq);

@@ -128,10 +128,8 @@ receive_maximum(struct load_conn *c, const uint8_t *at, size_t left)
 		size_t n = width[at[0]];
 		if (at[0] == 0x21) {
 			unsigned most = (unsigned)(at[1] << 8 | at[2]);
-			while (most > 0 && c->window > most && c->free_count > 1) {
-				c->window--;
-				c->free_count--;
-			}
+			if (most > 0 && most < c->window)
+				load_window(c, most, c->refill < most ? c->refill : (most + 1) / 2);
 		}
 		if (n == 0)
 			n = 2 + (size_t)(at[1] << 8 | at[2]);  // a text

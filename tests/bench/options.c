@@ -35,6 +35,7 @@ static const struct row {
 	{ "ca",              TEXT,     AT(ca),              "FILE",  "CA certificate; without it the server is not verified" },
 	{ "cert",            TEXT,     AT(cert),            "FILE",  "client certificate (PEM) for all connections" },
 	{ "key",             TEXT,     AT(key),             "FILE",  "its key" },
+	{ "ca-key",          TEXT,     AT(ca_key),          "FILE",  "key of --ca: every connection gets a certificate of its own, named like its device" },
 	{ "psk-identity",    TEXT,     AT(psk_identity),    "P",     "PSK identity; %05d is the connection's number" },
 	{ "psk-keys",        TEXT,     AT(psk_keys),        "FILE",  "lines of identity,key in hexadecimal" },
 	{ "psk-key",         TEXT,     AT(psk_key),         "HEX",   "one key for all identities" },
@@ -134,6 +135,8 @@ check(const struct load_options *o)
 		refuse("--qos is 0, 1 or 2, --mqtt-version 4 or 5", "");
 	if ((o->cert == NULL) != (o->key == NULL))
 		refuse("--cert and --key belong together", "");
+	if (o->ca_key != NULL && (o->ca == NULL || o->cert != NULL))
+		refuse("--ca-key needs --ca and excludes --cert", "");
 	if (o->psk_identity != NULL && (o->psk_keys == NULL) == (o->psk_key == NULL))
 		refuse("--psk-identity needs one of --psk-keys and --psk-key", "");
 	if (strcmp(o->method, "POST") != 0 && strcmp(o->method, "PUT") != 0)
@@ -158,7 +161,7 @@ load_options_parse(struct load_options *o, int argc, char **argv)
 	}
 	check(o);
 	if (o->refill == 0)
-		o->refill = (o->window + 1) / 2;
+		o->refill = o->rate > 0 ? 1 : (o->window + 1) / 2;
 }
 
 bool
