@@ -66,7 +66,19 @@ bool gw_snapshot_may_speak(const struct gw_device *principal, const struct gw_de
 // in this process (a keyed hash of it is remembered). Thread: any, but not one that serves others.
 bool gw_registry_password(struct gw_registry *registry, const struct gw_device *device, struct gw_span password);
 
-// Changes, durable when they return GW_OK, visible at once. add refuses an id, identity, subject or user that exists (GW_E_EXISTS).
+// Every change is one of these: one commit that also records who changed what (GW_RECORD_COMMAND).
+enum gw_change_kind { GW_CHANGE_ADD, GW_CHANGE_ENABLE, GW_CHANGE_DISABLE, GW_CHANGE_REMOVE };
+struct gw_change {
+	enum gw_change_kind kind;
+	const struct gw_device *devices; // ADD: count of them, all or nothing; borrowed for the call
+	size_t count;
+	struct gw_span id;               // the others
+	const char *who;                 // "uid 1000 (alice)"; NULL: the program itself
+};
+// Durable when it returns GW_OK, visible at once. Waits for the commit: not on a thread that serves devices. Any thread; one change at a time.
+enum gw_error gw_registry_change(struct gw_registry *registry, const struct gw_change *change, struct gw_why *why);
+
+// The same by name. Changes, durable when they return GW_OK, visible at once. add refuses an id, identity, subject or user that exists (GW_E_EXISTS).
 enum gw_error gw_registry_add(struct gw_registry *registry, const struct gw_device *device, struct gw_why *why);
 // Many in one commit, all or nothing.
 enum gw_error gw_registry_add_many(struct gw_registry *registry, const struct gw_device *devices, size_t count, struct gw_why *why);
@@ -74,5 +86,19 @@ enum gw_error gw_registry_set_disabled(struct gw_registry *registry, struct gw_s
 enum gw_error gw_registry_remove(struct gw_registry *registry, struct gw_span id, struct gw_why *why);
 // Argon2id of a password for gw_device.password_hash.
 enum gw_error gw_registry_hash_password(struct gw_span password, char out[128]);
+
+// ---- One device in the caller's storage (gateway/registry_device.c) ----
+
+// Sets a field from text, as rows of the store, commands and CSV files name them: "id", "profile", "bed", "ward", "manufacturer", "model",
+// "serial", "asset", "psk_identity", "psk" (hex), "cert_subject", "user", "password_hash", "eui64" (16 hex digits), "mac" (aa:bb:cc:dd:ee:ff),
+// "speaks_for" (ids, comma between), "test", "disabled" (true, false). GW_E_NOT_FOUND for another name, GW_E_ARGUMENT with words for a bad value.
+enum gw_error gw_device_set(struct gw_device *device, const char *field, struct gw_span value, struct gw_why *why);
+// The field as such text; "" where it is empty. Secrets too: the caller leaves them out. out holds what fits; returns out.
+const char *gw_device_get(const struct gw_device *device, const char *field, char *out, size_t cap);
+// Credentials' names that are left empty become the id; then all fields are checked together.
+enum gw_error gw_device_complete(struct gw_device *device, struct gw_why *why);
+void gw_device_fini(struct gw_device *device); // wipes secrets, frees speaks_for
+// 1..64 bytes of printable UTF-8 without '/', '+', '#', ',' and white space.
+enum gw_error gw_device_id_check(struct gw_span id, struct gw_why *why);
 
 #endif

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Passwords: Argon2id once, then a keyed BLAKE2b of (id, stored hash, password) under a key of this process. The memory is of fixed size, holds
+// no password, and forgets a device's entry by itself when its stored hash changes. Any thread; the lock is never held while Argon2id runs.
+#include "gateway/registry_password.h"
+
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKETS 16384u // of WAYS entries: 10,000 devices with passwords find room
+#define WAYS 4u
+#define MAC_BYTES 16u
+#define PASSWORD_BYTES_MAX 1024u
+#define ARGON2_OPS 2
+#define ARGON2_BYTES (16u << 20)
+
+struct gw_passwords {
+	pthread_mutex_t lock;
+	uint8_t key[crypto_generichash_KEYBYTES];
+	uint8_t next[BUCKETS]; // the way that is overwritten next
+	uint8_t macs[BUCKETS][WAYS][MAC_BYTES];
+};
+
+struct gw_passwords *
+gw_passwords_new(void)
+{
+	struct gw_passwords *passwords = calloc(1, sizeof(*passwords));
+
+	if (passwords == NULL)
+		return NULL;
+	pthread_mutex_init(&passwords->lock, NULL);
+	randombytes_buf(passwords->key, sizeof(passwords->key));
+	return passwords;
+}
+
+void
+gw_passwords_free(struct gw_passwords *passwords)
+{
+	if (passwords == NULL)
+		return;
+	pthread_mutex_destroy(&passwords->lock);
+	sodium_memzero(passwords, sizeof(*passwords));
+	free(passwords);
+}
+
+static void
+mac_of(const struct gw_passwords *passwords, const struct gw_device *device, struct gw_span password, uint8_t mac[MAC_BYTES])
+{
+	crypto_generichash_state state;
+
+	// Terminators keep the three parts apart.
+	crypto_generichash_init(&state, passwords->key, sizeof(passwords->key), MAC_BYTES);
+	crypto_generichash_update(&state, (const uint8_t *)device->id, strlen(device->id) + 1);
+	crypto_generichash_update(&state, (const uint8_t *)device->password_hash, strlen(device->password_hash) + 1);
+	crypto_generichash_update(&state, password.at, password.len);
+	crypto_generichash_final(&state, mac, MAC_BYTES);
+}
+
+static uint32_t
+bucket_of(const struct gw_device *device)
+{
+	return (uint32_t)gw_name_hash(gw_span_text(device->id)) % BUCKETS;
+}
+
+static bool
+known(struct gw_passwords *passwords, const struct gw_device *device, const uint8_t mac[MAC_BYTES])
+{
+	uint32_t bucket = bucket_of(device);
+	bool found = false;
+
+	pthread_mutex_lock(&passwords->lock);
+	for (uint32_t way = 0; way < WAYS; way++)
+		found |= sodium_memcmp(passwords->macs[bucket][way], mac, MAC_BYTES) == 0;
+	pthread_mutex_unlock(&passwords->lock);
+	return found;
+}
+
+static void
+remember(struct gw_passwords *passwords, const struct gw_device *device, const uint8_t mac[MAC_BYTES])
+{
+	uint32_t bucket = bucket_of(device);
+
+	pthread_mutex_lock(&passwords->lock);
+	memcpy(passwords->macs[bucket][passwords->next[bucket]], mac, MAC_BYTES);
+	passwords->next[bucket] = (uint8_t)((passwords->next[bucket] + 1u) % WAYS);
+	pthread_mutex_unlock(&passwords->lock);
+}
+
+bool
+gw_passwords_check(struct gw_passwords *passwords, const struct gw_device *device, struct gw_span password)
+{
+	uint8_t mac[MAC_BYTES];
+
+	if (device->password_hash[0] == '\0' || password.len == 0 || password.len > PASSWORD_BYTES_MAX)
+		return false;
+	mac_of(passwords, device, password, mac);
+	if (known(passwords, device, mac))
+		return true;
+	if (crypto_pwhash_str_verify(device->password_hash, (const char *)password.at, password.len) != 0)
+		return false;
+	remember(passwords, device, mac);
+	return true;
+}
+
+enum gw_error
+gw_registry_hash_password(struct gw_span password, char out[128])
+{
+	_Static_assert(crypto_pwhash_STRBYTES <= 128, "a hash fits");
+
+	if (sodium_init() < 0)
+		return GW_E_SYSTEM;
+	if (password.len == 0 || password.len > PASSWORD_BYTES_MAX)
+		return GW_E_ARGUMENT;
+	memset(out, 0, 128);
+	return crypto_pwhash_str(out, (const char *)password.at, password.len, ARGON2_OPS, ARGON2_BYTES) == 0 ? GW_OK : GW_E_MEMORY;
+}
