@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// One TLS connection on one non-blocking socket: handshake, identity, read, write. The thread that owns the connection.
+// The socket is read at most once a turn, for header and body of all records that have come; the handshake's small messages leave together.
+#include "adapters/tls/tls_internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <mbedtls/error.h>
+#include <mbedtls/oid.h>
+
+static int
+socket_error(int want)
+{
+	if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+		return want;
+	return MBEDTLS_ERR_SSL_CONN_EOF;
+}
+
+static int
+on_send(void *arg, const unsigned char *bytes, size_t len)
+{
+	struct gw_tls_conn *conn = arg;
+	ssize_t n = send(conn->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT | (conn->shaking ? MSG_MORE : 0));
+
+	return n >= 0 ? (int)n : socket_error(MBEDTLS_ERR_SSL_WANT_WRITE);
+}
+
+// Fills the thread's buffer once a turn.
+static int
+fill(struct gw_tls_conn *conn)
+{
+	struct gw_tls_ahead *ahead = conn->ahead;
+	ssize_t n;
+
+	if (ahead == NULL || ahead->dry)
+		return MBEDTLS_ERR_SSL_WANT_READ;
+	ahead->dry = true;
+	n = recv(conn->fd, ahead->buf, ahead->cap, MSG_DONTWAIT);
+	if (n <= 0)
+		return n == 0 ? 0 : socket_error(MBEDTLS_ERR_SSL_WANT_READ);
+	ahead->at = 0;
+	ahead->end = (size_t)n;
+	return 1;
+}
+
+static int
+on_receive(void *arg, unsigned char *buf, size_t cap)
+{
+	struct gw_tls_conn *conn = arg;
+	struct gw_tls_ahead *ahead = conn->ahead;
+	size_t len;
+	int rc;
+
+	if (ahead == NULL || ahead->at == ahead->end) {
+		rc = fill(conn);
+		if (rc <= 0)
+			return rc;
+	}
+	len = ahead->end - ahead->at;
+	if (len > cap)
+		len = cap;
+	memcpy(buf, ahead->buf + ahead->at, len);
+	ahead->at += len;
+	return (int)len;
+}
+
+struct gw_tls_conn *
+gw_tls_conn_new(struct gw_tls_server *server, int fd)
+{
+	struct gw_tls_conn *conn = calloc(1, sizeof(*conn));
+
+	if (conn == NULL)
+		return NULL;
+	conn->server = server;
+	conn->fd = fd;
+	conn->shaking = true;
+	mbedtls_ssl_init(&conn->ssl);
+	if (mbedtls_ssl_setup(&conn->ssl, &server->shared) != 0) {
+		gw_tls_conn_free(conn);
+		return NULL;
+	}
+	mbedtls_ssl_set_user_data_p(&conn->ssl, conn);
+	mbedtls_ssl_set_bio(&conn->ssl, conn, on_send, on_receive, NULL);
+	return conn;
+}
+
+void
+gw_tls_conn_free(struct gw_tls_conn *conn)
+{
+	if (conn == NULL)
+		return;
+	mbedtls_ssl_free(&conn->ssl);
+	free(conn);
+}
+
+void
+gw_tls_turn(struct gw_tls_conn *conn, struct gw_tls_ahead *ahead)
+{
+	conn->ahead = ahead;
+	ahead->at = ahead->end = 0;
+	ahead->dry = false;
+}
+
+static enum gw_tls_step
+step_of(struct gw_tls_conn *conn, int rc)
+{
+	switch (rc) {
+	case MBEDTLS_ERR_SSL_WANT_READ:
+	case MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET:
+		return GW_TLS_WANT_READ;
+	case MBEDTLS_ERR_SSL_WANT_WRITE:
+		return GW_TLS_WANT_WRITE;
+	case 0:
+	case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
+	case MBEDTLS_ERR_SSL_CONN_EOF:
+		conn->error = MBEDTLS_ERR_SSL_CONN_EOF;
+		return GW_TLS_CLOSED;
+	default:
+		conn->error = rc;
+		return GW_TLS_FAILED;
+	}
+}
+
+// Names shorter than what we keep, without control characters: they go into the registry's look-up and into diagnostics.
+static bool
+name_is_fit(const uint8_t *at, size_t len)
+{
+	if (len == 0 || len > GW_TLS_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (at[i] < 0x20 || at[i] == 0x7F)
+			return false;
+	return true;
+}
+
+static bool
+try_name(struct gw_tls_conn *conn, const uint8_t *at, size_t len)
+{
+	const struct gw_tls_options *o = &conn->server->options;
+	struct gw_tls_identity *id = &conn->identity;
+
+	if (!name_is_fit(at, len))
+		return false;
+	if (id->name[0] == '\0') {
+		memcpy(id->name, at, len);
+		id->name[len] = '\0';
+	}
+	if (o->subject != NULL && !o->subject(o->arg, gw_span(at, len)))
+		return false;
+	memcpy(id->name, at, len);
+	id->name[len] = '\0';
+	id->known = true;
+	return true;
+}
+
+// The common name first, then the DNS names of the SAN (RFC 5280 section 4.2.1.6).
+static void
+identity_of_certificate(struct gw_tls_conn *conn, const mbedtls_x509_crt *crt)
+{
+	const mbedtls_x509_name *part;
+	const mbedtls_x509_sequence *san;
+
+	conn->identity.auth = GW_AUTH_CERTIFICATE;
+	for (part = &crt->subject; part != NULL; part = part->next)
+		if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &part->oid) == 0 && try_name(conn, part->val.p, part->val.len))
+			return;
+	for (san = &crt->subject_alt_names; san != NULL; san = san->next)
+		if ((san->buf.tag & (MBEDTLS_ASN1_TAG_CLASS_MASK | MBEDTLS_ASN1_TAG_VALUE_MASK)) ==
+		    (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_DNS_NAME) && try_name(conn, san->buf.p, san->buf.len))
+			return;
+}
+
+// Whether the key named in psk_name was proved: in TLS 1.2 only a PSK suite uses it, in TLS 1.3 see choose_certificate() in tls_server.c.
+static bool
+psk_was_used(struct gw_tls_conn *conn)
+{
+	if (!conn->psk_proved)
+		return false;
+	if (mbedtls_ssl_get_version_number(&conn->ssl) == MBEDTLS_SSL_VERSION_TLS1_3)
+		return true;
+	return gw_tls_suite_is_psk(mbedtls_ssl_get_ciphersuite_id_from_ssl(&conn->ssl));
+}
+
+static enum gw_tls_step
+refuse_certificate(struct gw_tls_conn *conn, uint32_t flags)
+{
+	conn->refused_flags = flags;
+	conn->error = MBEDTLS_ERR_X509_CERT_VERIFY_FAILED;
+	(void)mbedtls_ssl_send_alert_message(&conn->ssl, MBEDTLS_SSL_ALERT_LEVEL_FATAL,
+	    (flags & MBEDTLS_X509_BADCERT_EXPIRED) != 0 ? MBEDTLS_SSL_ALERT_MSG_CERT_EXPIRED : MBEDTLS_SSL_ALERT_MSG_BAD_CERT);
+	return GW_TLS_FAILED;
+}
+
+static enum gw_tls_step
+identify(struct gw_tls_conn *conn)
+{
+	const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(&conn->ssl);
+
+	if (crt != NULL) {
+		uint32_t flags = mbedtls_ssl_get_verify_result(&conn->ssl);
+
+		identity_of_certificate(conn, crt);
+		if (flags != 0)
+			return refuse_certificate(conn, flags);
+	} else if (psk_was_used(conn)) {
+		conn->identity.auth = GW_AUTH_PSK;
+		conn->identity.known = true;
+		snprintf(conn->identity.name, sizeof(conn->identity.name), "%s", conn->psk_name);
+	}
+	return GW_TLS_DONE;
+}
+
+// Lets go what MSG_MORE held back.
+static void
+push(struct gw_tls_conn *conn)
+{
+	int on = 1;
+
+	setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+enum gw_tls_step
+gw_tls_handshake(struct gw_tls_conn *conn)
+{
+	enum gw_tls_step step;
+	int rc = mbedtls_ssl_handshake(&conn->ssl);
+
+	if (rc == 0) {
+		step = identify(conn);
+		conn->shaking = false;
+	} else {
+		step = step_of(conn, rc);
+	}
+	push(conn);
+	return step;
+}
+
+void
+gw_tls_identity(struct gw_tls_conn *conn, struct gw_tls_identity *identity)
+{
+	*identity = conn->identity;
+}
+
+const char *
+gw_tls_reason(const struct gw_tls_conn *conn, struct gw_tls_identity *refused)
+{
+	struct gw_tls_conn *mine = (struct gw_tls_conn *)conn;
+
+	memset(refused, 0, sizeof(*refused));
+	if (conn->refused_flags != 0) {
+		*refused = conn->identity;
+		mbedtls_x509_crt_verify_info(mine->reason, sizeof(mine->reason), "", conn->refused_flags);
+		mine->reason[strcspn(mine->reason, "\n")] = '\0';
+		return conn->reason;
+	}
+	if (conn->psk_name[0] != '\0' && conn->shaking) {
+		refused->auth = GW_AUTH_PSK;
+		snprintf(refused->name, sizeof(refused->name), "%s", conn->psk_name);
+	}
+	if (conn->error == MBEDTLS_ERR_SSL_CONN_EOF)
+		return "closed by the peer";
+	mbedtls_strerror(conn->error, mine->reason, sizeof(mine->reason));
+	return conn->reason;
+}
+
+const char *
+gw_tls_version(const struct gw_tls_conn *conn)
+{
+	return mbedtls_ssl_get_version(&conn->ssl);
+}
+
+enum gw_tls_step
+gw_tls_read(struct gw_tls_conn *conn, void *buf, size_t cap, size_t *len)
+{
+	int rc = mbedtls_ssl_read(&conn->ssl, buf, cap);
+
+	*len = rc > 0 ? (size_t)rc : 0;
+	return rc > 0 ? GW_TLS_DONE : step_of(conn, rc);
+}
+
+enum gw_tls_step
+gw_tls_write(struct gw_tls_conn *conn, const void *bytes, size_t len, size_t *taken)
+{
+	int rc = mbedtls_ssl_write(&conn->ssl, bytes, len);
+
+	*taken = rc > 0 ? (size_t)rc : 0;
+	return rc > 0 ? GW_TLS_DONE : step_of(conn, rc);
+}
+
+void
+gw_tls_bye(struct gw_tls_conn *conn)
+{
+	if (!conn->shaking && conn->error == 0)
+		(void)mbedtls_ssl_close_notify(&conn->ssl);
+}
