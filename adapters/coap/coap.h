@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// CoAP from devices: what the files of this folder share. One libcoap context, one thread, one loop: everything here belongs to that thread unless it
+// says otherwise. Sources: RFC 7252, 7959 (blocks), 7967 (No-Response), 9146 (Connection ID), 9175 (Request-Tag), 6690 (.well-known/core).
+//
+// What a device can rely on:
+// - POST and PUT to a route of a profile: 2.04 after the commit, as the request's own ACK; where the commit takes longer than a second, an empty ACK and
+//   then a confirmable 2.04. Its payload is the gateway's time as text, seconds since 1970 with three decimals, so that a device without a clock
+//   has one.
+// - Refusals carry a diagnostic payload (RFC 7252 section 5.5.2); "later" is 5.03 with Max-Age.
+// - GET of /, /time, /readings and /.well-known/core.
+#ifndef GW_COAP_H
+#define GW_COAP_H
+
+#include "adapters/coap/recent.h"
+#include "adapters/coap/upload.h"
+#include "gateway/core.h"
+
+#include <coap3/coap.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct gw_coap_session;
+struct gw_coap_request;
+
+// Counters: written by the thread, read by any.
+typedef _Atomic uint64_t gw_coap_count;
+static inline void
+gw_coap_add(gw_coap_count *count, uint64_t n)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline uint64_t
+gw_coap_get(gw_coap_count *count)
+{
+	return atomic_load_explicit(count, memory_order_relaxed);
+}
+
+// One text file read whole, with a terminator that counts: what libcoap wants of a PEM.
+struct gw_coap_pem {
+	char *text;
+	size_t len;
+};
+
+// A refused credential that was recorded a short time ago.
+#define GW_COAP_REFUSALS 64
+struct gw_coap_refusal {
+	uint64_t hash;
+	int64_t at_us;
+};
+
+struct gw_coap {
+	const struct gw_core *core;
+	const struct gw_config *config;
+	coap_context_t *context;
+	struct gw_line *line;
+	struct gw_source source;
+	const struct gw_snapshot *snapshot;
+	uint64_t generation; // of the snapshot
+	struct gw_coap_pem certificate, key, ca;
+	int epoll_fd, stop_fd;
+	pthread_t thread;
+	bool stopping;
+
+	int64_t now_us; // monotonic, of this turn of the loop
+	int64_t swept_us;
+
+	struct gw_coap_session *sessions; // those that have a state
+	bool any_doomed;
+
+	// Requests under way, oldest first.
+	struct gw_coap_request *oldest, *newest;
+	struct gw_coap_request *unacked; // the first whose device has heard nothing yet
+	struct gw_coap_request *spare;
+	size_t under_way;
+
+	struct gw_coap_uploads uploads;
+	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
+
+	struct {
+		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, uploads, uploads_lost, crowded, bad_packets;
+		gw_coap_count under_way, uploads_now;
+		gw_coap_count answers[256]; // by code
+	} counts;
+};
+
+// ---- session.c: who is at the other end ----
+
+struct gw_coap_session {
+	struct gw_coap_session *next, **link;
+	coap_session_t *session;
+	struct gw_coap_recent recent;
+	uint64_t generation; // of the registry, when the principal was checked
+	uint8_t handshake[8]; // identifies the handshake that proved it
+	uint8_t auth;         // enum gw_auth
+	bool known;           // principal is somebody
+	bool doomed;          // to be closed at the end of this turn
+	bool uploads;         // has sent blocks
+	char principal[GW_ID_MAX + 1];
+};
+
+// PSK by identity (libcoap's callback). NULL: nobody's; recorded.
+const coap_bin_const_t *gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg);
+// The session's state with its principal proved and up to date, or NULL: refused, recorded, and about to be closed.
+struct gw_coap_session *gw_coap_principal(struct gw_coap *coap, coap_session_t *session);
+// libcoap's events: counts sessions, frees states.
+int gw_coap_event(coap_session_t *session, coap_event_t event);
+// Takes up changes of the registry: sessions whose principal is gone or disabled are closed.
+void gw_coap_sessions_check(struct gw_coap *coap);
+// Closes those that are doomed, with close_notify.
+void gw_coap_sessions_reap(struct gw_coap *coap);
+
+// ---- request.c: from a datagram to a ticket ----
+
+// What a request's options say, read in one pass.
+struct gw_coap_ask {
+	struct gw_span route;
+	uint32_t content_format, accept;  // UINT32_MAX: not told
+	uint32_t block1, block2, size1;   // option values; valid where has_*
+	uint64_t tag_hash;                // of Request-Tag options
+	bool has_block1, has_block2, has_query;
+	bool precondition;                // If-Match or If-None-Match
+	bool bad;                         // an option's value cannot be
+	uint8_t no_response;
+};
+
+struct gw_coap_request {
+	struct gw_coap_request *next, *prev;
+	coap_session_t *session;          // a reference is held
+	struct gw_coap_session *state;
+	int64_t came_us;                  // monotonic
+	uint32_t handle;                  // in state->recent
+	uint32_t block1;
+	uint16_t mid;
+	uint8_t type, token_len, no_response;
+	bool has_block1, acked;
+	uint8_t token[8];
+};
+
+// libcoap's handler for every path and method.
+void gw_coap_handle(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *request, const coap_string_t *query, coap_pdu_t *response);
+
+// ---- answer.c: from a result to a datagram ----
+
+struct gw_coap_answer {
+	uint8_t code;
+	int64_t stamp_us;       // 2.04: the time in the payload
+	struct gw_span text;    // diagnostic payload
+	uint32_t max_age;       // 0: no option
+	bool has_block1;
+	uint32_t block1, size1; // size1 0: no option
+};
+
+// The one table from errors to answers.
+struct gw_coap_answer gw_coap_answer_of(enum gw_error error);
+void gw_coap_fill(struct gw_coap *coap, coap_pdu_t *pdu, const struct gw_coap_answer *answer);
+// Says that nothing is to be sent now (RFC 7252 section 5.2.2: the answer comes later).
+void gw_coap_defer(coap_pdu_t *response);
+// Answers the tickets that are back.
+void gw_coap_answer_done(struct gw_coap *coap);
+// Empty ACKs for requests that have waited for a second; returns the milliseconds until the next is due, -1 for none.
+int gw_coap_answer_late(struct gw_coap *coap);
+
+// ---- resources.c: GET ----
+
+void gw_coap_get_resource(struct gw_coap *coap, struct gw_coap_session *state, const struct gw_coap_ask *ask, coap_pdu_t *response);
+
+// ---- context.c: libcoap and its keys ----
+
+enum gw_error gw_coap_context_open(struct gw_coap *coap, struct gw_why *why);
+void gw_coap_context_close(struct gw_coap *coap);
+
+// ---- loop.c ----
+
+void *gw_coap_loop(void *arg);
+
+#endif

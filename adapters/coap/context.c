@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// libcoap's context: keys, limits, endpoints and the one resource. main's thread opens it, the adapter's thread uses and closes it.
+#include "adapters/coap/coap.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PEM_MAX (1 << 20)
+
+// ---- keys ----
+
+static enum gw_error
+read_pem(const char *path, struct gw_coap_pem *pem, struct gw_why *why)
+{
+	FILE *file = fopen(path, "re");
+
+	if (file == NULL)
+		return gw_fail(why, GW_E_CONFIG, "%s: %s", path, strerror(errno));
+	pem->text = malloc(PEM_MAX);
+	if (pem->text != NULL)
+		pem->len = fread(pem->text, 1, PEM_MAX - 1, file);
+	fclose(file);
+	if (pem->text == NULL || pem->len == 0)
+		return gw_fail(why, pem->text == NULL ? GW_E_MEMORY : GW_E_CONFIG, "%s: cannot be read, or is empty", path);
+	pem->text[pem->len++] = '\0'; // Mbed TLS takes PEM with its terminator
+	char *fitting = realloc(pem->text, pem->len);
+	pem->text = fitting != NULL ? fitting : pem->text;
+	return GW_OK;
+}
+
+static void
+free_pem(struct gw_coap_pem *pem)
+{
+	if (pem->text != NULL)
+		explicit_bzero(pem->text, pem->len);
+	free(pem->text);
+	*pem = (struct gw_coap_pem){ 0 };
+}
+
+static enum gw_error
+set_psk(struct gw_coap *coap, struct gw_why *why)
+{
+	// libcoap wants a key to begin with; every identity goes through the callback, so this one, all zero bytes of length 0, is nobody's.
+	coap_dtls_spsk_t psk = { .version = COAP_DTLS_SPSK_SETUP_VERSION, .validate_id_call_back = gw_coap_psk, .id_call_back_arg = coap };
+
+	psk.psk_info.hint = (coap_bin_const_t){ 0, (const uint8_t *)"" };
+	psk.psk_info.key = (coap_bin_const_t){ 0, (const uint8_t *)"" };
+	if (!coap_context_set_psk2(coap->context, &psk))
+		return gw_fail(why, GW_E_SYSTEM, "libcoap does not take the set-up for pre-shared keys");
+	return GW_OK;
+}
+
+// Certificates only where clients' can be checked: without authorities there is nobody who could prove anything by one.
+static enum gw_error
+set_pki(struct gw_coap *coap, struct gw_why *why)
+{
+	const struct gw_config *config = coap->config;
+	coap_dtls_pki_t pki = { .version = COAP_DTLS_PKI_SETUP_VERSION, .verify_peer_cert = 1, .check_common_ca = 1, .cert_chain_validation = 1,
+		.cert_chain_verify_depth = 4, .allow_no_crl = 1 };
+	enum gw_error error;
+
+	if (config->tls_certificate[0] == '\0' || config->tls_key[0] == '\0' || config->tls_ca[0] == '\0')
+		return GW_OK;
+	if ((error = read_pem(config->tls_certificate, &coap->certificate, why)) != GW_OK ||
+	    (error = read_pem(config->tls_key, &coap->key, why)) != GW_OK || (error = read_pem(config->tls_ca, &coap->ca, why)) != GW_OK)
+		return error;
+	pki.pki_key.key_type = COAP_PKI_KEY_PEM_BUF;
+	pki.pki_key.key.pem_buf = (coap_pki_key_pem_buf_t){
+		.ca_cert = (const uint8_t *)coap->ca.text, .ca_cert_len = coap->ca.len,
+		.public_cert = (const uint8_t *)coap->certificate.text, .public_cert_len = coap->certificate.len,
+		.private_key = (const uint8_t *)coap->key.text, .private_key_len = coap->key.len,
+	};
+	if (!coap_context_set_pki(coap->context, &pki))
+		return gw_fail(why, GW_E_CONFIG, "%s and %s are not taken for DTLS", config->tls_certificate, config->tls_key);
+	return GW_OK;
+}
+
+// ---- endpoints ----
+
+static bool
+address_of(const char *text, int64_t port, coap_address_t *out)
+{
+	coap_address_init(out);
+	if (inet_pton(AF_INET6, text, &out->addr.sin6.sin6_addr) == 1) {
+		out->size = sizeof(out->addr.sin6);
+		out->addr.sin6.sin6_family = AF_INET6;
+		out->addr.sin6.sin6_port = htons((uint16_t)port);
+		return true;
+	}
+	if (inet_pton(AF_INET, text, &out->addr.sin.sin_addr) != 1)
+		return false;
+	out->size = sizeof(out->addr.sin);
+	out->addr.sin.sin_family = AF_INET;
+	out->addr.sin.sin_port = htons((uint16_t)port);
+	return true;
+}
+
+static enum gw_error
+listen_on(struct gw_coap *coap, int64_t port, coap_proto_t proto, struct gw_why *why)
+{
+	const char *text = coap->config->coap_address;
+	coap_endpoint_t *endpoint;
+	coap_address_t address;
+
+	if (!address_of(text, port, &address))
+		return gw_fail(why, GW_E_CONFIG, "coap.address: \"%s\" is no IPv4 or IPv6 address", text);
+	errno = 0;
+	endpoint = coap_new_endpoint(coap->context, &address, proto);
+	if (endpoint == NULL)
+		return gw_fail(why, GW_E_SYSTEM, "coap: cannot listen on %s port %d%s%s", text, (int)port, errno != 0 ? ": " : "",
+		    errno != 0 ? strerror(errno) : "");
+	gw_diag(GW_NOTICE, "coap.listening", "%s", coap_endpoint_str(endpoint));
+	return GW_OK;
+}
+
+// ---- libcoap's own diagnostics ----
+
+static void
+log_line(coap_log_t level, const char *text)
+{
+	static struct gw_diag_limit limit;
+
+	if (level <= COAP_LOG_ERR)
+		gw_diag_limited(&limit, 10, GW_WARNING, "coap.library", "%.*s", (int)strcspn(text, "\n"), text);
+	else
+		gw_diag_limited(&limit, 10, GW_DEBUG, "coap.library", "%.*s", (int)strcspn(text, "\n"), text);
+}
+
+// ---- open, close ----
+
+static enum gw_error
+add_resource(struct gw_coap *coap)
+{
+	static const coap_request_t methods[] = { COAP_REQUEST_GET, COAP_REQUEST_POST, COAP_REQUEST_DELETE, COAP_REQUEST_FETCH, COAP_REQUEST_PATCH,
+		COAP_REQUEST_IPATCH };
+	coap_resource_t *resource = coap_resource_unknown_init2(gw_coap_handle, COAP_RESOURCE_HANDLE_WELLKNOWN_CORE);
+
+	if (resource == NULL)
+		return GW_E_MEMORY;
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		coap_register_request_handler(resource, methods[i], gw_coap_handle);
+	coap_resource_set_userdata(resource, coap);
+	coap_add_resource(coap->context, resource);
+	return GW_OK;
+}
+
+static void
+set_limits(struct gw_coap *coap)
+{
+	coap_context_t *context = coap->context;
+
+	coap_context_set_max_idle_sessions(context, (unsigned)coap->config->coap_sessions_max);
+	coap_context_set_max_handshake_sessions(context, (unsigned)coap->config->coap_handshakes_max);
+	coap_context_set_session_timeout(context, (unsigned)coap->config->coap_session_idle_s_max);
+	// Blocks reach the handler one by one: libcoap 4.3.5 puts bodies together without a limit.
+	coap_context_set_block_mode(context, 0);
+}
+
+enum gw_error
+gw_coap_context_open(struct gw_coap *coap, struct gw_why *why)
+{
+	enum gw_error error;
+
+	coap_startup();
+	coap_set_log_handler(log_line);
+	coap_set_log_level(COAP_LOG_WARN);
+	coap_dtls_set_log_level(COAP_LOG_WARN);
+	coap->context = coap_new_context(NULL);
+	if (coap->context == NULL)
+		return gw_fail(why, GW_E_MEMORY, "coap: no context");
+	coap_context_set_app_data(coap->context, coap);
+	coap_register_event_handler(coap->context, gw_coap_event);
+	set_limits(coap);
+	if ((error = add_resource(coap)) != GW_OK)
+		return gw_fail(why, error, "coap: %s", gw_error_text(error));
+	if ((error = set_psk(coap, why)) != GW_OK || (error = set_pki(coap, why)) != GW_OK)
+		return error;
+	if ((error = listen_on(coap, coap->config->coap_port, COAP_PROTO_DTLS, why)) != GW_OK || !coap->config->coap_plain_enabled)
+		return error;
+	return listen_on(coap, coap->config->coap_plain_port, COAP_PROTO_UDP, why);
+}
+
+void
+gw_coap_context_close(struct gw_coap *coap)
+{
+	// Every session gets its close_notify here.
+	if (coap->context != NULL)
+		coap_free_context(coap->context);
+	coap->context = NULL;
+	free_pem(&coap->certificate);
+	free_pem(&coap->key);
+	free_pem(&coap->ca);
+}

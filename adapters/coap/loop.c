@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The thread's loop: datagrams, tickets that are back, late answers, changes of the registry, uploads that stopped. It ends when it was asked to and
+// every request under way is answered, or a while later.
+#include "adapters/coap/coap.h"
+
+#include "gateway/clock.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define TURN_MS_MAX 500             // a disabled device's session is closed within a second
+#define SWEEP_US INT64_C(5000000)
+#define STOP_US_MAX INT64_C(2000000) // main waits longer than this
+
+static int
+turn_ms(int late_ms)
+{
+	return late_ms >= 0 && late_ms < TURN_MS_MAX ? late_ms : TURN_MS_MAX;
+}
+
+static void
+read_stop(struct gw_coap *coap)
+{
+	uint64_t count;
+
+	if (read(coap->stop_fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+		coap->stopping = true;
+}
+
+static void
+sweep(struct gw_coap *coap)
+{
+	size_t lost;
+
+	if (coap->now_us - coap->swept_us < SWEEP_US)
+		return;
+	coap->swept_us = coap->now_us;
+	lost = gw_coap_uploads_expire(&coap->uploads, coap->now_us);
+	gw_coap_add(&coap->counts.uploads_lost, lost);
+	atomic_store_explicit(&coap->counts.uploads_now, coap->uploads.count, memory_order_relaxed);
+}
+
+static void
+turn(struct gw_coap *coap, const struct epoll_event *events, int count)
+{
+	bool io = false;
+
+	coap->now_us = gw_clock_mono_us();
+	for (int i = 0; i < count; i++) {
+		if (events[i].data.fd == coap->stop_fd)
+			read_stop(coap);
+		else if (events[i].data.fd != coap->source.event_fd)
+			io = true;
+	}
+	if (io)
+		coap_io_process(coap->context, COAP_IO_NO_WAIT);
+	gw_coap_answer_done(coap);
+	gw_coap_sessions_check(coap);
+	gw_coap_sessions_reap(coap);
+	sweep(coap);
+	atomic_store_explicit(&coap->counts.under_way, coap->under_way, memory_order_relaxed);
+}
+
+void *
+gw_coap_loop(void *arg)
+{
+	struct gw_coap *coap = arg;
+	struct epoll_event events[4];
+	int64_t give_up_us = 0;
+
+	coap->now_us = gw_clock_mono_us();
+	while (!coap->stopping || (coap->under_way > 0 && coap->now_us < give_up_us)) {
+		int count = epoll_wait(coap->epoll_fd, events, 4, turn_ms(gw_coap_answer_late(coap)));
+		turn(coap, events, count > 0 ? count : 0);
+		if (coap->stopping && give_up_us == 0)
+			give_up_us = coap->now_us + STOP_US_MAX;
+	}
+	return NULL;
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who is at the other end: the principal is what the handshake proved, looked up once per handshake and again when the registry changed.
+// The adapter's thread. A session is never closed inside of libcoap's calls: it is marked, and closed at the end of the turn.
+#include "adapters/coap/coap.h"
+
+#include "gateway/clock.h"
+
+#include <mbedtls/oid.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/x509_crt.h>
+
+#include <stdlib.h>
+
+#define RECORD_AGAIN_US INT64_C(60000000)
+
+static struct gw_coap *
+coap_of(const coap_session_t *session)
+{
+	return coap_context_get_app_data(coap_session_get_context(session));
+}
+
+static const struct gw_snapshot *
+snapshot(struct gw_coap *coap)
+{
+	uint64_t generation = gw_registry_generation(coap->core->registry);
+
+	if (coap->snapshot == NULL || coap->generation != generation) {
+		if (coap->snapshot != NULL)
+			gw_snapshot_put(coap->snapshot);
+		coap->snapshot = gw_snapshot_get(coap->core->registry);
+		coap->generation = gw_snapshot_generation(coap->snapshot);
+	}
+	return coap->snapshot;
+}
+
+// ---- refusals ----
+
+static bool
+recorded_lately(struct gw_coap *coap, struct gw_span name)
+{
+	uint64_t hash = gw_coap_hash(1, name.at, name.len);
+	struct gw_coap_refusal *slot = &coap->refusals[hash % GW_COAP_REFUSALS];
+
+	if (slot->hash == hash && slot->at_us != 0 && coap->now_us - slot->at_us < RECORD_AGAIN_US)
+		return true;
+	*slot = (struct gw_coap_refusal){ hash, coap->now_us };
+	return false;
+}
+
+// One event a minute and name, so that a stranger who tries credentials cannot fill the journal.
+static void
+record_refusal(struct gw_coap *coap, enum gw_auth auth, struct gw_span name, const char *text)
+{
+	static struct gw_diag_limit limit;
+	struct gw_event event = { .received_us = gw_clock_wall_us(), .door = GW_DOOR_COAP, .auth = auth, .code = GW_EVENT_REFUSED_CREDENTIAL };
+	struct gw_ticket *ticket;
+
+	gw_coap_add(&coap->counts.refused, 1);
+	name.len = name.len < GW_ID_MAX ? name.len : GW_ID_MAX;
+	gw_diag_limited(&limit, 10, GW_WARNING, "coap.refused", "%s: %s=%.*s", text, gw_auth_name(auth), GW_SPAN_FMT(name));
+	if (recorded_lately(coap, name) || (ticket = gw_ticket_get(&coap->source)) == NULL)
+		return;
+	event.principal = name;
+	event.text = gw_span_text(text);
+	ticket->owner = NULL;
+	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) == GW_OK)
+		gw_intake_submit(ticket);
+	else
+		gw_ticket_release(ticket);
+}
+
+// ---- credentials ----
+
+const coap_bin_const_t *
+gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg)
+{
+	static coap_bin_const_t key; // copied by libcoap before it goes on
+	struct gw_coap *coap = arg;
+	struct gw_span name = gw_span(identity->s, identity->length);
+	const struct gw_device *device = gw_snapshot_by_psk(snapshot(coap), name);
+
+	(void)session;
+	if (device == NULL || device->psk_len == 0) {
+		record_refusal(coap, GW_AUTH_PSK, name, "no device has this PSK identity");
+		return NULL;
+	}
+	if (device->disabled) {
+		record_refusal(coap, GW_AUTH_PSK, name, "the device is disabled");
+		return NULL;
+	}
+	key = (coap_bin_const_t){ device->psk_len, device->psk };
+	return &key;
+}
+
+static const struct gw_device *
+by_common_name(const struct gw_snapshot *registry, const mbedtls_x509_crt *certificate, struct gw_span *name)
+{
+	for (const mbedtls_x509_name *part = &certificate->subject; part != NULL; part = part->next) {
+		if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &part->oid) != 0)
+			continue;
+		*name = gw_span(part->val.p, part->val.len);
+		return gw_snapshot_by_subject(registry, *name);
+	}
+	return NULL;
+}
+
+static const struct gw_device *
+by_dns_name(const struct gw_snapshot *registry, const mbedtls_x509_crt *certificate)
+{
+	const struct gw_device *device = NULL;
+
+	if (!mbedtls_x509_crt_has_ext_type(certificate, MBEDTLS_X509_EXT_SUBJECT_ALT_NAME))
+		return NULL;
+	for (const mbedtls_x509_sequence *at = &certificate->subject_alt_names; at != NULL && device == NULL; at = at->next) {
+		mbedtls_x509_subject_alternative_name name;
+		if (at->buf.p == NULL || mbedtls_x509_parse_subject_alt_name(&at->buf, &name) != 0)
+			continue;
+		if (name.type == MBEDTLS_X509_SAN_DNS_NAME)
+			device = gw_snapshot_by_subject(registry, gw_span(name.san.unstructured_name.p, name.san.unstructured_name.len));
+		mbedtls_x509_free_subject_alt_name(&name);
+	}
+	return device;
+}
+
+static const struct gw_device *
+by_certificate(struct gw_coap *coap, const mbedtls_ssl_context *ssl, struct gw_span *name)
+{
+	const mbedtls_x509_crt *certificate = mbedtls_ssl_get_peer_cert(ssl);
+	const struct gw_device *device;
+
+	if (mbedtls_ssl_get_verify_result(ssl) != 0)
+		return NULL;
+	device = by_common_name(snapshot(coap), certificate, name);
+	return device != NULL ? device : by_dns_name(snapshot(coap), certificate);
+}
+
+// The key is compared as well: a device that was removed and added again has another one.
+static const struct gw_device *
+by_psk(struct gw_coap *coap, const coap_session_t *session, struct gw_span *name)
+{
+	const coap_bin_const_t *identity = coap_session_get_psk_identity(session);
+	const coap_bin_const_t *key = coap_session_get_psk_key(session);
+	const struct gw_device *device;
+
+	if (identity == NULL || key == NULL)
+		return NULL;
+	*name = gw_span(identity->s, identity->length);
+	device = gw_snapshot_by_psk(snapshot(coap), *name);
+	if (device == NULL || !gw_span_equal(gw_span(device->psk, device->psk_len), gw_span(key->s, key->length)))
+		return NULL;
+	return device;
+}
+
+static const struct gw_device *
+by_door(struct gw_coap *coap, struct gw_span *name)
+{
+	*name = gw_span_text(coap->config->coap_plain_principal);
+	return gw_snapshot_device(snapshot(coap), *name);
+}
+
+// ---- states ----
+
+static struct gw_coap_session *
+state_of(struct gw_coap *coap, coap_session_t *session)
+{
+	struct gw_coap_session *state = coap_session_get_app_data(session);
+
+	if (state != NULL)
+		return state;
+	state = calloc(1, sizeof(*state));
+	if (state == NULL)
+		return NULL;
+	state->session = session;
+	state->next = coap->sessions;
+	state->link = &coap->sessions;
+	if (state->next != NULL)
+		state->next->link = &state->next;
+	coap->sessions = state;
+	coap_session_set_app_data(session, state);
+	return state;
+}
+
+static void
+state_free(struct gw_coap *coap, coap_session_t *session)
+{
+	struct gw_coap_session *state = coap_session_get_app_data(session);
+
+	if (state == NULL)
+		return;
+	coap_session_set_app_data(session, NULL);
+	if (state->uploads)
+		gw_coap_uploads_drop(&coap->uploads, state);
+	*state->link = state->next;
+	if (state->next != NULL)
+		state->next->link = state->link;
+	gw_coap_recent_fini(&state->recent);
+	free(state);
+}
+
+static void
+doom(struct gw_coap *coap, struct gw_coap_session *state)
+{
+	state->known = false;
+	state->doomed = true;
+	coap->any_doomed = true;
+}
+
+static mbedtls_ssl_context *
+ssl_of(const coap_session_t *session)
+{
+	coap_tls_library_t library;
+
+	return coap_session_get_tls(session, &library);
+}
+
+// Eight random bytes of the handshake: a client that comes again from the same address and port gets a new handshake inside of the same libcoap
+// session (RFC 6347 section 4.2.8), perhaps as somebody else.
+static void
+handshake_of(const mbedtls_ssl_context *ssl, uint8_t out[8])
+{
+	const mbedtls_ssl_session *proved = ssl != NULL ? ssl->MBEDTLS_PRIVATE(session) : NULL;
+
+	memset(out, 0, 8);
+	if (proved != NULL)
+		memcpy(out, *mbedtls_ssl_session_get_id(proved), 8);
+}
+
+static const struct gw_device *
+look_up(struct gw_coap *coap, coap_session_t *session, const mbedtls_ssl_context *ssl, enum gw_auth *auth, struct gw_span *name)
+{
+	if (coap_session_get_proto(session) == COAP_PROTO_UDP) {
+		*auth = GW_AUTH_NONE;
+		return by_door(coap, name);
+	}
+	if (ssl == NULL)
+		return NULL;
+	*auth = mbedtls_ssl_get_peer_cert(ssl) != NULL ? GW_AUTH_CERTIFICATE : GW_AUTH_PSK;
+	return *auth == GW_AUTH_CERTIFICATE ? by_certificate(coap, ssl, name) : by_psk(coap, session, name);
+}
+
+static bool
+prove(struct gw_coap *coap, struct gw_coap_session *state, const mbedtls_ssl_context *ssl)
+{
+	enum gw_auth auth = GW_AUTH_NONE;
+	struct gw_span name = gw_span_text("");
+	const struct gw_device *device = look_up(coap, state->session, ssl, &auth, &name);
+
+	state->generation = coap->generation;
+	state->auth = (uint8_t)auth;
+	handshake_of(ssl, state->handshake);
+	if (device == NULL || device->disabled) {
+		if (!state->doomed)
+			record_refusal(coap, auth, name, device == NULL ? "no device has this credential" : "the device is disabled");
+		doom(coap, state);
+		return false;
+	}
+	if (!state->known)
+		gw_coap_add(&coap->counts.proved, 1);
+	// Another device behind the same address: its message IDs have nothing to do with those before.
+	if (strcmp(state->principal, device->id) != 0)
+		gw_coap_recent_fini(&state->recent);
+	memcpy(state->principal, device->id, sizeof(state->principal));
+	state->known = true;
+	return true;
+}
+
+struct gw_coap_session *
+gw_coap_principal(struct gw_coap *coap, coap_session_t *session)
+{
+	struct gw_coap_session *state = state_of(coap, session);
+	const mbedtls_ssl_context *ssl;
+	uint8_t handshake[8];
+
+	if (state == NULL)
+		return NULL;
+	ssl = ssl_of(session);
+	handshake_of(ssl, handshake);
+	if (state->known && memcmp(state->handshake, handshake, 8) == 0 &&
+	    state->generation == gw_registry_generation(coap->core->registry))
+		return state;
+	return prove(coap, state, ssl) ? state : NULL;
+}
+
+// ---- libcoap's events, and the end of sessions ----
+
+int
+gw_coap_event(coap_session_t *session, coap_event_t event)
+{
+	struct gw_coap *coap = coap_of(session);
+
+	switch (event) {
+	case COAP_EVENT_SERVER_SESSION_NEW:
+		gw_coap_add(&coap->counts.opened, 1);
+		break;
+	case COAP_EVENT_SERVER_SESSION_DEL:
+		gw_coap_add(&coap->counts.closed, 1);
+		state_free(coap, session);
+		break;
+	case COAP_EVENT_DTLS_CONNECTED:
+		gw_coap_principal(coap, session);
+		break;
+	case COAP_EVENT_BAD_PACKET:
+		gw_coap_add(&coap->counts.bad_packets, 1);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+void
+gw_coap_sessions_check(struct gw_coap *coap)
+{
+	if (coap->generation == gw_registry_generation(coap->core->registry))
+		return;
+	snapshot(coap);
+	for (struct gw_coap_session *state = coap->sessions; state != NULL; state = state->next)
+		if (state->known)
+			prove(coap, state, ssl_of(state->session));
+}
+
+void
+gw_coap_sessions_reap(struct gw_coap *coap)
+{
+	if (!coap->any_doomed)
+		return;
+	coap->any_doomed = false;
+	for (struct gw_coap_session *state = coap->sessions; state != NULL; state = state->next) {
+		if (!state->doomed)
+			continue;
+		state->doomed = false;
+		// Sends the close_notify; libcoap frees the session when nothing holds it any more.
+		coap_session_disconnected(state->session, COAP_NACK_NOT_DELIVERABLE);
+	}
+	coap_io_process(coap->context, COAP_IO_NO_WAIT);
+}
