@@ -4,7 +4,7 @@ import html
 
 import table
 
-COLOURS = {"vitalgate": "#0b7285", "mosquitto": "#adb5bd", "coap-server": "#adb5bd"}
+COLOURS = {"vitalgate": "#0b7285", "mosquitto": "#adb5bd", "coap-server": "#c9b79c"}
 NAMES = {"vitalgate": "Vitalgate (durable before the answer)", "mosquitto": "Mosquitto (from memory)",
          "coap-server": "libcoap's example server (stores nothing)"}
 LEFT, BAR, GAP, WIDTH, RIGHT = 300, 15, 16, 460, 150
