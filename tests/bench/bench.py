@@ -14,8 +14,8 @@ import callgrind
 import machine
 import plot
 import table
-from contenders import CoapServer, Gateway, Load, Mosquitto, payload
-from rows import FULL, QUICK
+from contenders import DEVICES_MAX, CoapServer, Gateway, Load, Mosquitto, payload
+from rows import FULL, QUICK, SMOKE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KILL_MESSAGES = 1000
@@ -27,11 +27,12 @@ class Bench:
         self.state = pathlib.Path(args.state).resolve()
         self.load = Load(args.load)
         everyone = {
-            "vitalgate": lambda: Gateway(self.state, args.program),
+            "vitalgate": lambda: Gateway(self.state, args.program, devices=100 if args.smoke else DEVICES_MAX),
             "mosquitto": lambda: Mosquitto(self.state),
             "coap-server": lambda: CoapServer(self.state, args.coap_server),
         }
-        self.rows = [row for row in (QUICK if args.quick else FULL) if args.only in row.key]
+        choice = SMOKE if args.smoke else QUICK if args.quick else FULL
+        self.rows = [row for row in choice if args.only in row.key]
         wanted = {name for row in self.rows for name in row.contenders()} | ({"vitalgate", "mosquitto"} if args.kill else set())
         self.contenders = {name: make() for name, make in everyone.items() if name in wanted and name not in args.without}
         self.results = {}
@@ -165,6 +166,7 @@ def say(text):
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rows, short: about a minute")
+    parser.add_argument("--smoke", action="store_true", help="a few seconds: does the benchmark itself work")
     parser.add_argument("--rounds", type=int, help="rounds over all rows (5; quick: 2)")
     parser.add_argument("--seconds", type=float, help="measured window (4; quick: 1.5)")
     parser.add_argument("--warmup", type=float, default=0.5)
@@ -181,8 +183,8 @@ def arguments():
     parser.add_argument("--state", default=ROOT / "build/bench/state", help="folder for keys and data while it runs")
     parser.add_argument("--out", default=ROOT / "build/bench/results", help="folder for results.json, .md and .svg")
     args = parser.parse_args()
-    args.rounds = args.rounds or (2 if args.quick else 5)
-    args.seconds = args.seconds or (1.5 if args.quick else 4.0)
+    args.rounds = args.rounds or (1 if args.smoke else 2 if args.quick else 5)
+    args.seconds = args.seconds or (0.3 if args.smoke else 1.5 if args.quick else 4.0)
     return args
 
 
@@ -217,7 +219,10 @@ def main():
     troubled = [row["title"] for row in report.get("rows", []) for c in row["contenders"].values() if c["trouble"]]
     for title in troubled:
         print(f"tests/bench: trouble in {title}; see results.json", file=sys.stderr)
-    return 1 if troubled else 0
+    kept = report.get("kill_test", {}).get("vitalgate, SIGKILL", KILL_MESSAGES)
+    if kept != KILL_MESSAGES:
+        print(f"tests/bench: {kept} of {KILL_MESSAGES} acknowledged readings were there after SIGKILL", file=sys.stderr)
+    return 1 if troubled or kept != KILL_MESSAGES else 0
 
 
 if __name__ == "__main__":

@@ -53,6 +53,13 @@ FULL = [
     coap(1000, 1000, slow_ms=10),
 ]
 
+SMOKE = [
+    *mqtt("cert13", (4, 5)),
+    *mqtt("psk12", (10, 1)),
+    coap(20, 8),
+    coap(20, 20, slow_ms=10),
+]
+
 QUICK = [
     *mqtt("cert13", (4, 50), (100, 1)),
     *mqtt("psk12", (100, 10)),
