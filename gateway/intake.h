@@ -49,19 +49,25 @@ struct gw_source {
 	_Atomic(struct gw_ticket *) done; // newest first; gw_source_take() puts them in order
 	struct gw_ticket *free;  // this thread's spare tickets
 	uint32_t tickets, tickets_max;
+
+	// The writer's: tickets that go back with this commit.
+	struct gw_ticket *back, *back_last;
+	struct gw_source *back_next;
+	_Atomic uint32_t notifying;
 };
 
 struct gw_intake_options {
 	struct gw_journal *journal;
-	uint32_t group_bytes_max;   // a commit takes at most this much (bounds dirty pages)
-	uint32_t group_tickets_max;
+	uint32_t group_bytes_max;   // a commit takes at most this much (bounds dirty pages); 0: 8 MB
+	uint32_t group_tickets_max; // 0: 16384
 	// Called on the writer's thread when a sync failed: every waiting ticket has been returned with GW_E_SYNC; must make the process end soon.
 	void (*failed)(void *arg, enum gw_error error);
 	void *arg;
 };
 
 enum gw_error gw_intake_open(const struct gw_intake_options *options, struct gw_intake **intake, struct gw_why *why);
-// No new tickets: submits from now on come back with GW_E_STOPPING. Returns at once.
+// No new data: submits from now on come back with GW_E_STOPPING; essential tickets (last cursors, sessions) go on until
+// gw_intake_close(). Returns at once.
 void gw_intake_stop(struct gw_intake *intake);
 // Commits what was submitted, then ends the thread.
 void gw_intake_close(struct gw_intake *intake);

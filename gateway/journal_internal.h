@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the journal's files share; nobody else includes this. LMDB is seen here and in journal_*.c only.
+//
+// Locks: `lock` guards the map of newest times and the quarantine's totals between the writer and readers; `pool_lock` the spare read
+// transactions. All else that is not atomic belongs to the writer's thread.
+#ifndef GW_JOURNAL_INTERNAL_H
+#define GW_JOURNAL_INTERNAL_H
+
+#include "gateway/journal.h"
+#include "gateway/journal_map.h"
+#include "gateway/ticket.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define GW_STORE_FORMAT 1
+#define GW_INDEX_KEY 24     // time (sign flipped), device's hash, position: big-endian u64 each
+#define GW_READERS_SPARE 32
+#define GW_SWEEP_ROWS 128   // rows of newest times written with one commit
+
+_Static_assert(sizeof(size_t) == 8, "LMDB's integer keys are size_t; positions are 64 bits");
+
+enum gw_table { GW_T_META, GW_T_JOURNAL, GW_T_INDEX, GW_T_NEWEST, GW_T_ROWS, GW_T_QUARANTINE, GW_T_COUNT };
+
+struct gw_index_entry {
+	uint64_t time, device, position; // time with its sign flipped
+};
+
+// Writing newest times to the store, a few rows with every commit.
+struct gw_sweep {
+	bool active, finishing;  // finishing: the transaction under way holds the last piece
+	size_t at;               // slot
+	uint64_t epoch, upto;    // the checkpoint's position when the sweep is through
+	uint64_t cleaned[GW_SWEEP_ROWS];
+	size_t cleaned_count;    // of the transaction under way
+	int64_t done_us;         // when the last one was through
+};
+
+struct gw_room {
+	uint64_t limit_pages, pressure_pages, free_pages, since_pages; // pages taken since free_pages was counted
+	int64_t counted_us, looked_us;
+	uint64_t allocated;      // bytes of the data file known to have blocks
+	bool fallocate_missing;
+	bool map_full, disk_full;
+};
+
+struct gw_once; // gateway/journal_once.c: memory of the slow way, made when first needed
+
+struct gw_journal {
+	struct gw_journal_options options;
+	char *dir;
+	int lock_fd;
+	MDB_env *env;
+	MDB_dbi tables[GW_T_COUNT];
+	uint64_t incarnation;
+	uint64_t page_size;
+	_Atomic uint64_t first, last;
+
+	// The transaction under way
+	MDB_txn *txn;
+	MDB_cursor *append, *index;
+	enum gw_error error;
+	uint64_t next;          // position of the next record
+	bool touched, plain;    // something was written; not only essential tickets
+	size_t bytes;           // about what it adds
+	uint64_t records, readings, duplicates, revisions;
+	struct gw_index_entry *pending;
+	size_t pending_count, pending_cap;
+	struct gw_index_entry index_last;
+	bool index_last_known, index_any;
+	uint64_t quarantine_id, quarantine_id_before;
+	int64_t quarantine_bytes_before, quarantine_count_before;
+
+	pthread_mutex_t lock;
+	struct gw_newest_map newest;
+	struct gw_newest_map shares; // principal's hash -> bytes in quarantine (as time_us)
+	struct gw_sweep sweep;
+	uint64_t checkpoint;    // newest rows hold everything up to this position
+	uint64_t appended_since_trim;
+	struct gw_once *once;
+	struct gw_room room;
+
+	pthread_mutex_t pool_lock;
+	MDB_txn *spare[GW_READERS_SPARE];
+	size_t spare_count;
+
+	// For gw_journal_stats()
+	_Atomic uint64_t records_total, readings_total, duplicates_total, revisions_total;
+	_Atomic uint64_t commits, commit_us_total, commit_us_max;
+	_Atomic uint64_t used_bytes, disk_free_bytes;
+	_Atomic int64_t quarantine_bytes, quarantine_count;
+	_Atomic uint64_t series;
+	_Atomic int full; // enum gw_full
+};
+
+enum gw_full { GW_FULL_NOT, GW_FULL_MAP, GW_FULL_DISK };
+
+// ---- gateway/journal_store.c ----
+enum gw_error gw_store_open(struct gw_journal *journal, struct gw_why *why);
+void gw_store_close(struct gw_journal *journal);
+// LMDB's return code in our words: GW_E_FULL, GW_E_NOT_FOUND, GW_E_CORRUPT, GW_E_VERSION, GW_E_MEMORY or GW_E_SYNC.
+enum gw_error gw_store_error(int rc);
+// A read transaction of the newest state. Give it back soon.
+enum gw_error gw_reader_begin(struct gw_journal *journal, MDB_txn **txn);
+void gw_reader_end(struct gw_journal *journal, MDB_txn *txn);
+
+static inline MDB_val
+gw_val(const void *at, size_t len)
+{
+	return (MDB_val){ len, (void *)(uintptr_t)at };
+}
+
+static inline struct gw_span
+gw_val_span(MDB_val val)
+{
+	return gw_span(val.mv_data, val.mv_size);
+}
+
+static inline uint64_t
+gw_val_u64(MDB_val val)
+{
+	uint64_t v = 0;
+	memcpy(&v, val.mv_data, val.mv_size < sizeof(v) ? val.mv_size : sizeof(v));
+	return v;
+}
+
+// ---- gateway/journal_index.c ----
+static inline uint64_t
+gw_index_time(int64_t time_us)
+{
+	return (uint64_t)time_us ^ (UINT64_C(1) << 63);
+}
+void gw_index_key(const struct gw_index_entry *entry, uint8_t key[GW_INDEX_KEY]);
+struct gw_index_entry gw_index_entry(const uint8_t key[GW_INDEX_KEY]);
+// Remembers an entry for the transaction under way; in the store after gw_index_flush().
+enum gw_error gw_index_add(struct gw_journal *journal, uint64_t device, int64_t time_us, uint64_t position);
+enum gw_error gw_index_flush(struct gw_journal *journal);
+enum gw_error gw_index_cursor(struct gw_journal *journal, MDB_cursor **cursor);
+
+// ---- gateway/journal_once.c ----
+// Readings of which at least one is not later than its series' newest: looks what is there already.
+enum gw_error gw_once_apply(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_op *op);
+void gw_once_free(struct gw_once *once);
+// Appends a record at journal->next.
+enum gw_error gw_journal_append(struct gw_journal *journal, struct gw_span record);
+
+// ---- gateway/journal_newest.c ----
+enum gw_error gw_newest_open(struct gw_journal *journal, struct gw_why *why);
+// Writes a piece of the newest times with the transaction under way, where it is time to.
+enum gw_error gw_sweep_piece(struct gw_journal *journal);
+void gw_sweep_committed(struct gw_journal *journal);
+void gw_sweep_aborted(struct gw_journal *journal);
+// Writes all that is left; the writer has ended.
+enum gw_error gw_sweep_all(struct gw_journal *journal);
+
+// ---- gateway/journal_room.c ----
+enum gw_error gw_room_open(struct gw_journal *journal, struct gw_why *why);
+// Before a commit: blocks of the file for what the transaction may write.
+enum gw_error gw_room_prepare(struct gw_journal *journal);
+void gw_room_committed(struct gw_journal *journal);
+bool gw_room_pressure(struct gw_journal *journal);
+
+// ---- gateway/journal_rows.c, gateway/quarantine.c ----
+enum gw_error gw_rows_put(struct gw_journal *journal, const struct gw_op *op);
+enum gw_error gw_rows_del(struct gw_journal *journal, const struct gw_op *op);
+enum gw_error gw_rows_del_prefix(struct gw_journal *journal, const struct gw_op *op);
+// The least of the outlets' cursors; UINT64_MAX where there is none.
+enum gw_error gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *position);
+enum gw_error gw_quarantine_open(struct gw_journal *journal, struct gw_why *why);
+enum gw_error gw_quarantine_check(struct gw_journal *journal, const struct gw_ticket *ticket);
+enum gw_error gw_quarantine_put(struct gw_journal *journal, const struct gw_op *op);
+enum gw_error gw_quarantine_del(struct gw_journal *journal, const struct gw_op *op);
+
+// ---- gateway/journal_meta (journal_store.c): small numbers by name ----
+enum gw_error gw_meta_put(struct gw_journal *journal, MDB_txn *txn, const char *name, uint64_t value);
+enum gw_error gw_meta_get(struct gw_journal *journal, MDB_txn *txn, const char *name, uint64_t *value);
+
+#endif

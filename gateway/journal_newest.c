@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+// The checkpoint of newest times. Rows hold at least everything up to the position in meta "checkpoint"; what came after is read
+// from the journal's end when the store is opened. The writer's thread; opening and closing before and after it.
+#include "gateway/journal_internal.h"
+#include "gateway/bytes.h"
+#include "gateway/clock.h"
+
+#define ROW_SIZE 16 // time_us, position: little-endian
+#define SWEEP_EVERY_US 10000000
+#define SWEEP_EVERY_RECORDS 200000
+#define SCAN_SLOTS 16384 // looked at with one commit
+
+// ---- Opening ----
+
+static enum gw_error
+load_rows(struct gw_journal *journal, MDB_txn *txn)
+{
+	MDB_cursor *cursor;
+	MDB_val key, data;
+	enum gw_error error = GW_OK;
+	int rc = mdb_cursor_open(txn, journal->tables[GW_T_NEWEST], &cursor);
+
+	if (rc != 0)
+		return gw_store_error(rc);
+	while (error == GW_OK && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
+		const uint8_t *row = data.mv_data;
+		if (data.mv_size != ROW_SIZE)
+			error = GW_E_CORRUPT;
+		else
+			error = gw_newest_load(&journal->newest, gw_val_u64(key), (int64_t)gw_get64(row), gw_get64(row + 8), false);
+	}
+	mdb_cursor_close(cursor);
+	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
+}
+
+static enum gw_error
+replay_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes)
+{
+	struct gw_record record;
+	struct gw_batch batch;
+	struct gw_reading reading;
+	enum gw_error error = GW_OK;
+	uint64_t device;
+
+	// A damaged record has no times to tell; those who follow the journal report it.
+	if (gw_record_open(position, bytes, &record, NULL) != GW_OK || record.type != GW_RECORD_READINGS ||
+	    gw_batch_open(&record, &batch, NULL) != GW_OK)
+		return GW_OK;
+	device = gw_name_hash(batch.head.device);
+	while (error == GW_OK && gw_batch_next(&batch, &reading))
+		error = gw_newest_load(&journal->newest, gw_series_hash(device, reading.signal, reading.instance), reading.time_us,
+		    position, true);
+	return error;
+}
+
+static enum gw_error
+replay(struct gw_journal *journal, MDB_txn *txn)
+{
+	uint64_t from = journal->checkpoint + 1;
+	MDB_val key = gw_val(&from, sizeof(from)), data;
+	MDB_cursor *cursor;
+	enum gw_error error = GW_OK;
+	int rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor);
+
+	if (rc != 0)
+		return gw_store_error(rc);
+	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+	while (rc == 0 && error == GW_OK) {
+		error = replay_record(journal, gw_val_u64(key), gw_val_span(data));
+		rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
+	}
+	mdb_cursor_close(cursor);
+	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
+}
+
+enum gw_error
+gw_newest_open(struct gw_journal *journal, struct gw_why *why)
+{
+	MDB_txn *txn;
+	enum gw_error error = gw_reader_begin(journal, &txn);
+
+	if (error == GW_OK) {
+		if ((error = load_rows(journal, txn)) == GW_OK)
+			error = replay(journal, txn);
+		gw_reader_end(journal, txn);
+	}
+	journal->sweep.done_us = gw_clock_mono_us();
+	atomic_store(&journal->series, journal->newest.count);
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "cannot read the newest times in %s", journal->dir);
+}
+
+// ---- Writing ----
+
+static enum gw_error
+put_row(struct gw_journal *journal, const struct gw_newest *entry)
+{
+	uint8_t row[ROW_SIZE];
+	MDB_val key = gw_val(&entry->series, sizeof(entry->series)), data = gw_val(row, sizeof(row));
+
+	gw_put64(row, (uint64_t)entry->time_us);
+	gw_put64(row + 8, entry->position);
+	journal->bytes += 64;
+	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_NEWEST], &key, &data, 0));
+}
+
+static void
+start_if_due(struct gw_journal *journal, int64_t now_us)
+{
+	struct gw_sweep *sweep = &journal->sweep;
+	uint64_t last = atomic_load(&journal->last), behind = last - journal->checkpoint;
+
+	if (sweep->active || behind == 0)
+		return;
+	if (behind < SWEEP_EVERY_RECORDS && now_us - sweep->done_us < SWEEP_EVERY_US && !gw_room_pressure(journal))
+		return;
+	sweep->active = true;
+	sweep->at = 0;
+	sweep->epoch = journal->newest.epoch;
+	sweep->upto = last;
+}
+
+static enum gw_error
+write_piece(struct gw_journal *journal, size_t rows_max, size_t slots_max)
+{
+	struct gw_sweep *sweep = &journal->sweep;
+	struct gw_newest_map *map = &journal->newest;
+	enum gw_error error;
+
+	if (sweep->epoch != map->epoch) { // slots have moved
+		sweep->epoch = map->epoch;
+		sweep->at = 0;
+	}
+	for (; sweep->at <= map->mask && sweep->cleaned_count < rows_max && slots_max > 0; sweep->at++, slots_max--) {
+		struct gw_newest *entry = &map->slots[sweep->at];
+		if (entry->series == 0 || !entry->dirty)
+			continue;
+		if ((error = put_row(journal, entry)) != GW_OK)
+			return error;
+		entry->dirty = false;
+		map->dirty--;
+		sweep->cleaned[sweep->cleaned_count++] = entry->series;
+	}
+	if (sweep->at <= map->mask)
+		return GW_OK;
+	sweep->finishing = true;
+	return gw_meta_put(journal, journal->txn, "checkpoint", sweep->upto);
+}
+
+enum gw_error
+gw_sweep_piece(struct gw_journal *journal)
+{
+	start_if_due(journal, gw_clock_mono_us());
+	return journal->sweep.active ? write_piece(journal, GW_SWEEP_ROWS, SCAN_SLOTS) : GW_OK;
+}
+
+void
+gw_sweep_committed(struct gw_journal *journal)
+{
+	struct gw_sweep *sweep = &journal->sweep;
+
+	sweep->cleaned_count = 0;
+	if (!sweep->finishing)
+		return;
+	journal->checkpoint = sweep->upto;
+	sweep->done_us = gw_clock_mono_us();
+	sweep->active = sweep->finishing = false;
+}
+
+void
+gw_sweep_aborted(struct gw_journal *journal)
+{
+	struct gw_sweep *sweep = &journal->sweep;
+
+	for (; sweep->cleaned_count > 0; sweep->cleaned_count--) {
+		struct gw_newest *entry = gw_newest_find(&journal->newest, sweep->cleaned[sweep->cleaned_count - 1]);
+		if (entry != NULL && !entry->dirty) {
+			entry->dirty = true;
+			journal->newest.dirty++;
+		}
+	}
+	sweep->finishing = false;
+	sweep->at = 0;
+}
+
+enum gw_error
+gw_sweep_all(struct gw_journal *journal)
+{
+	struct gw_sweep *sweep = &journal->sweep;
+	enum gw_error error = GW_OK;
+
+	sweep->active = atomic_load(&journal->last) != journal->checkpoint;
+	sweep->at = 0;
+	sweep->upto = atomic_load(&journal->last);
+	sweep->epoch = journal->newest.epoch;
+	while (error == GW_OK && sweep->active) {
+		if ((error = gw_journal_begin(journal)) != GW_OK)
+			break;
+		journal->touched = true; // the commit writes the piece
+		for (int i = 0; error == GW_OK && i < 64 && !sweep->finishing; i++) {
+			sweep->cleaned_count = 0; // an abort here ends the closing: the map is not needed any more
+			error = write_piece(journal, GW_SWEEP_ROWS, SIZE_MAX);
+		}
+		if (error == GW_OK)
+			error = gw_journal_commit(journal);
+		else
+			gw_journal_abort(journal);
+	}
+	return error;
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// Room: in the map (the budget) and on the file system. The writer's thread. Blocks are allocated ahead of LMDB's writes, so
+// that a full disk shows itself here, where it is an answer, and not within a commit, where it would be the end.
+#include "gateway/clock.h"
+#include "gateway/journal_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/statvfs.h>
+
+#define STEP (16u << 20)
+#define SMALL_STEP (1u << 20)
+#define ESSENTIAL_BYTES (1u << 20) // of what is allocated only essential tickets use the last of it
+#define LOOK_EVERY_US 200000
+#define COUNT_EVERY_US 20000
+
+static uint64_t
+map_pages(struct gw_journal *journal)
+{
+	MDB_envinfo info;
+
+	mdb_env_info(journal->env, &info);
+	return info.me_last_pgno + 1;
+}
+
+// Pages on LMDB's free list: its records begin with their count.
+static uint64_t
+count_free(struct gw_journal *journal)
+{
+	MDB_txn *txn;
+	MDB_cursor *cursor;
+	MDB_val key, data;
+	uint64_t pages = 0;
+
+	if (gw_reader_begin(journal, &txn) != GW_OK)
+		return 0;
+	if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+		while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0)
+			pages += gw_val_u64(data);
+		mdb_cursor_close(cursor);
+	}
+	gw_reader_end(journal, txn);
+	return pages;
+}
+
+// Pages in use; free ones are only counted where the file has grown so far that it matters. In between what is said is at least
+// what is used.
+static uint64_t
+used_pages(struct gw_journal *journal)
+{
+	struct gw_room *room = &journal->room;
+	uint64_t pages = map_pages(journal), used;
+	int64_t now = gw_clock_mono_us();
+
+	if (pages > room->pressure_pages) {
+		uint64_t slack = room->limit_pages / 256;
+		if (room->counted_us == 0 || now - room->counted_us > LOOK_EVERY_US ||
+		    (room->since_pages > slack && now - room->counted_us > COUNT_EVERY_US)) {
+			room->free_pages = count_free(journal);
+			room->since_pages = 0;
+			room->counted_us = now;
+		}
+		used = pages - room->free_pages + room->since_pages;
+		pages = used < pages ? used : pages;
+	}
+	atomic_store_explicit(&journal->used_bytes, pages * journal->page_size, memory_order_relaxed);
+	return pages;
+}
+
+bool
+gw_room_pressure(struct gw_journal *journal)
+{
+	return used_pages(journal) > journal->room.pressure_pages || journal->room.disk_full;
+}
+
+static void
+look_at_disk(struct gw_journal *journal)
+{
+	struct statvfs vfs;
+	uint64_t free_bytes;
+
+	if (statvfs(journal->dir, &vfs) != 0)
+		return;
+	free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	atomic_store_explicit(&journal->disk_free_bytes, free_bytes, memory_order_relaxed);
+	journal->room.disk_full = free_bytes < journal->options.disk_reserve_bytes;
+}
+
+// Gives the file blocks up to `end`, a step ahead where the disk is not short.
+static bool
+allocate(struct gw_journal *journal, uint64_t end)
+{
+	struct gw_room *room = &journal->room;
+	uint64_t budget = journal->options.budget_bytes & ~UINT64_C(4095);
+	uint64_t spare = atomic_load_explicit(&journal->disk_free_bytes, memory_order_relaxed);
+	uint64_t step = spare > journal->options.disk_reserve_bytes + 4 * (uint64_t)STEP ? STEP : SMALL_STEP;
+	int fd;
+
+	if (room->fallocate_missing || end <= room->allocated)
+		return true;
+	mdb_env_get_fd(journal->env, &fd);
+	for (;; step = step > SMALL_STEP ? SMALL_STEP : 4096) {
+		uint64_t target = (end + step - 1) / step * step;
+		if (target > budget)
+			target = end > budget ? end : budget;
+		if (fallocate(fd, 0, (off_t)room->allocated, (off_t)(target - room->allocated)) == 0) {
+			room->allocated = target;
+			return true;
+		}
+		if (errno == EOPNOTSUPP || errno == ENOSYS) {
+			room->fallocate_missing = true; // statvfs alone has to tell
+			return true;
+		}
+		if (errno != EINTR && step == 4096)
+			return false;
+	}
+}
+
+enum gw_error
+gw_room_prepare(struct gw_journal *journal)
+{
+	// New pages for the data, half as much again for the tables' own, and a path of each table.
+	uint64_t need = map_pages(journal) * journal->page_size + journal->bytes + journal->bytes / 2 + 64 * journal->page_size;
+	uint64_t budget = journal->options.budget_bytes & ~UINT64_C(4095);
+
+	if (need > budget) // LMDB itself refuses beyond
+		need = budget;
+	else if (journal->plain)
+		need = need + ESSENTIAL_BYTES < budget ? need + ESSENTIAL_BYTES : budget;
+	if (allocate(journal, need))
+		return GW_OK;
+	journal->room.disk_full = true;
+	journal->room.looked_us = gw_clock_mono_us();
+	atomic_store(&journal->full, GW_FULL_DISK);
+	return GW_E_FULL;
+}
+
+void
+gw_room_committed(struct gw_journal *journal)
+{
+	journal->room.since_pages += journal->bytes / 3000 + 4;
+}
+
+enum gw_error
+gw_journal_room(struct gw_journal *journal)
+{
+	struct gw_room *room = &journal->room;
+	int64_t now = gw_clock_mono_us();
+	uint64_t used, mark;
+
+	if (now - room->looked_us >= LOOK_EVERY_US) {
+		look_at_disk(journal);
+		// A disk that had no block for the last transaction has to have some for the next one.
+		if (!room->disk_full && atomic_load(&journal->full) == GW_FULL_DISK)
+			room->disk_full = !allocate(journal, map_pages(journal) * journal->page_size + 2 * ESSENTIAL_BYTES);
+		room->looked_us = now;
+	}
+	// Once full, some room has to come free before new data is taken again.
+	used = used_pages(journal);
+	mark = room->map_full ? room->limit_pages - room->limit_pages / 64 : room->limit_pages;
+	room->map_full = used > mark;
+	atomic_store(&journal->full, room->disk_full ? GW_FULL_DISK : room->map_full ? GW_FULL_MAP : GW_FULL_NOT);
+	return room->disk_full || room->map_full ? GW_E_FULL : GW_OK;
+}
+
+enum gw_error
+gw_room_open(struct gw_journal *journal, struct gw_why *why)
+{
+	const struct gw_journal_options *options = &journal->options;
+	struct gw_room *room = &journal->room;
+
+	if (options->budget_bytes < options->reserve_bytes + (1u << 20))
+		return gw_fail(why, GW_E_CONFIG, "the store's budget has to be at least 1 MB above its reserve");
+	room->limit_pages = (options->budget_bytes - options->reserve_bytes) / journal->page_size;
+	room->pressure_pages = options->budget_bytes / 5 * 4 / journal->page_size;
+	if (room->pressure_pages > room->limit_pages)
+		room->pressure_pages = room->limit_pages / 5 * 4;
+	look_at_disk(journal);
+	used_pages(journal);
+	return GW_OK;
+}

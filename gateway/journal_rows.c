@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of small durable rows. Written by the writer's thread within its transaction; read by any thread.
+#include "gateway/bytes.h"
+#include "gateway/journal_internal.h"
+
+#include <stdlib.h>
+
+static MDB_val
+op_key(const struct gw_op *op)
+{
+	return gw_val(op + 1, op->key_len);
+}
+
+enum gw_error
+gw_rows_put(struct gw_journal *journal, const struct gw_op *op)
+{
+	MDB_val key = op_key(op), data = gw_val(gw_op_body(op), op->body_len);
+
+	journal->bytes += op->body_len + op->key_len + 64 + (op->body_len > 2000 ? 4096 : 0);
+	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_ROWS], &key, &data, 0));
+}
+
+enum gw_error
+gw_rows_del(struct gw_journal *journal, const struct gw_op *op)
+{
+	MDB_val key = op_key(op);
+	int rc = mdb_del(journal->txn, journal->tables[GW_T_ROWS], &key, NULL);
+
+	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
+}
+
+static bool
+has_prefix(MDB_val key, struct gw_span prefix)
+{
+	return key.mv_size >= prefix.len && memcmp(key.mv_data, prefix.at, prefix.len) == 0;
+}
+
+enum gw_error
+gw_rows_del_prefix(struct gw_journal *journal, const struct gw_op *op)
+{
+	struct gw_span prefix = gw_span(op + 1, op->key_len);
+	MDB_cursor *cursor;
+	MDB_val key, data;
+	int rc = mdb_cursor_open(journal->txn, journal->tables[GW_T_ROWS], &cursor);
+
+	if (rc != 0)
+		return gw_store_error(rc);
+	for (;;) {
+		key = op_key(op);
+		rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+		if (rc != 0 || !has_prefix(key, prefix))
+			break;
+		if ((rc = mdb_cursor_del(cursor, 0)) != 0)
+			break;
+	}
+	mdb_cursor_close(cursor);
+	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
+}
+
+enum gw_error
+gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *position)
+{
+	static const char suffix[] = "/cursor";
+	struct gw_span prefix = gw_span_text("outlet/");
+	MDB_cursor *cursor;
+	MDB_val key = gw_val(prefix.at, prefix.len), data;
+	int rc = mdb_cursor_open(txn, journal->tables[GW_T_ROWS], &cursor);
+
+	*position = UINT64_MAX;
+	if (rc != 0)
+		return gw_store_error(rc);
+	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+	for (; rc == 0 && has_prefix(key, prefix); rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
+		const char *end = (const char *)key.mv_data + key.mv_size;
+		if (key.mv_size < prefix.len + sizeof(suffix) - 1 || memcmp(end - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) != 0)
+			continue;
+		// A cursor that cannot be read holds everything back.
+		uint64_t at = data.mv_size == 8 ? gw_get64(data.mv_data) : 0;
+		if (at < *position)
+			*position = at;
+	}
+	mdb_cursor_close(cursor);
+	return rc == 0 || rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
+}
+
+enum gw_error
+gw_journal_get(struct gw_journal *journal, struct gw_span key, void *buf, size_t cap, size_t *len)
+{
+	MDB_val k = gw_val(key.at, key.len), data;
+	MDB_txn *txn;
+	enum gw_error error;
+
+	if (key.len == 0 || key.len > GW_ROW_KEY_MAX)
+		return GW_E_ARGUMENT;
+	if ((error = gw_reader_begin(journal, &txn)) != GW_OK)
+		return error;
+	error = gw_store_error(mdb_get(txn, journal->tables[GW_T_ROWS], &k, &data));
+	if (error == GW_OK) {
+		*len = data.mv_size;
+		if (data.mv_size > cap)
+			error = GW_E_TOO_LARGE;
+		else if (data.mv_size > 0)
+			memcpy(buf, data.mv_data, data.mv_size);
+	}
+	gw_reader_end(journal, txn);
+	return error;
+}
+
+// ---- Walking: rows are copied out a block at a time, then given without a transaction ----
+
+#define BLOCK (64u << 10)
+
+struct walk {
+	struct gw_span prefix;
+	uint8_t last[GW_ROW_KEY_MAX]; // the last key that was copied
+	size_t last_len;
+	uint8_t *block;               // [u32 key_len][u32 value_len][key][value]...
+	size_t used, cap;
+	bool end;
+};
+
+// False where the row does not fit any more.
+static bool
+copy_row(struct walk *walk, MDB_val key, MDB_val data)
+{
+	size_t need = walk->used + 8 + key.mv_size + data.mv_size;
+
+	if (need > walk->cap) {
+		uint8_t *bigger = walk->used == 0 ? realloc(walk->block, need) : NULL;
+		if (bigger == NULL)
+			return false;
+		walk->block = bigger;
+		walk->cap = need;
+	}
+	gw_put32(walk->block + walk->used, (uint32_t)key.mv_size);
+	gw_put32(walk->block + walk->used + 4, (uint32_t)data.mv_size);
+	gw_put_bytes(gw_put_bytes(walk->block + walk->used + 8, key.mv_data, key.mv_size), data.mv_data, data.mv_size);
+	walk->used = need;
+	walk->last_len = key.mv_size;
+	memcpy(walk->last, key.mv_data, key.mv_size);
+	return true;
+}
+
+static enum gw_error
+copy_block(struct gw_journal *journal, struct walk *walk)
+{
+	bool after = walk->last_len > 0;
+	MDB_val key = after ? gw_val(walk->last, walk->last_len) : gw_val(walk->prefix.at, walk->prefix.len), data;
+	MDB_cursor *cursor;
+	MDB_txn *txn;
+	enum gw_error error = gw_reader_begin(journal, &txn);
+	int rc;
+
+	if (error != GW_OK)
+		return error;
+	walk->used = 0;
+	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_ROWS], &cursor)) == 0) {
+		rc = key.mv_size > 0 ? mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE) : mdb_cursor_get(cursor, &key, &data, MDB_FIRST);
+		if (rc == 0 && after && key.mv_size == walk->last_len && memcmp(key.mv_data, walk->last, walk->last_len) == 0)
+			rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
+		for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
+			if ((walk->end = !has_prefix(key, walk->prefix)) || !copy_row(walk, key, data))
+				break;
+		}
+		walk->end |= rc == MDB_NOTFOUND;
+		mdb_cursor_close(cursor);
+	}
+	gw_reader_end(journal, txn);
+	if (rc == 0 && !walk->end && walk->used == 0)
+		return GW_E_MEMORY;
+	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
+}
+
+static bool
+give_block(const struct walk *walk, gw_row_fn *fn, void *arg)
+{
+	const uint8_t *at = walk->block, *end = at + walk->used;
+
+	while (at < end) {
+		size_t key_len = gw_get32(at), value_len = gw_get32(at + 4);
+		at += 8;
+		if (!fn(arg, gw_span(at, key_len), gw_span(at + key_len, value_len)))
+			return false;
+		at += key_len + value_len;
+	}
+	return true;
+}
+
+enum gw_error
+gw_journal_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, void *arg)
+{
+	struct walk walk = { .prefix = prefix, .cap = BLOCK, .last_len = after.len };
+	enum gw_error error = GW_OK;
+
+	if (prefix.len > GW_ROW_KEY_MAX || after.len > GW_ROW_KEY_MAX)
+		return GW_E_ARGUMENT;
+	// Before the prefix is before its first row.
+	if (after.len > 0 && prefix.len > 0 && memcmp(after.at, prefix.at, after.len < prefix.len ? after.len : prefix.len) < 0)
+		walk.last_len = 0;
+	gw_put_bytes(walk.last, after.at, walk.last_len);
+	if ((walk.block = malloc(walk.cap)) == NULL)
+		return GW_E_MEMORY;
+	while (error == GW_OK && !walk.end)
+		if ((error = copy_block(journal, &walk)) == GW_OK && !give_block(&walk, fn, arg))
+			break;
+	free(walk.block);
+	return error;
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trimming: the journal's oldest records go once every outlet is past them, they are old enough, and the checkpoint of newest times
+// holds what they told. The last record always stays, so that positions never begin anew. The writer's thread.
+#include "gateway/bytes.h"
+#include "gateway/journal_internal.h"
+
+#include <stdlib.h>
+
+#define PIECE_MIN 500
+#define PIECE_MAX 20000
+
+static enum gw_error
+delete_index(struct gw_journal *journal, uint64_t position, const struct gw_record *record)
+{
+	struct gw_batch batch;
+	struct gw_reading reading;
+	struct gw_index_entry entry = { .position = position };
+	bool any = false;
+	int rc = 0;
+
+	if (record->type != GW_RECORD_READINGS || gw_batch_open(record, &batch, NULL) != GW_OK)
+		return GW_OK;
+	entry.device = gw_name_hash(batch.head.device);
+	while (rc == 0 && gw_batch_next(&batch, &reading)) {
+		uint8_t bytes[GW_INDEX_KEY];
+		MDB_val key = gw_val(bytes, sizeof(bytes));
+		if (any && entry.time == gw_index_time(reading.time_us))
+			continue;
+		any = true;
+		entry.time = gw_index_time(reading.time_us);
+		gw_index_key(&entry, bytes);
+		rc = mdb_del(journal->txn, journal->tables[GW_T_INDEX], &key, NULL);
+		if (rc == MDB_NOTFOUND) // readings of one time need not stand side by side
+			rc = 0;
+	}
+	return gw_store_error(rc);
+}
+
+struct trim {
+	uint64_t upto;      // positions up to this one may go
+	int64_t before_us;  // receive times before this
+	uint64_t left;      // bytes of work of this piece
+	uint64_t first;
+	bool done;          // the oldest record stays
+	uint8_t *copy;      // of the record, GW_RECORD_MAX bytes: LMDB lends its own only until the next change
+};
+
+// Deletes the oldest record where it may go.
+static enum gw_error
+trim_one(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
+{
+	struct gw_record record;
+	MDB_val key, data;
+	uint64_t position;
+	enum gw_error error;
+	int rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST);
+
+	if (rc != 0)
+		return gw_store_error(rc);
+	position = gw_val_u64(key);
+	trim->first = position;
+	trim->done = true;
+	if (position > trim->upto)
+		return GW_OK;
+	// A damaged record tells no times: it goes with its age unknown, its index entries stay and lead nowhere.
+	if (gw_record_open(position, gw_val_span(data), &record, NULL) == GW_OK) {
+		if (record.received_us >= trim->before_us)
+			return GW_OK;
+		record.bytes.at = memcpy(trim->copy, data.mv_data, data.mv_size);
+		if ((error = delete_index(journal, position, &record)) != GW_OK)
+			return error;
+		if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) != 0)
+			return gw_store_error(rc);
+	}
+	if ((rc = mdb_cursor_del(cursor, 0)) != 0)
+		return gw_store_error(rc);
+	trim->first = position + 1;
+	trim->done = false;
+	journal->touched = true;
+	return GW_OK;
+}
+
+static enum gw_error
+trim_piece(struct gw_journal *journal, struct trim *trim)
+{
+	MDB_cursor *cursor;
+	enum gw_error error = GW_OK;
+	int rc = mdb_cursor_open(journal->txn, journal->tables[GW_T_JOURNAL], &cursor);
+
+	if (rc != 0)
+		return gw_store_error(rc);
+	for (; error == GW_OK && !trim->done && trim->left > 0; trim->left--)
+		error = trim_one(journal, cursor, trim);
+	mdb_cursor_close(cursor);
+	return error;
+}
+
+static uint64_t
+piece_size(struct gw_journal *journal)
+{
+	uint64_t records = journal->appended_since_trim * 2; // never slower than what comes in
+
+	return records < PIECE_MIN ? PIECE_MIN : records > PIECE_MAX ? PIECE_MAX : records;
+}
+
+static enum gw_error
+find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
+{
+	uint64_t last = atomic_load(&journal->last), cursor;
+	int64_t keep = gw_room_pressure(journal) ? journal->options.retention_full_us : journal->options.retention_us;
+	enum gw_error error = gw_rows_least_cursor(journal, journal->txn, &cursor);
+
+	trim->upto = last > 0 ? last - 1 : 0;
+	if (cursor < trim->upto)
+		trim->upto = cursor;
+	if (journal->checkpoint < trim->upto)
+		trim->upto = journal->checkpoint;
+	trim->before_us = now_us - keep;
+	trim->left = piece_size(journal);
+	return error;
+}
+
+static enum gw_error
+trim_and_commit(struct gw_journal *journal, int64_t now_us, struct trim *trim, bool *more)
+{
+	enum gw_error error;
+
+	if ((error = find_limits(journal, now_us, trim)) == GW_OK)
+		error = trim_piece(journal, trim);
+	if (error != GW_OK) {
+		gw_journal_abort(journal);
+		return error;
+	}
+	*more = !trim->done;
+	if ((error = gw_journal_commit(journal)) != GW_OK)
+		return error;
+	journal->appended_since_trim = 0;
+	atomic_store(&journal->first, trim->first);
+	journal->room.counted_us = 0; // count the free pages anew
+	return GW_OK;
+}
+
+enum gw_error
+gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more)
+{
+	struct trim trim = { .first = atomic_load(&journal->first) };
+	enum gw_error error;
+
+	*more = false;
+	if (trim.first == 0)
+		return GW_OK;
+	if ((trim.copy = malloc(GW_RECORD_MAX)) == NULL)
+		return GW_E_MEMORY;
+	if ((error = gw_journal_begin(journal)) == GW_OK)
+		error = trim_and_commit(journal, now_us, &trim, more);
+	free(trim.copy);
+	return error;
+}
