@@ -262,7 +262,8 @@ build_libcoap() { # name source-dir dest options...
     replace "$name" "$src.o"
 }
 
-have_yyjson() { command -v pkg-config >/dev/null && pkg-config --exists yyjson; }
+# The release's own package, not what was built here
+have_yyjson() { command -v pkg-config >/dev/null && env -u PKG_CONFIG_PATH pkg-config --exists yyjson; }
 
 build_yyjson() {
     local src=$work/yyjson
@@ -271,10 +272,18 @@ build_yyjson() {
     say "yyjson $YYJSON_VERSION: building"
     # shellcheck disable=SC2046
     run ${CC:-cc} -std=c99 $(cflags) -c "$src/src/yyjson.c" -o "$work/yyjson.o"
-    mkdir -p "$prefix/lib" "$prefix/include"
+    mkdir -p "$prefix/lib/pkgconfig" "$prefix/include"
     rm -f "$prefix/lib/libyyjson.a"
     run ar rcsD "$prefix/lib/libyyjson.a" "$work/yyjson.o"
     cp "$src/src/yyjson.h" "$prefix/include/"
+    cat >"$prefix/lib/pkgconfig/yyjson.pc" <<PC
+prefix=\${pcfiledir}/../..
+Name: yyjson
+Description: JSON library
+Version: $YYJSON_VERSION
+Cflags: -I\${prefix}/include
+Libs: -L\${prefix}/lib -lyyjson
+PC
     mark_built yyjson
 }
 
