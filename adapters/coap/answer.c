@@ -3,7 +3,6 @@
 // a second (ACK_TIMEOUT is two, RFC 7252 section 4.8), an empty ACK stops the client's retransmissions and the answer comes as a message of its own.
 #include "adapters/coap/coap.h"
 
-#include "adapters/coap/route.h"
 #include "gateway/clock.h"
 
 #define LATE_US INT64_C(1000000)

@@ -12,6 +12,7 @@
 #define GW_COAP_H
 
 #include "adapters/coap/recent.h"
+#include "adapters/coap/route.h"
 #include "adapters/coap/upload.h"
 #include "gateway/core.h"
 
@@ -110,9 +111,8 @@ void gw_coap_sessions_check(struct gw_coap *coap);
 // Closes those that are doomed, with close_notify.
 void gw_coap_sessions_reap(struct gw_coap *coap);
 
-// ---- request.c: from a datagram to a ticket ----
+// ---- options.c: what a request asks for ----
 
-// What a request's options say, read in one pass.
 struct gw_coap_ask {
 	struct gw_span route;
 	uint32_t content_format, accept;  // UINT32_MAX: not told
@@ -123,6 +123,11 @@ struct gw_coap_ask {
 	bool bad;                         // an option's value cannot be
 	uint8_t no_response;
 };
+
+// route is the caller's memory for ask->route.
+void gw_coap_ask_read(const coap_pdu_t *request, struct gw_coap_ask *ask, struct gw_coap_route *route);
+
+// ---- request.c: from a datagram to a ticket ----
 
 struct gw_coap_request {
 	struct gw_coap_request *next, *prev;

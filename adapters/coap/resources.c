@@ -5,7 +5,6 @@
 // made anew, and the ETag tells a client whether two blocks belong together.
 #include "adapters/coap/coap.h"
 
-#include "adapters/coap/route.h"
 #include "gateway/clock.h"
 
 #include <stdio.h>
