@@ -105,6 +105,9 @@ class Hub:
         self.bus_tls_port = ports.get("bus_tls") or free_port()
         self.hl7_port = ports.get("hl7") or free_port()
         self.with_bus, self.with_hl7 = bus, hl7
+        # Where the broker finds itself: another address and other folders in a container.
+        self.bus_address = "127.0.0.1"
+        self.bus_folder, self.pki_folder = self.state / "bus", self.state / "pki"
         self.pki = Pki(self.state / "pki")
         self.options = options or {}
         self.gateway = self.broker = self.receiver = None
@@ -159,8 +162,8 @@ class Hub:
         folder.mkdir(exist_ok=True)
         self.pki.issue("bus", "vitalgate-bus", ["localhost", socket.gethostname()], ["127.0.0.1", "::1"], server=True)
         text = (ROOT / "conf" / "mosquitto.conf").read_text()
-        for name, value in {"@BUS@": folder, "@PKI@": self.state / "pki", "@PORT@": self.bus_port,
-                            "@TLS_PORT@": self.bus_tls_port}.items():
+        for name, value in {"@BUS@": self.bus_folder, "@PKI@": self.pki_folder, "@PORT@": self.bus_port,
+                            "@ADDRESS@": self.bus_address, "@TLS_PORT@": self.bus_tls_port}.items():
             text = text.replace(name, str(value))
         (folder / "mosquitto.conf").write_text(text)
         (folder / "mosquitto.acl").write_text((ROOT / "conf" / "mosquitto.acl").read_text())
