@@ -92,7 +92,6 @@ struct gw_coap_session {
 	coap_session_t *session;
 	struct gw_coap_recent recent;
 	uint64_t generation; // of the registry, when the principal was checked
-	uint8_t handshake[8]; // identifies the handshake that proved it
 	uint8_t auth;         // enum gw_auth
 	bool known;           // principal is somebody
 	bool doomed;          // to be closed at the end of this turn

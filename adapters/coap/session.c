@@ -213,25 +213,16 @@ ssl_of(const coap_session_t *session)
 	return coap_session_get_tls(session, &library);
 }
 
-// Eight random bytes of the handshake: a client that comes again from the same address and port gets a new handshake inside of the same libcoap
-// session (RFC 6347 section 4.2.8), perhaps as somebody else.
-static void
-handshake_of(const mbedtls_ssl_context *ssl, uint8_t out[8])
-{
-	const mbedtls_ssl_session *proved = ssl != NULL ? ssl->MBEDTLS_PRIVATE(session) : NULL;
-
-	memset(out, 0, 8);
-	if (proved != NULL)
-		memcpy(out, *mbedtls_ssl_session_get_id(proved), 8);
-}
-
 static const struct gw_device *
-look_up(struct gw_coap *coap, coap_session_t *session, const mbedtls_ssl_context *ssl, enum gw_auth *auth, struct gw_span *name)
+look_up(struct gw_coap *coap, coap_session_t *session, enum gw_auth *auth, struct gw_span *name)
 {
+	const mbedtls_ssl_context *ssl;
+
 	if (coap_session_get_proto(session) == COAP_PROTO_UDP) {
 		*auth = GW_AUTH_NONE;
 		return by_door(coap, name);
 	}
+	ssl = ssl_of(session);
 	if (ssl == NULL)
 		return NULL;
 	*auth = mbedtls_ssl_get_peer_cert(ssl) != NULL ? GW_AUTH_CERTIFICATE : GW_AUTH_PSK;
@@ -239,15 +230,14 @@ look_up(struct gw_coap *coap, coap_session_t *session, const mbedtls_ssl_context
 }
 
 static bool
-prove(struct gw_coap *coap, struct gw_coap_session *state, const mbedtls_ssl_context *ssl)
+prove(struct gw_coap *coap, struct gw_coap_session *state)
 {
 	enum gw_auth auth = GW_AUTH_NONE;
 	struct gw_span name = gw_span_text("");
-	const struct gw_device *device = look_up(coap, state->session, ssl, &auth, &name);
+	const struct gw_device *device = look_up(coap, state->session, &auth, &name);
 
 	state->generation = coap->generation;
 	state->auth = (uint8_t)auth;
-	handshake_of(ssl, state->handshake);
 	if (device == NULL || device->disabled) {
 		if (!state->doomed)
 			record_refusal(coap, auth, name, device == NULL ? "no device has this credential" : "the device is disabled");
@@ -256,9 +246,6 @@ prove(struct gw_coap *coap, struct gw_coap_session *state, const mbedtls_ssl_con
 	}
 	if (!state->known)
 		gw_coap_add(&coap->counts.proved, 1);
-	// Another device behind the same address: its message IDs have nothing to do with those before.
-	if (strcmp(state->principal, device->id) != 0)
-		gw_coap_recent_fini(&state->recent);
 	memcpy(state->principal, device->id, sizeof(state->principal));
 	state->known = true;
 	return true;
@@ -268,17 +255,13 @@ struct gw_coap_session *
 gw_coap_principal(struct gw_coap *coap, coap_session_t *session)
 {
 	struct gw_coap_session *state = state_of(coap, session);
-	const mbedtls_ssl_context *ssl;
-	uint8_t handshake[8];
 
 	if (state == NULL)
 		return NULL;
-	ssl = ssl_of(session);
-	handshake_of(ssl, handshake);
-	if (state->known && memcmp(state->handshake, handshake, 8) == 0 &&
-	    state->generation == gw_registry_generation(coap->core->registry))
+	// A libcoap session is one handshake's: a peer that starts anew gets another one (adapters/deps/patches/libcoap).
+	if (state->known && state->generation == gw_registry_generation(coap->core->registry))
 		return state;
-	return prove(coap, state, ssl) ? state : NULL;
+	return prove(coap, state) ? state : NULL;
 }
 
 // ---- libcoap's events, and the end of sessions ----
@@ -316,7 +299,7 @@ gw_coap_sessions_check(struct gw_coap *coap)
 	snapshot(coap);
 	for (struct gw_coap_session *state = coap->sessions; state != NULL; state = state->next)
 		if (state->known)
-			prove(coap, state, ssl_of(state->session));
+			prove(coap, state);
 }
 
 void
