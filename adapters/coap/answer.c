@@ -156,10 +156,22 @@ finish(struct gw_coap *coap, struct gw_coap_request *request)
 		coap->unacked = request->next;
 	*(request->prev != NULL ? &request->prev->next : &coap->oldest) = request->next;
 	*(request->next != NULL ? &request->next->prev : &coap->newest) = request->prev;
-	coap_session_release(request->session);
+	if (request->session != NULL)
+		coap_session_release(request->session);
 	request->next = coap->spare;
 	coap->spare = request;
 	coap->under_way--;
+}
+
+static void
+answer(struct gw_coap *coap, struct gw_coap_request *request, const struct gw_ticket *ticket, int64_t stamp_us)
+{
+	struct gw_coap_answer answer = answer_of_ticket(ticket, stamp_us);
+
+	answer.has_block1 = request->has_block1;
+	answer.block1 = request->block1;
+	send_answer(coap, request, &answer);
+	remember(request, ticket, &answer);
 }
 
 void
@@ -172,16 +184,25 @@ gw_coap_answer_done(struct gw_coap *coap)
 		struct gw_ticket *next = ticket->next;
 		struct gw_coap_request *request = ticket->owner;
 		if (request != NULL) {
-			struct gw_coap_answer answer = answer_of_ticket(ticket, stamp_us);
-			answer.has_block1 = request->has_block1;
-			answer.block1 = request->block1;
-			send_answer(coap, request, &answer);
-			remember(request, ticket, &answer);
+			if (request->session != NULL)
+				answer(coap, request, ticket, stamp_us);
 			finish(coap, request);
 		}
 		gw_ticket_release(ticket);
+		coap->tickets_out--;
 		ticket = next;
 	}
+}
+
+void
+gw_coap_answer_none(struct gw_coap *coap)
+{
+	for (struct gw_coap_request *request = coap->oldest; request != NULL; request = request->next) {
+		coap_session_release(request->session);
+		request->session = NULL;
+		request->state = NULL;
+	}
+	coap->unacked = NULL;
 }
 
 int

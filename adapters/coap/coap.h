@@ -74,6 +74,7 @@ struct gw_coap {
 	struct gw_coap_request *unacked; // the first whose device has heard nothing yet
 	struct gw_coap_request *spare;
 	size_t under_way;
+	size_t tickets_out; // with those that only record something
 
 	struct gw_coap_uploads uploads;
 	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
@@ -117,7 +118,7 @@ struct gw_coap_ask {
 	uint32_t content_format, accept;  // UINT32_MAX: not told
 	uint32_t block1, block2, size1;   // option values; valid where has_*
 	uint64_t tag_hash;                // of Request-Tag options
-	bool has_block1, has_block2, has_query;
+	bool has_block1, has_block2;
 	bool precondition;                // If-Match or If-None-Match
 	bool bad;                         // an option's value cannot be
 	uint8_t no_response;
@@ -130,7 +131,7 @@ void gw_coap_ask_read(const coap_pdu_t *request, struct gw_coap_ask *ask, struct
 
 struct gw_coap_request {
 	struct gw_coap_request *next, *prev;
-	coap_session_t *session;          // a reference is held
+	coap_session_t *session;          // a reference is held; NULL: nobody waits any more
 	struct gw_coap_session *state;
 	int64_t came_us;                  // monotonic
 	uint32_t handle;                  // in state->recent
@@ -162,6 +163,8 @@ void gw_coap_fill(struct gw_coap *coap, coap_pdu_t *pdu, const struct gw_coap_an
 void gw_coap_defer(coap_pdu_t *response);
 // Answers the tickets that are back.
 void gw_coap_answer_done(struct gw_coap *coap);
+// Nobody is answered any more: lets go of the sessions.
+void gw_coap_answer_none(struct gw_coap *coap);
 // Empty ACKs for requests that have waited for a second; returns the milliseconds until the next is due, -1 for none.
 int gw_coap_answer_late(struct gw_coap *coap);
 

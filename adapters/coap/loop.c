@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread's loop: datagrams, tickets that are back, late answers, changes of the registry, uploads that stopped. It ends when it was asked to and
-// every request under way is answered, or a while later.
+// every request under way is answered, or a while later; every session then gets its close_notify.
 #include "adapters/coap/coap.h"
 
 #include "gateway/clock.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -62,6 +62,17 @@ turn(struct gw_coap *coap, const struct epoll_event *events, int count)
 	atomic_store_explicit(&coap->counts.under_way, coap->under_way, memory_order_relaxed);
 }
 
+// Tickets that are not back yet belong to the journal's thread: whatever they wait for, they come back.
+static void
+wait_for_tickets(struct gw_coap *coap)
+{
+	while (coap->tickets_out > 0) {
+		struct pollfd back = { .fd = coap->source.event_fd, .events = POLLIN };
+		poll(&back, 1, -1);
+		gw_coap_answer_done(coap);
+	}
+}
+
 void *
 gw_coap_loop(void *arg)
 {
@@ -69,6 +80,7 @@ gw_coap_loop(void *arg)
 	struct epoll_event events[4];
 	int64_t give_up_us = 0;
 
+	pthread_setname_np(pthread_self(), "vg-coap");
 	coap->now_us = gw_clock_mono_us();
 	while (!coap->stopping || (coap->under_way > 0 && coap->now_us < give_up_us)) {
 		int count = epoll_wait(coap->epoll_fd, events, 4, turn_ms(gw_coap_answer_late(coap)));
@@ -76,5 +88,8 @@ gw_coap_loop(void *arg)
 		if (coap->stopping && give_up_us == 0)
 			give_up_us = coap->now_us + STOP_US_MAX;
 	}
+	gw_coap_answer_none(coap);
+	gw_coap_context_close(coap);
+	wait_for_tickets(coap);
 	return NULL;
 }

@@ -51,9 +51,6 @@ read_option(struct gw_coap_ask *ask, struct gw_coap_route *route, coap_option_nu
 	case COAP_OPTION_RTAG:
 		ask->tag_hash = gw_coap_hash(ask->tag_hash + 1, value.at, value.len);
 		break;
-	case COAP_OPTION_URI_QUERY:
-		ask->has_query = true;
-		break;
 	case COAP_OPTION_IF_MATCH:
 	case COAP_OPTION_IF_NONE_MATCH:
 		ask->precondition = true;

@@ -79,6 +79,7 @@ enqueue(struct gw_coap *coap, struct gw_coap_request *request)
 	if (coap->unacked == NULL)
 		coap->unacked = request;
 	coap->under_way++;
+	coap->tickets_out++;
 }
 
 static void

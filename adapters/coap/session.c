@@ -63,10 +63,12 @@ record_refusal(struct gw_coap *coap, enum gw_auth auth, struct gw_span name, con
 	event.principal = name;
 	event.text = gw_span_text(text);
 	ticket->owner = NULL;
-	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) == GW_OK)
-		gw_intake_submit(ticket);
-	else
+	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK) {
 		gw_ticket_release(ticket);
+		return;
+	}
+	coap->tickets_out++;
+	gw_intake_submit(ticket);
 }
 
 // ---- credentials ----
