@@ -15,6 +15,8 @@ struct gw_profile;  // one
 
 // Loads the built-in profiles, then every *.yaml of dir (NULL: none); a file's profile replaces a built-in one of the same name.
 enum gw_error gw_profiles_load(const char *dir, struct gw_profiles **profiles, struct gw_why *why);
+// A set of one profile from its YAML text, for tests, fuzzers and checking a file; file is the name for error messages.
+enum gw_error gw_profiles_load_text(const char *file, struct gw_span yaml, struct gw_profiles **profiles, struct gw_why *why);
 void gw_profiles_free(struct gw_profiles *profiles);
 const struct gw_profile *gw_profile_by_name(const struct gw_profiles *profiles, struct gw_span name);
 const struct gw_profile *gw_profile_at(const struct gw_profiles *profiles, size_t i); // NULL past the end
@@ -34,6 +36,8 @@ struct gw_match {
 	struct { struct gw_span name, value; } captures[GW_CAPTURES_MAX];
 	size_t count;
 };
+// The captured value of a name, the empty span where there is none.
+struct gw_span gw_match_capture(const struct gw_match *match, const char *name);
 // Matches a topic (MQTT) or path without leading slash (CoAP) against the set's routes: fills up to cap matches, most
 // specific first (literal levels beat captures); returns how many.
 size_t gw_profiles_match(const struct gw_profiles *profiles, enum gw_door door, struct gw_span route, struct gw_match *out, size_t cap);
