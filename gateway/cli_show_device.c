@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `device add` and `device import` say: secrets once, and lines to paste that send a first reading. Single-threaded.
+#include "gateway/cli_handlers.h"
+#include "gateway/cli_show.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool
+has(yyjson_val *line, const char *key)
+{
+	return gw_show_string(line, key)[0] != '\0';
+}
+
+// In single quotes for a shell.
+static void
+quoted(const char *text, FILE *out)
+{
+	if (text[0] != '\0' && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:-@%+=,") == strlen(text)) {
+		fputs(text, out);
+		return;
+	}
+	fputc('\'', out);
+	for (; *text != '\0'; text++) {
+		if (*text == '\'')
+			fputs("'\\''", out);
+		else
+			fputc(*text, out);
+	}
+	fputc('\'', out);
+}
+
+static void
+option(FILE *out, const char *name, const char *value)
+{
+	fprintf(out, " %s ", name);
+	quoted(value, out);
+}
+
+static const char *
+host(char name[256])
+{
+	if (gethostname(name, 255) != 0 || name[0] == '\0')
+		return strcpy(name, "localhost");
+	return name;
+}
+
+// The line up to the credential.
+static void
+mosquitto_head(FILE *out, yyjson_val *line)
+{
+	char port[16], name[256] = "";
+
+	fputs("  mosquitto_pub", out);
+	option(out, "-h", host(name));
+	option(out, "-p", gw_show_text(line, "mqtt_port", port, sizeof(port)));
+}
+
+static void
+mosquitto_tail(FILE *out, yyjson_val *line)
+{
+	fputs(" -V 5 -q 1", out);
+	option(out, "-i", gw_show_string(line, "device"));
+	option(out, "-t", gw_show_string(line, "mqtt_topic"));
+	fputs(" -m PAYLOAD\n", out);
+}
+
+static void
+mosquitto_lines(FILE *out, yyjson_val *line)
+{
+	const char *ca = has(line, "ca") ? gw_show_string(line, "ca") : "CA.pem";
+
+	if (!has(line, "mqtt_topic") || yyjson_obj_get(line, "mqtt_port") == NULL)
+		return;
+	if (has(line, "psk_hex")) {
+		mosquitto_head(out, line);
+		option(out, "--psk", gw_show_string(line, "psk_hex"));
+		option(out, "--psk-identity", gw_show_string(line, "psk_identity"));
+		mosquitto_tail(out, line);
+	}
+	if (has(line, "cert_subject")) {
+		mosquitto_head(out, line);
+		option(out, "--cafile", ca);
+		fprintf(out, " --cert CERTIFICATE.pem --key KEY.pem");
+		mosquitto_tail(out, line);
+	}
+	if (has(line, "user")) {
+		mosquitto_head(out, line);
+		option(out, "--cafile", ca);
+		option(out, "-u", gw_show_string(line, "user"));
+		option(out, "-P", gw_show_string(line, "password"));
+		mosquitto_tail(out, line);
+	}
+}
+
+static void
+coap_tail(FILE *out, yyjson_val *line)
+{
+	char port[16], name[256] = "";
+
+	if (strcmp(gw_show_string(line, "coap_path"), "readings") == 0)
+		fputs(" -t 110", out);
+	fprintf(out, " -e PAYLOAD coaps://%s:%s/%s\n", host(name), gw_show_text(line, "coap_port", port, sizeof(port)), gw_show_string(line, "coap_path"));
+}
+
+static void
+coap_lines(FILE *out, yyjson_val *line)
+{
+	if (!has(line, "coap_path") || yyjson_obj_get(line, "coap_port") == NULL)
+		return;
+	if (has(line, "psk")) {
+		fputs("  coap-client -m post", out);
+		option(out, "-u", gw_show_string(line, "psk_identity"));
+		option(out, "-k", gw_show_string(line, "psk"));
+		coap_tail(out, line);
+	}
+	if (has(line, "cert_subject")) {
+		fputs("  coap-client -m post -c CERTIFICATE.pem -j KEY.pem", out);
+		option(out, "-C", has(line, "ca") ? gw_show_string(line, "ca") : "CA.pem");
+		coap_tail(out, line);
+	}
+}
+
+static void
+secret(FILE *out, yyjson_val *line, const char *key, const char *words)
+{
+	if (has(line, key))
+		fprintf(out, "  %-26s %s\n", words, gw_show_string(line, key));
+}
+
+void
+gw_show_device_added(struct gw_show *show, yyjson_val *line)
+{
+	FILE *out = show->out;
+
+	if (line == NULL)
+		return;
+	fprintf(out, "Device %s is added. Its secrets are shown this once:\n", gw_show_string(line, "device"));
+	secret(out, line, "psk_identity", "PSK identity");
+	secret(out, line, "psk", "pre-shared key, as text");
+	secret(out, line, "psk_hex", "pre-shared key, as hex");
+	secret(out, line, "user", "user");
+	secret(out, line, "password", "password");
+	secret(out, line, "cert_subject", "certificate's subject");
+	if (!has(line, "mqtt_topic") && !has(line, "coap_path"))
+		return;
+	fputs("To try it:\n", out);
+	mosquitto_lines(out, line);
+	coap_lines(out, line);
+	if (has(line, "signal"))
+		fprintf(out, "PAYLOAD is what profile %s takes (vitalgate profile show %s); for SenML: '[{\"n\":\"%s\",\"u\":\"%s\",\"v\":1}]'\n",
+		    gw_show_string(line, "profile"), gw_show_string(line, "profile"), gw_show_string(line, "signal"), gw_show_string(line, "unit"));
+}
+
+// ---- import: generated secrets as CSV, to a file of its owner's only, or to standard output ----
+
+static const struct gw_column secret_columns[] = {
+	{ .key = "device" }, { .key = "psk_identity" }, { .key = "psk" }, { .key = "psk_hex" }, { .key = "user" }, { .key = "password" },
+};
+
+static FILE *
+open_secrets(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0) {
+		fprintf(stderr, "vitalgate: the secrets cannot be written to %s (%s): they follow here instead\n", path, strerror(errno));
+		return stdout;
+	}
+	return fdopen(fd, "w");
+}
+
+void
+gw_show_imported(struct gw_show *show, yyjson_val *line)
+{
+	const char *path = gw_cli_argument(show->cli, "secrets");
+	char count[24];
+
+	if (line == NULL)
+		return;
+	if (yyjson_obj_get(line, "imported") != NULL) {
+		if (show->out != stdout && show->out != NULL)
+			fclose(show->out);
+		show->out = stdout;
+		fprintf(stderr, "%s devices are added%s%s\n", gw_show_text(line, "imported", count, sizeof(count)),
+		    path != NULL && show->lines > 0 ? "; their secrets are in " : "", path != NULL && show->lines > 0 ? path : "");
+		return;
+	}
+	if (path != NULL && show->lines == 0)
+		show->out = open_secrets(path);
+	show->format = GW_FORMAT_CSV;
+	if (show->out != NULL)
+		gw_show_row(show, secret_columns, sizeof(secret_columns) / sizeof(secret_columns[0]), line);
+}

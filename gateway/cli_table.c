@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables and CSV. A table holds its first rows back until it knows how wide columns are, then every row goes out as it comes; so a list of any length
+// takes little memory. Single-threaded.
+#include "gateway/cli_show.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS_HELD 200
+#define COLUMNS_MAX 24
+#define CELL_BYTES 1024
+
+struct gw_table {
+	const struct gw_column *columns;
+	size_t count;
+	size_t width[COLUMNS_MAX];
+	char **held; // ROWS_HELD * count cells
+	size_t rows;
+	bool flowing; // widths are fixed, the head is written
+};
+
+const char *
+gw_show_string(yyjson_val *line, const char *key)
+{
+	const char *text = yyjson_get_str(yyjson_obj_get(line, key));
+
+	return text != NULL ? text : "";
+}
+
+static size_t
+value_text(yyjson_val *value, char *out, size_t cap)
+{
+	char *json;
+	size_t len = 0, i, max;
+	yyjson_val *item;
+
+	out[0] = '\0';
+	if (value == NULL || yyjson_is_null(value))
+		return 0;
+	if (yyjson_is_str(value))
+		return (size_t)snprintf(out, cap, "%s", yyjson_get_str(value));
+	if (yyjson_is_arr(value)) {
+		yyjson_arr_foreach(value, i, max, item) {
+			if (len + 2 < cap && i > 0)
+				out[len++] = ' ';
+			len += value_text(item, out + len, cap - len);
+			if (len >= cap)
+				return cap - 1;
+		}
+		return len;
+	}
+	if (yyjson_is_obj(value) && yyjson_get_str(yyjson_obj_get(value, "refid")) != NULL) // a coded value
+		return (size_t)snprintf(out, cap, "%s", yyjson_get_str(yyjson_obj_get(value, "refid")));
+	if (yyjson_is_obj(value) && yyjson_is_arr(yyjson_obj_get(value, "samples"))) // a block of them
+		return (size_t)snprintf(out, cap, "%zu samples", yyjson_arr_size(yyjson_obj_get(value, "samples")));
+	if (yyjson_is_bool(value))
+		return (size_t)snprintf(out, cap, "%s", yyjson_get_bool(value) ? "yes" : "no");
+	json = yyjson_val_write(value, 0, NULL);
+	len = (size_t)snprintf(out, cap, "%s", json != NULL ? json : "");
+	free(json);
+	return len;
+}
+
+const char *
+gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap)
+{
+	size_t len = strcspn(key, ".");
+	yyjson_val *value = yyjson_obj_getn(line, key, len);
+
+	value_text(key[len] == '.' ? yyjson_obj_get(value, key + len + 1) : value, out, cap);
+	return out;
+}
+
+const char *
+gw_show_bytes(uint64_t bytes, char out[32])
+{
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB" };
+	double value = (double)bytes;
+	size_t unit = 0;
+
+	for (; value >= 1000 && unit < 5; unit++)
+		value /= 1000;
+	snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+	return out;
+}
+
+// ---- CSV (RFC 4180) ----
+
+static void
+csv_cell(const char *text, FILE *out)
+{
+	// A cell that a spreadsheet would take for a formula is a formula that a device's name brought in: it is quoted by an apostrophe.
+	bool formula = text[0] == '=' || text[0] == '@' || text[0] == '\t';
+
+	if (!formula && strpbrk(text, ",\"\r\n") == NULL) {
+		fputs(text, out);
+		return;
+	}
+	fputc('"', out);
+	if (formula)
+		fputc('\'', out);
+	for (; *text != '\0'; text++) {
+		if (*text == '"')
+			fputc('"', out);
+		fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+static void
+csv_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line)
+{
+	char cell[CELL_BYTES];
+
+	for (size_t i = 0; show->lines == 0 && i < count; i++)
+		fprintf(show->out, "%s%s", columns[i].name != NULL ? columns[i].name : columns[i].key, i + 1 < count ? "," : "\n");
+	show->lines++;
+	for (size_t i = 0; line != NULL && i < count; i++) {
+		csv_cell(gw_show_text(line, columns[i].key, cell, sizeof(cell)), show->out);
+		fputc(i + 1 < count ? ',' : '\n', show->out);
+	}
+}
+
+// ---- Tables ----
+
+static size_t
+width_of(const char *text)
+{
+	size_t width = 0;
+
+	for (; *text != '\0'; text++)
+		width += ((unsigned char)*text & 0xC0) != 0x80;
+	return width;
+}
+
+static void
+put_cell(struct gw_show *show, size_t column, const char *text)
+{
+	const struct gw_table *table = show->table;
+	size_t width = width_of(text), pad = table->width[column] > width ? table->width[column] - width : 0;
+	bool last = column + 1 == table->count, right = table->columns[column].right;
+
+	fprintf(show->out, "%*s%s%*s%s", right ? (int)pad : 0, "", text, !right && !last ? (int)pad : 0, "", last ? "\n" : "  ");
+}
+
+static void
+flow(struct gw_show *show)
+{
+	struct gw_table *table = show->table;
+
+	for (size_t i = 0; i < table->count; i++)
+		put_cell(show, i, table->columns[i].title);
+	for (size_t i = 0; i < table->rows * table->count; i++) {
+		put_cell(show, i % table->count, table->held[i]);
+		free(table->held[i]);
+	}
+	table->rows = 0;
+	table->flowing = true;
+}
+
+static bool
+table_new(struct gw_show *show, const struct gw_column *columns, size_t count)
+{
+	struct gw_table *table = calloc(1, sizeof(*table));
+
+	if (table == NULL)
+		return false;
+	table->columns = columns;
+	while (table->count < count && table->count < COLUMNS_MAX && !columns[table->count].csv_only)
+		table->count++;
+	table->held = calloc(ROWS_HELD * table->count, sizeof(char *));
+	for (size_t i = 0; i < table->count; i++)
+		table->width[i] = width_of(columns[i].title);
+	show->table = table;
+	return table->held != NULL;
+}
+
+static void
+table_row(struct gw_show *show, yyjson_val *line)
+{
+	struct gw_table *table = show->table;
+	char cell[CELL_BYTES];
+
+	for (size_t i = 0; i < table->count; i++) {
+		gw_show_text(line, table->columns[i].key, cell, sizeof(cell));
+		if (table->flowing) {
+			put_cell(show, i, cell);
+			continue;
+		}
+		if (width_of(cell) > table->width[i])
+			table->width[i] = width_of(cell);
+		table->held[table->rows * table->count + i] = strdup(cell);
+		if (table->held[table->rows * table->count + i] == NULL)
+			abort(); // out of memory with a few kilobytes of text: nothing sensible is left to do
+	}
+	if (!table->flowing && ++table->rows == ROWS_HELD)
+		flow(show);
+}
+
+void
+gw_show_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line)
+{
+	if (show->format == GW_FORMAT_CSV) {
+		if (line != NULL || show->lines == 0)
+			csv_row(show, columns, count, line);
+		return;
+	}
+	if (show->table == NULL && !table_new(show, columns, count))
+		return;
+	if (line != NULL)
+		table_row(show, line);
+	else if (!show->table->flowing)
+		flow(show);
+	show->lines += line != NULL;
+}
+
+void
+gw_show_fini(struct gw_show *show)
+{
+	if (show->table == NULL)
+		return;
+	for (size_t i = 0; show->table->held != NULL && i < show->table->rows * show->table->count; i++)
+		free(show->table->held[i]);
+	free(show->table->held);
+	free(show->table);
+	show->table = NULL;
+}

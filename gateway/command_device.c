@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands on devices. Secrets leave here once: in the answer to the command that made them. Threads: as command.h says.
+#include "gateway/command_handlers.h"
+
+#include "gateway/clock.h"
+#include "gateway/command_device.h"
+#include "gateway/nearest.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// What is shown of a device, in this order; secrets are not among them.
+static const char *const shown[] = {
+	"id", "profile", "ward", "bed", "manufacturer", "model", "serial", "asset", "mac", "eui64", "cert_subject", "psk_identity", "user",
+	"speaks_for", "test",
+};
+
+static enum gw_error
+no_device(const struct gw_call *call, const struct gw_snapshot *snapshot, const char *id)
+{
+	const struct gw_device *device;
+	struct gw_nearest nearest;
+	char hint[160];
+
+	gw_nearest_init(&nearest, gw_span_text(id));
+	for (size_t i = 0; (device = gw_snapshot_at(snapshot, i)) != NULL; i++)
+		gw_nearest_try(&nearest, device->id);
+	return gw_fail(call->why, GW_E_NOT_FOUND, "device \"%.64s\" is not in the registry%s", id, gw_nearest_words(&nearest, hint));
+}
+
+// Device time of its newest reading, INT64_MIN for none: looks up each signal that its profile can give, in memory.
+static int64_t
+last_seen(const struct gw_core *core, const struct gw_device *device)
+{
+	const struct gw_profile *profile = gw_profile_by_name(core->profiles, gw_span_text(device->profile));
+	uint64_t name = gw_name_hash(gw_span_text(device->id));
+	int64_t newest = INT64_MIN, time_us;
+	const struct gw_signal *signal;
+	uint16_t instance;
+
+	for (size_t i = 0; profile != NULL && gw_profile_signal(profile, i, &signal, &instance); i++) {
+		if (gw_journal_newest(core->journal, gw_series_hash(name, signal->code, instance), &time_us) != 0 && time_us > newest)
+			newest = time_us;
+	}
+	return newest;
+}
+
+static bool
+emit_device(struct gw_call *call, const struct gw_device *device)
+{
+	size_t cap = 160 + device->speaks_for_count * (GW_ID_MAX + 1);
+	char *text = malloc(cap);
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = gw_call_object(&object);
+	int64_t seen;
+
+	if (text == NULL || doc == NULL) {
+		free(text);
+		yyjson_mut_doc_free(doc);
+		return false;
+	}
+	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+		yyjson_mut_obj_add_strcpy(doc, object, shown[i], gw_device_get(device, shown[i], text, cap));
+	free(text);
+	yyjson_mut_obj_add_bool(doc, object, "psk", device->psk_len > 0);
+	yyjson_mut_obj_add_bool(doc, object, "password", device->password_hash[0] != '\0');
+	yyjson_mut_obj_add_str(doc, object, "state", device->disabled ? "disabled" : "enabled");
+	if ((seen = last_seen(call->core, device)) != INT64_MIN)
+		gw_json_time(doc, object, "last_reading", seen);
+	gw_json_time(doc, object, "created", device->created_us);
+	gw_json_time(doc, object, "changed", device->changed_us);
+	return gw_call_emit(call, doc);
+}
+
+enum gw_error
+gw_command_device_show(struct gw_call *call)
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(call->core->registry);
+	const char *id = gw_call_text(call, "id");
+	const struct gw_device *device = id != NULL ? gw_snapshot_device(snapshot, gw_span_text(id)) : NULL;
+	enum gw_error error = GW_OK;
+
+	if (id == NULL)
+		error = gw_fail(call->why, GW_E_ARGUMENT, "which device?");
+	else if (device == NULL)
+		error = no_device(call, snapshot, id);
+	else
+		(void)emit_device(call, device);
+	gw_snapshot_put(snapshot);
+	return error;
+}
+
+enum gw_error
+gw_command_device_list(struct gw_call *call)
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(call->core->registry);
+	const struct gw_device *device;
+
+	for (size_t i = 0; (device = gw_snapshot_at(snapshot, i)) != NULL && emit_device(call, device); i++)
+		;
+	gw_snapshot_put(snapshot);
+	return GW_OK;
+}
+
+// ---- disable, enable, remove ----
+
+static enum gw_error
+change_one(struct gw_call *call, enum gw_change_kind kind, const char *done)
+{
+	const char *id = gw_call_text(call, "id");
+	struct gw_change change = { .kind = kind, .who = call->who };
+	const struct gw_snapshot *snapshot;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+	enum gw_error error;
+
+	if (id == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which device?");
+	change.id = gw_span_text(id);
+	error = gw_registry_change(call->core->registry, &change, call->why);
+	if (error == GW_E_NOT_FOUND) {
+		snapshot = gw_snapshot_get(call->core->registry);
+		error = no_device(call, snapshot, id);
+		gw_snapshot_put(snapshot);
+	}
+	if (error != GW_OK || (doc = gw_call_object(&object)) == NULL)
+		return error;
+	yyjson_mut_obj_add_strcpy(doc, object, "device", id);
+	yyjson_mut_obj_add_str(doc, object, "state", done);
+	(void)gw_call_emit(call, doc);
+	return GW_OK;
+}
+
+enum gw_error
+gw_command_device_disable(struct gw_call *call)
+{
+	return change_one(call, GW_CHANGE_DISABLE, "disabled");
+}
+
+enum gw_error
+gw_command_device_enable(struct gw_call *call)
+{
+	return change_one(call, GW_CHANGE_ENABLE, "enabled");
+}
+
+enum gw_error
+gw_command_device_remove(struct gw_call *call)
+{
+	return change_one(call, GW_CHANGE_REMOVE, "removed");
+}
+
+// ---- add ----
+
+// 22 letters and digits hold 131 random bits. The key is text because half of the tools for constrained devices take it as text only.
+void
+gw_new_device_generate_psk(struct gw_new_device *new)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+	for (new->device.psk_len = 0; new->device.psk_len < 22; new->device.psk_len++)
+		new->device.psk[new->device.psk_len] = (uint8_t)alphabet[randombytes_uniform(sizeof(alphabet) - 1)];
+	new->psk_made = true;
+}
+
+enum gw_error
+gw_new_device_password(struct gw_new_device *new, const char *password, struct gw_why *why)
+{
+	uint8_t random[12];
+	enum gw_error error;
+
+	if (password == NULL) {
+		randombytes_buf(random, sizeof(random));
+		sodium_bin2base64(new->password, sizeof(new->password), random, sizeof(random), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+		password = new->password;
+	}
+	error = gw_registry_hash_password(gw_span_text(password), new->device.password_hash);
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "a password has 1 to 1024 bytes");
+}
+
+enum gw_error
+gw_new_device_profile(const struct gw_core *core, const struct gw_new_device *new, struct gw_why *why)
+{
+	const char *name = new->device.profile;
+	const struct gw_profile *profile;
+	struct gw_nearest nearest;
+	char hint[160];
+
+	if (name[0] == '\0' || gw_profile_by_name(core->profiles, gw_span_text(name)) != NULL)
+		return GW_OK;
+	gw_nearest_init(&nearest, gw_span_text(name));
+	for (size_t i = 0; (profile = gw_profile_at(core->profiles, i)) != NULL; i++)
+		gw_nearest_try(&nearest, gw_profile_name(profile));
+	return gw_fail(why, GW_E_NOT_FOUND, "there is no profile \"%.64s\"%s (see: vitalgate profile list)", name, gw_nearest_words(&nearest, hint));
+}
+
+void
+gw_new_device_fini(struct gw_new_device *new)
+{
+	gw_device_fini(&new->device);
+	sodium_memzero(new->password, sizeof(new->password));
+}
+
+// Options that are fields of the device, under the option's name.
+static enum gw_error
+take_fields(struct gw_call *call, struct gw_new_device *new)
+{
+	static const char *const fields[][2] = {
+		{ "id", "id" }, { "profile", "profile" }, { "psk-key", "psk" }, { "psk-identity", "psk_identity" }, { "cert-subject", "cert_subject" },
+		{ "user", "user" }, { "speaks-for", "speaks_for" }, { "bed", "bed" }, { "ward", "ward" }, { "eui64", "eui64" },
+		{ "manufacturer", "manufacturer" }, { "model", "model" }, { "serial", "serial" }, { "asset", "asset" }, { "mac", "mac" },
+	};
+	enum gw_error error = GW_OK;
+	const char *text;
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]) && error == GW_OK; i++) {
+		if ((text = gw_call_text(call, fields[i][0])) != NULL)
+			error = gw_device_set(&new->device, fields[i][1], gw_span_text(text), call->why);
+	}
+	new->device.test = gw_call_flag(call, "test");
+	return error;
+}
+
+static enum gw_error
+take_credentials(struct gw_call *call, struct gw_new_device *new)
+{
+	struct gw_device *device = &new->device;
+	bool password = gw_call_flag(call, "password") || gw_call_flag(call, "user");
+
+	if (gw_call_flag(call, "cert-subject") && device->subject[0] == '\0')
+		memcpy(device->subject, device->id, sizeof(device->id));
+	if (device->psk_len == 0 && (gw_call_flag(call, "psk") || gw_call_flag(call, "psk-identity") || (!password && device->subject[0] == '\0')))
+		gw_new_device_generate_psk(new);
+	return password ? gw_new_device_password(new, gw_call_text(call, "password"), call->why) : GW_OK;
+}
+
+// A route's pattern with what is known of this device in its captures: "ward/{ward}/{device}/vitals" -> "ward/3a/mon-1/vitals".
+static void
+fill_route(const struct gw_device *device, const char *pattern, char *out, size_t cap)
+{
+	size_t len = 0;
+
+	for (const char *at = pattern; *at != '\0' && len + 1 < cap;) {
+		size_t name_len = *at == '{' ? strcspn(at + 1, "}") : 0;
+		const char *value = NULL;
+
+		if (name_len == 0) {
+			out[len++] = *at++;
+			continue;
+		}
+		if (name_len == 6 && memcmp(at + 1, "device", 6) == 0)
+			value = device->id;
+		else if (name_len == 4 && memcmp(at + 1, "ward", 4) == 0 && device->ward[0] != '\0')
+			value = device->ward;
+		else if (name_len == 3 && memcmp(at + 1, "bed", 3) == 0 && device->bed[0] != '\0')
+			value = device->bed;
+		len += (size_t)snprintf(out + len, cap - len, "%.*s", value != NULL ? (int)strlen(value) : (int)name_len, value != NULL ? value : at + 1);
+		at += name_len + 2 - (at[name_len + 1] == '\0');
+	}
+	out[len < cap ? len : cap - 1] = '\0';
+}
+
+static void
+add_route(const struct gw_core *core, const struct gw_device *device, enum gw_door door, const char *key, yyjson_mut_doc *doc,
+    yyjson_mut_val *object)
+{
+	const struct gw_profile *profile = gw_profile_by_name(core->profiles, gw_span_text(device->profile));
+	const char *pattern = profile != NULL ? gw_profile_route(profile, door, 0) : NULL;
+	char route[GW_ROUTE_MAX + 1];
+
+	if (pattern == NULL)
+		return;
+	fill_route(device, pattern, route, sizeof(route));
+	yyjson_mut_obj_add_strcpy(doc, object, key, route);
+}
+
+static void
+add_first_signal(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
+{
+	const struct gw_profile *profile = gw_profile_by_name(core->profiles, gw_span_text(device->profile));
+	const struct gw_signal *signal;
+	uint16_t instance;
+
+	if (profile == NULL || !gw_profile_signal(profile, 0, &signal, &instance))
+		return;
+	yyjson_mut_obj_add_strcpy(doc, object, "signal", signal->name);
+	if (signal->unit != NULL)
+		yyjson_mut_obj_add_strcpy(doc, object, "unit", signal->unit->ucum);
+}
+
+static bool
+is_plain(const uint8_t *at, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (at[i] <= 0x20 || at[i] >= 0x7f)
+			return false;
+	}
+	return true;
+}
+
+void
+gw_new_device_secrets(const struct gw_new_device *new, yyjson_mut_doc *doc, yyjson_mut_val *object)
+{
+	const struct gw_device *device = &new->device;
+	char text[GW_PSK_MAX * 2 + 1];
+
+	if (device->subject[0] != '\0')
+		yyjson_mut_obj_add_strcpy(doc, object, "cert_subject", device->subject);
+	if (device->psk_len > 0) {
+		yyjson_mut_obj_add_strcpy(doc, object, "psk_identity", device->psk_identity);
+		if (is_plain(device->psk, device->psk_len))
+			yyjson_mut_obj_add_strncpy(doc, object, "psk", (const char *)device->psk, device->psk_len);
+		yyjson_mut_obj_add_strcpy(doc, object, "psk_hex", gw_device_get(device, "psk", text, sizeof(text)));
+		sodium_memzero(text, sizeof(text));
+	}
+	if (device->user[0] != '\0')
+		yyjson_mut_obj_add_strcpy(doc, object, "user", device->user);
+	if (new->password[0] != '\0')
+		yyjson_mut_obj_add_strcpy(doc, object, "password", new->password);
+}
+
+static void
+emit_added(struct gw_call *call, const struct gw_new_device *new)
+{
+	const struct gw_config *config = call->core->config;
+	const char *password = gw_call_text(call, "password");
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = gw_call_object(&object);
+
+	if (doc == NULL)
+		return;
+	yyjson_mut_obj_add_strcpy(doc, object, "device", new->device.id);
+	yyjson_mut_obj_add_strcpy(doc, object, "profile", new->device.profile);
+	gw_new_device_secrets(new, doc, object);
+	if (password != NULL)
+		yyjson_mut_obj_add_strcpy(doc, object, "password", password);
+	add_route(call->core, &new->device, GW_DOOR_MQTT, "mqtt_topic", doc, object);
+	add_route(call->core, &new->device, GW_DOOR_COAP, "coap_path", doc, object);
+	add_first_signal(call->core, &new->device, doc, object);
+	if (config->mqtt_enabled)
+		yyjson_mut_obj_add_int(doc, object, "mqtt_port", config->mqtt_port);
+	if (config->coap_enabled)
+		yyjson_mut_obj_add_int(doc, object, "coap_port", config->coap_port);
+	yyjson_mut_obj_add_strcpy(doc, object, "ca", config->tls_ca);
+	(void)gw_call_emit(call, doc);
+}
+
+enum gw_error
+gw_command_device_add(struct gw_call *call)
+{
+	struct gw_change change = { .kind = GW_CHANGE_ADD, .count = 1, .who = call->who };
+	struct gw_new_device new = { 0 };
+	enum gw_error error;
+
+	if (gw_call_text(call, "id") == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which id?");
+	error = take_fields(call, &new);
+	if (error == GW_OK && new.device.profile[0] == '\0' && new.device.speaks_for_count == 0)
+		error = gw_fail(call->why, GW_E_ARGUMENT, "--profile says how the device speaks (see: vitalgate profile list); only a concentrator "
+		    "(--speaks-for) goes without");
+	if (error == GW_OK)
+		error = gw_new_device_profile(call->core, &new, call->why);
+	if (error == GW_OK)
+		error = take_credentials(call, &new);
+	if (error == GW_OK)
+		error = gw_device_complete(&new.device, call->why);
+	change.devices = &new.device;
+	if (error == GW_OK)
+		error = gw_registry_change(call->core->registry, &change, call->why);
+	if (error == GW_OK)
+		emit_added(call, &new);
+	gw_new_device_fini(&new);
+	return error;
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// The handlers that gateway/commands.def names; each is explained where it stands.
+#ifndef GW_COMMAND_HANDLERS_H
+#define GW_COMMAND_HANDLERS_H
+
+#include "gateway/command.h"
+
+gw_command_fn gw_command_status, gw_command_device_add, gw_command_device_show, gw_command_device_list;
+gw_command_fn gw_command_device_disable, gw_command_device_enable, gw_command_device_remove, gw_command_device_import;
+gw_command_fn gw_command_readings, gw_command_quarantine_list, gw_command_quarantine_show, gw_command_quarantine_replay;
+gw_command_fn gw_command_quarantine_drop, gw_command_outlet_list, gw_command_outlet_rewind, gw_command_outlet_retry, gw_command_outlet_drop, gw_command_hl7_parked;
+gw_command_fn gw_command_hl7_retry, gw_command_hl7_drop, gw_command_profile_list, gw_command_profile_show;
+
+#endif

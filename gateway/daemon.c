@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's life: open, start, wait, stop. main's thread alone, but for one guard thread that ends a stop which takes too long or which
+// somebody does not want to wait for. Signals are blocked in every thread and read here.
+#include "gateway/daemon.h"
+
+#include "gateway/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STOP_MS_MAX 8000  // of an orderly stop
+#define FAIL_MS_MAX 3000  // of the last answers after a failed sync
+
+struct daemon {
+	struct gw_core core;
+	struct gw_parts parts;
+	struct gw_control *control;
+	int signal_fd, failed_fd;
+	bool failed;
+	// The guard's.
+	pthread_t guard;
+	int guard_ms, guard_code, ended_fd;
+	_Atomic(const char *) stopping; // what is being closed
+};
+
+// ---- What the process is given ----
+
+static void
+raise_files_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		gw_diag(GW_WARNING, "gateway.limits", "the limit of open files stays low: %s", strerror(errno));
+}
+
+static enum gw_error
+open_signals(struct daemon *daemon, struct gw_why *why)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	daemon->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	daemon->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	daemon->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (daemon->signal_fd < 0 || daemon->failed_fd < 0 || daemon->ended_fd < 0)
+		return gw_fail(why, GW_E_SYSTEM, "cannot set up signals: %s", strerror(errno));
+	return GW_OK;
+}
+
+static void
+wake(int fd)
+{
+	uint64_t one = 1;
+
+	(void)!write(fd, &one, sizeof(one));
+}
+
+// The writer's thread: the store could not be synced. Every ticket has been given back; main ends the process.
+static void
+store_failed(void *arg, enum gw_error error)
+{
+	struct daemon *daemon = arg;
+
+	gw_diag(GW_ERROR, "store.failed", "%s: nothing more is taken, the gateway ends for a clean restart", gw_error_text(error));
+	wake(daemon->failed_fd);
+}
+
+// ---- Stopping ----
+
+// 0 for none, else the signal that came.
+static int
+next_signal(struct daemon *daemon)
+{
+	struct signalfd_siginfo info;
+
+	return read(daemon->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info) ? (int)info.ssi_signo : 0;
+}
+
+static void *
+guard_main(void *arg)
+{
+	struct daemon *daemon = arg;
+	struct pollfd fds[2] = { { .fd = daemon->ended_fd, .events = POLLIN }, { .fd = daemon->signal_fd, .events = POLLIN } };
+	int ready;
+
+	for (;;) {
+		ready = poll(fds, 2, daemon->guard_ms);
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (fds[0].revents != 0)
+			return NULL;
+		if (ready > 0 && next_signal(daemon) == SIGHUP)
+			continue;
+		break;
+	}
+	gw_diag(GW_WARNING, "gateway.ended", "%s while stopping %s: ending at once, what was acknowledged is safe",
+	    ready > 0 ? "a second signal came" : "too much time went by", atomic_load(&daemon->stopping));
+	_exit(daemon->guard_code);
+}
+
+static bool
+start_guard(struct daemon *daemon, int ms, int code)
+{
+	daemon->guard_ms = ms;
+	daemon->guard_code = code;
+	atomic_store(&daemon->stopping, "the parts");
+	return pthread_create(&daemon->guard, NULL, guard_main, daemon) == 0;
+}
+
+static void
+stop_parts(struct daemon *daemon)
+{
+	struct gw_parts *parts = &daemon->parts;
+
+	for (size_t i = parts->count; i-- > 0;)
+		parts->slots[i].part->stop(parts->slots[i].instance);
+	atomic_store(&daemon->stopping, "commands");
+	gw_control_close(daemon->control);
+	daemon->control = NULL;
+	for (size_t i = parts->count; i-- > 0;) {
+		atomic_store(&daemon->stopping, parts->slots[i].part->name);
+		parts->slots[i].part->close(parts->slots[i].instance);
+	}
+	parts->count = 0;
+}
+
+// Ends everything in order. Returns the exit code; after a failed sync it does not return, for nothing may be written any more.
+static int
+stop_all(struct daemon *daemon, int code)
+{
+	bool guarded = start_guard(daemon, daemon->failed ? FAIL_MS_MAX : STOP_MS_MAX, daemon->failed ? GW_EXIT_SYNC : GW_EXIT_STUCK);
+
+	gw_notify("STOPPING=1");
+	if (daemon->control != NULL)
+		gw_control_stop(daemon->control);
+	stop_parts(daemon);
+	if (daemon->failed)
+		_exit(GW_EXIT_SYNC);
+	atomic_store(&daemon->stopping, "the store");
+	gw_core_close(&daemon->core);
+	wake(daemon->ended_fd);
+	if (guarded)
+		pthread_join(daemon->guard, NULL);
+	return code;
+}
+
+// ---- Starting ----
+
+static enum gw_error
+start_parts(struct daemon *daemon, const struct gw_part *const *table, size_t count, struct gw_why *why)
+{
+	struct gw_parts *parts = &daemon->parts;
+	enum gw_error error = GW_OK;
+	struct gw_why part_why = { "" };
+
+	for (size_t i = 0; i < count && parts->count < GW_PARTS_MAX; i++) {
+		if (!table[i]->enabled(daemon->core.config))
+			continue;
+		error = table[i]->start(&daemon->core, &parts->slots[parts->count].instance, &part_why);
+		if (error != GW_OK)
+			return gw_fail(why, error, "%s: %.160s", table[i]->name, part_why.text[0] != '\0' ? part_why.text : gw_error_text(error));
+		parts->slots[parts->count++].part = table[i];
+	}
+	return GW_OK;
+}
+
+static void
+say_ready(const struct daemon *daemon)
+{
+	const struct gw_config *config = daemon->core.config;
+	char names[GW_PARTS_MAX * 16] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < daemon->parts.count && len < sizeof(names); i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i > 0 ? ", " : "", daemon->parts.slots[i].part->name);
+	gw_diag(GW_NOTICE, "gateway.ready", "vitalgate %s runs: %s; store %s; commands at %s", VITALGATE_VERSION,
+	    names[0] != '\0' ? names : "no part is enabled", config->store_dir, config->control_socket);
+	gw_notify("READY=1");
+}
+
+static enum gw_error
+start_all(struct daemon *daemon, const struct gw_part *const *table, size_t count, struct gw_why *why)
+{
+	struct gw_control_options control = { .path = daemon->core.config->control_socket, .core = &daemon->core, .parts = &daemon->parts };
+	enum gw_error error;
+
+	error = start_parts(daemon, table, count, why);
+	if (error == GW_OK)
+		error = gw_control_open(&control, &daemon->control, why);
+	return error;
+}
+
+// Until a signal to stop, or the store's failure.
+static void
+wait_for_end(struct daemon *daemon)
+{
+	struct pollfd fds[2] = { { .fd = daemon->failed_fd, .events = POLLIN }, { .fd = daemon->signal_fd, .events = POLLIN } };
+	int watchdog_ms = gw_notify_watchdog_ms(), number;
+
+	for (;;) {
+		if (poll(fds, 2, watchdog_ms) < 0 && errno != EINTR)
+			return;
+		if (fds[0].revents != 0) {
+			daemon->failed = true;
+			return;
+		}
+		number = fds[1].revents != 0 ? next_signal(daemon) : 0;
+		if (number == SIGHUP)
+			gw_diag(GW_NOTICE, "gateway.signal", "SIGHUP has no effect in this version: restart to load profiles and configuration anew");
+		else if (number != 0) {
+			gw_diag(GW_NOTICE, "gateway.stopping", "%s: stopping in order; a second signal ends at once", strsignal(number));
+			return;
+		}
+		gw_notify("WATCHDOG=1");
+	}
+}
+
+static enum gw_level
+level_of(const char *name)
+{
+	static const char *const names[] = { "debug", "info", "notice", "warning", "error" };
+	int level = GW_ERROR;
+
+	while (level > GW_DEBUG && strcmp(names[level], name) != 0)
+		level--;
+	return (enum gw_level)level;
+}
+
+int
+gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table, size_t count)
+{
+	struct daemon daemon = { .signal_fd = -1, .failed_fd = -1, .ended_fd = -1 };
+	struct gw_why why = { "" };
+	int code = 0;
+
+	gw_diag_open(config->log_json, level_of(config->log_level));
+	umask(077);
+	raise_files_limit();
+	if (open_signals(&daemon, &why) != GW_OK || gw_core_open(config, store_failed, &daemon, &daemon.core, &why) != GW_OK) {
+		gw_diag(GW_ERROR, "gateway.start", "%s", why.text);
+		return GW_EXIT_START;
+	}
+	if (start_all(&daemon, table, count, &why) == GW_OK) {
+		say_ready(&daemon);
+		wait_for_end(&daemon);
+	} else {
+		gw_diag(GW_ERROR, "gateway.start", "%s", why.text);
+		code = GW_EXIT_START;
+	}
+	code = stop_all(&daemon, code);
+	gw_diag(GW_NOTICE, "gateway.stopped", "stopped in order");
+	close(daemon.signal_fd);
+	close(daemon.failed_fd);
+	close(daemon.ended_fd);
+	return code;
+}
