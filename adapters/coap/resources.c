@@ -12,6 +12,7 @@
 
 #define BLOCK_SZX 6 // 1024 bytes
 #define LATEST_MAX 64
+#define ANY_INSTANCES 4 // of each signal, where the profile leaves it to the device
 #define BODY_MAX 65536
 
 // A growing text; an allocation that fails empties it and makes it stay so.
@@ -162,6 +163,39 @@ struct gathered {
 	size_t record_count;
 };
 
+static bool
+is_wanted(const struct gathered *all, uint32_t signal, uint16_t instance)
+{
+	for (size_t i = 0; i < all->wanted_count; i++)
+		if (all->wanted[i].signal == signal && all->wanted[i].instance == instance)
+			return true;
+	return false;
+}
+
+static void
+want(struct gw_coap *coap, uint64_t device_hash, uint32_t signal, uint16_t instance, struct gathered *all)
+{
+	struct latest *next = &all->wanted[all->wanted_count];
+
+	if (all->wanted_count == LATEST_MAX || is_wanted(all, signal, instance))
+		return;
+	*next = (struct latest){ .signal = signal, .instance = instance };
+	next->position = gw_journal_newest(coap->core->journal, gw_series_hash(device_hash, signal, instance), &next->time_us);
+	if (next->position != 0)
+		all->wanted_count++;
+}
+
+// A profile whose fields are named like the signals can give any of them.
+static void
+want_any(struct gw_coap *coap, uint64_t device_hash, struct gathered *all)
+{
+	const struct gw_signal *signal;
+
+	for (size_t i = 0; (signal = gw_signal_at(i)) != NULL; i++)
+		for (uint16_t instance = 0; instance < ANY_INSTANCES; instance++)
+			want(coap, device_hash, signal->code, instance, all);
+}
+
 static void
 want_newest(struct gw_coap *coap, const struct gw_device *device, const struct gw_profile *profile, struct gathered *all)
 {
@@ -169,13 +203,11 @@ want_newest(struct gw_coap *coap, const struct gw_device *device, const struct g
 	const struct gw_signal *signal;
 	uint16_t instance;
 
-	for (size_t i = 0; all->wanted_count < LATEST_MAX && gw_profile_signal(profile, i, &signal, &instance); i++) {
-		struct latest *want = &all->wanted[all->wanted_count];
-		*want = (struct latest){ .signal = signal->code, .instance = instance };
-		want->position = gw_journal_newest(coap->core->journal, gw_series_hash(device_hash, signal->code, instance), &want->time_us);
-		if (want->position != 0)
-			all->wanted_count++;
-	}
+	for (size_t i = 0; gw_profile_signal(profile, i, &signal, &instance); i++)
+		if (signal != NULL)
+			want(coap, device_hash, signal->code, instance, all);
+		else
+			want_any(coap, device_hash, all);
 }
 
 // The record at a position, in memory of its own. NULL: gone meanwhile, or out of memory.
