@@ -36,7 +36,7 @@ struct bus {
 
 	pthread_mutex_t lock; // guards rewind
 	pthread_cond_t rewound;
-	struct { bool wanted; uint64_t position; char words[96]; enum gw_error result; } rewind;
+	struct { bool wanted; uint64_t position; enum gw_error result; } rewind;
 };
 
 // ---- What is answered ----
@@ -187,7 +187,7 @@ retry_parked(struct bus *bus)
 // ---- Rewinding ----
 
 static enum gw_error
-rewind_to(struct bus *bus, uint64_t position, const char *words)
+rewind_to(struct bus *bus, uint64_t position)
 {
 	struct gw_ticket *ticket;
 	int64_t until = gw_clock_mono_us() + 2000000;
@@ -202,9 +202,7 @@ rewind_to(struct bus *bus, uint64_t position, const char *words)
 	if ((ticket = gw_ticket_get(&bus->source)) == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;
-	error = gw_ticket_event(ticket, GW_RECORD_COMMAND, &(struct gw_event){ .received_us = gw_clock_wall_us(), .door = GW_DOOR_COMMAND,
-	    .route = gw_span_text("outlet/bus"), .text = gw_span_text(words) });
-	if (error == GW_OK && (error = gw_follow_move(bus->follow, ticket, position)) == GW_OK) {
+	if ((error = gw_follow_move(bus->follow, ticket, position)) == GW_OK) {
 		error = gw_intake_commit(ticket);
 		bus->done = position;
 		gw_follow_seek(bus->follow, position);
@@ -216,19 +214,17 @@ rewind_to(struct bus *bus, uint64_t position, const char *words)
 static void
 rewind_if_wanted(struct bus *bus)
 {
-	char words[sizeof(bus->rewind.words)];
 	uint64_t position;
 	enum gw_error error;
 
 	pthread_mutex_lock(&bus->lock);
 	position = bus->rewind.position;
-	memcpy(words, bus->rewind.words, sizeof(words));
 	if (!bus->rewind.wanted) {
 		pthread_mutex_unlock(&bus->lock);
 		return;
 	}
 	pthread_mutex_unlock(&bus->lock);
-	error = rewind_to(bus, position, words);
+	error = rewind_to(bus, position);
 	gw_diag(error == GW_OK ? GW_NOTICE : GW_ERROR, "bus.rewind", "position=%llu: %s", (unsigned long long)position, gw_error_text(error));
 	pthread_mutex_lock(&bus->lock);
 	bus->rewind.wanted = false;
@@ -448,7 +444,7 @@ bus_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 // ---- Commands ----
 
 static enum gw_error
-ask_rewind(struct bus *bus, uint64_t position, const char *words)
+ask_rewind(struct bus *bus, uint64_t position)
 {
 	struct timespec until;
 	enum gw_error result = GW_E_TIMEOUT;
@@ -458,7 +454,6 @@ ask_rewind(struct bus *bus, uint64_t position, const char *words)
 	pthread_mutex_lock(&bus->lock);
 	bus->rewind.wanted = true;
 	bus->rewind.position = position;
-	snprintf(bus->rewind.words, sizeof(bus->rewind.words), "%s", words);
 	gw_bus_link_wake(bus->link);
 	gw_intake_wake(bus->core->intake);
 	while (bus->rewind.wanted && pthread_cond_timedwait(&bus->rewound, &bus->lock, &until) == 0)
@@ -474,7 +469,7 @@ command_rewind(struct bus *bus, yyjson_val *arguments, struct gw_why *reply)
 {
 	const char *to = yyjson_get_str(yyjson_obj_get(arguments, "to"));
 	uint64_t position, behind;
-	char words[96], when[40];
+	char when[40];
 	int64_t us;
 	enum gw_error error;
 
@@ -482,11 +477,10 @@ command_rewind(struct bus *bus, yyjson_val *arguments, struct gw_why *reply)
 		return gw_fail(reply, GW_E_ARGUMENT, "--to needs a time: 2026-11-20T08:00:00Z, or -15m");
 	if ((error = gw_journal_seek(bus->core->journal, us, &position)) != GW_OK)
 		return gw_fail(reply, error, "%s", gw_error_text(error));
-	snprintf(words, sizeof(words), "outlet bus rewound to %s", gw_time_format(us, when));
-	if ((error = ask_rewind(bus, position > 0 ? position - 1 : 0, words)) != GW_OK)
+	if ((error = ask_rewind(bus, position > 0 ? position - 1 : 0)) != GW_OK)
 		return gw_fail(reply, error, "the bus could not be rewound: %s", gw_error_text(error));
 	behind = gw_journal_last(bus->core->journal);
-	(void)gw_fail(reply, GW_OK, "%s: %llu records of the journal are published again under the same identifiers", words,
+	(void)gw_fail(reply, GW_OK, "bus rewound to %s: %llu records of the journal are published again under the same identifiers", gw_time_format(us, when),
 	    (unsigned long long)(behind >= position ? behind - position + 1 : 0));
 	return GW_OK;
 }

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// One HL7 destination: an outlet of its own, with its cursor, groups, outbox, connection and thread. Another destination shares nothing with it: a dead one
+// delays no other.
+//
+// The thread's loop: read records and group them; make a message of each closed group and commit it, with how far its device's readings are taken, before
+// it is sent; send the oldest message and wait for its answer. One message is under way at a time. It goes again, the same bytes with the same MSH-10,
+// until an answer that names its MSH-10 says AA or CA; AE and CE: some times, then it is parked; AR and CR: parked at once. On a timeout, or on an answer that
+// cannot be understood or is for another message, the connection is closed before anything is sent again.
+#ifndef GW_HL7_DESTINATION_H
+#define GW_HL7_DESTINATION_H
+
+#include "adapters/hl7/oru.h"
+#include "gateway/core.h"
+
+struct gw_hl7_destination;
+
+struct gw_hl7_destination_options {
+	struct gw_core *core;
+	struct gw_hl7_sender sender; // sender.destination is the name
+	const char *host;
+	int port;
+	int64_t interval_us;
+	int answer_ms_max;
+	unsigned retries_max;
+	uint64_t outbox_max, parked_max;
+	int64_t backlog_us_max;
+	uint64_t backlog_bytes_max;
+};
+
+enum gw_error gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct gw_hl7_destination **destination, struct gw_why *why);
+void gw_hl7_destination_stop(struct gw_hl7_destination *destination);
+void gw_hl7_destination_close(struct gw_hl7_destination *destination);
+
+// Any thread.
+void gw_hl7_destination_status(struct gw_hl7_destination *destination, yyjson_mut_doc *doc, yyjson_mut_val *object);
+// What is parked, in words.
+enum gw_error gw_hl7_destination_parked(struct gw_hl7_destination *destination, struct gw_why *reply);
+// Sends parked messages again, or drops them: one by its number, or all (0). By the destination's thread soon after.
+enum gw_error gw_hl7_destination_retry(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);
+enum gw_error gw_hl7_destination_drop(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);
+
+#endif

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing HL7 v2 (chapter 2: segments, fields, escapes) into a buffer that grows. The first failure sticks: the code that writes a message reads
+// as a list of what is in it, and checks once.
+#ifndef GW_HL7_OUT_H
+#define GW_HL7_OUT_H
+
+#include "gateway/span.h"
+
+struct gw_hl7_out {
+	uint8_t *at;
+	size_t len, cap;
+	bool failed; // out of memory
+};
+
+void gw_hl7_out_fini(struct gw_hl7_out *out);
+// Text that holds its own separators.
+void gw_hl7_put(struct gw_hl7_out *out, const char *text);
+void gw_hl7_putf(struct gw_hl7_out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+// Text of the world: | ^ & ~ \ become escape sequences, control characters \Xhh\ (section 2.7).
+void gw_hl7_put_text(struct gw_hl7_out *out, struct gw_span text);
+// DTM in UTC with zone and as many fraction digits as are not zero, at most four: 20261120081500.25+0000 (section 2A, DTM).
+void gw_hl7_put_time(struct gw_hl7_out *out, int64_t us);
+
+#endif

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// One destination's durable tables beside the journal: messages made and not yet acknowledged, messages parked, and how far each device's
+// readings have been taken into messages. Rows, all below outlet/hl7/<destination>/ :
+//
+//   outbox/<16 hex digits>   a message to be sent, in order of the digits
+//   parked/<16 hex digits>   one that was refused, or that erred too often
+//   device/<id>              u64 position, u32 count (struct gw_hl7_taken), little-endian
+//
+// A message's row: u8 version (1), u8 length of MSH-10, u16 errors, i64 made (us), u16 length of the reason, MSH-10, reason (parked ones), message.
+// Numbers little-endian.
+//
+// The destination's thread calls all of it, except gw_hl7_outbox_parked(), which any thread may call.
+#ifndef GW_HL7_OUTBOX_H
+#define GW_HL7_OUTBOX_H
+
+#include "adapters/hl7/group.h"
+#include "adapters/hl7/oru.h"
+#include "gateway/intake.h"
+#include "gateway/journal.h"
+
+#include <stdatomic.h>
+
+struct gw_hl7_message {
+	struct gw_hl7_message *next;
+	uint64_t number;
+	int64_t made_us;
+	uint16_t errors; // AE and CE answers so far
+	char control_id[GW_HL7_ID_LEN + 1];
+	size_t len;
+	uint8_t bytes[]; // without framing
+};
+
+struct gw_hl7_outbox {
+	struct gw_journal *journal;
+	char prefix[GW_ID_MAX + 16]; // "outlet/hl7/<destination>/"
+	struct gw_hl7_message *first, **last; // durable ones, to be sent in this order
+	_Atomic uint64_t count, parked;
+	uint64_t number; // given last
+};
+
+enum gw_error gw_hl7_outbox_open(struct gw_hl7_outbox *outbox, struct gw_journal *journal, const char *destination, struct gw_why *why);
+void gw_hl7_outbox_fini(struct gw_hl7_outbox *outbox);
+// Tells the grouper what is in messages already.
+enum gw_error gw_hl7_outbox_restore(struct gw_hl7_outbox *outbox, struct gw_hl7_grouper *grouper);
+
+// A message with its number; not listed yet. NULL: out of memory.
+struct gw_hl7_message *gw_hl7_outbox_make(struct gw_hl7_outbox *outbox, const char *control_id, struct gw_span bytes, int64_t now_us);
+// Operations for a ticket.
+enum gw_error gw_hl7_outbox_put(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
+enum gw_error gw_hl7_outbox_del(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
+enum gw_error gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message, struct gw_span reason);
+enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, const struct gw_hl7_taken *taken);
+// The first parked message from number `from` on as one that is sent again: its parked row goes and its outbox row comes with the ticket.
+// GW_E_NOT_FOUND for none.
+enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, struct gw_hl7_message **message, uint64_t *parked);
+// Drops one parked message, or all (number 0).
+enum gw_error gw_hl7_outbox_drop(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t number);
+
+// After the commit: at the list's end; off its beginning (and freed).
+void gw_hl7_outbox_append(struct gw_hl7_outbox *outbox, struct gw_hl7_message *message);
+void gw_hl7_outbox_shift(struct gw_hl7_outbox *outbox);
+// Counts the rows of parked again.
+enum gw_error gw_hl7_outbox_recount(struct gw_hl7_outbox *outbox);
+
+struct gw_hl7_parked {
+	uint64_t number;
+	int64_t made_us;
+	uint16_t errors;
+	struct gw_span control_id, reason, message;
+};
+typedef bool gw_hl7_parked_fn(void *arg, const struct gw_hl7_parked *parked);
+enum gw_error gw_hl7_outbox_parked(const struct gw_hl7_outbox *outbox, gw_hl7_parked_fn *fn, void *arg);
+
+#endif
