@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Messages: block-wise, cut off, answered later; and small things with a CVE. Names as in test_session.c.
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fixture.h"
+
+int coap_pdu_resize(coap_pdu_t *pdu, size_t new_size); // not in libcoap's public headers
+
+// Two ordinary blocks without Size1, then the last one.
+static void p09_block1(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM], payload[64] = { 0 };
+	server_open(&s, &(struct server_options){ .single_body = true });
+	int fd = udp_socket(0, s.udp_port);
+	for (uint16_t num = 0; num < 3; num++) {
+		int option = num << 4 | (num < 2 ? 8 : 0) | 2; // blocks of 64 bytes
+		size_t len = request(buf, COAP_MESSAGE_CON, (uint16_t)(100 + num), option, payload, num < 2 ? 64 : 10);
+		assert_true(send(fd, buf, len, 0) > 0);
+		assert_true(udp_receive(&s, fd, buf, 5000) >= 4);
+		assert_int_equal(buf[1], num < 2 ? 0x5f : 0x44); // 2.31 Continue, then 2.04
+		assert_int_equal(s.requests, num < 2 ? 0 : 1);
+	}
+	assert_int_equal(s.body_len, 138);
+	close(fd);
+	server_close(&s);
+}
+
+static void p10_long_host_name(void **state)
+{
+	static char name[4000];
+	coap_str_const_t host = { sizeof(name), (const uint8_t *)name };
+	memset(name, 'a', sizeof(name));
+	coap_startup();
+	coap_set_log_level(COAP_LOG_EMERG);
+	assert_null(coap_resolve_address_info(&host, 5683, 5684, 0, 0, 0, 1 << COAP_URI_SCHEME_COAP,
+		COAP_RESOLVE_TYPE_REMOTE));
+	coap_cleanup();
+}
+
+// A cache entry of a request without a payload has none either.
+static coap_cache_entry_t *cached;
+
+static void cache_request(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *req,
+	const coap_string_t *query, coap_pdu_t *resp)
+{
+	cached = coap_new_cache_entry(session, req, COAP_CACHE_RECORD_PDU, COAP_CACHE_NOT_SESSION_BASED, 0);
+	coap_pdu_set_code(resp, COAP_RESPONSE_CODE_CHANGED);
+}
+
+static void p11_cache_without_payload(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	size_t len;
+	const uint8_t *data;
+	server_open(&s, NULL);
+	coap_resource_t *x = coap_get_resource_from_uri_path(s.context, coap_make_str_const("x"));
+	coap_register_request_handler(x, COAP_REQUEST_POST, cache_request);
+	int fd = udp_socket(0, s.udp_port);
+	assert_true(send(fd, buf, request(buf, COAP_MESSAGE_CON, 1, -1, NULL, 0), 0) > 0);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	assert_non_null(cached);
+	assert_int_equal(coap_get_data(coap_cache_get_pdu(cached), &len, &data), 0);
+	close(fd);
+	server_close(&s);
+}
+
+static void p12_no_session(void **state)
+{
+	assert_non_null(coap_session_str(NULL));
+}
+
+// A message of ours is sent again although the peer's NON request has the same message ID.
+static void p13_non_mid(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, NULL);
+	int fd = udp_socket(0, s.udp_port);
+	assert_true(send(fd, buf, post(buf, 1), 0) > 0);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	coap_session_set_ack_timeout(s.session, (coap_fixed_point_t){ 1, 0 });
+	coap_session_set_ack_random_factor(s.session, (coap_fixed_point_t){ 1, 0 });
+	coap_pdu_t *pdu = coap_pdu_init(COAP_MESSAGE_CON, COAP_RESPONSE_CODE_CHANGED, 77, 64);
+	assert_int_equal(coap_send(s.session, pdu), 77);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	assert_int_equal(message_id(buf), 77);
+
+	assert_true(send(fd, buf, request(buf, COAP_MESSAGE_NON, 77, -1, "1", 1), 0) > 0);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0); // its answer
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	assert_int_equal(message_id(buf), 77);
+	close(fd);
+	server_close(&s);
+}
+
+// What does not fit the buffer is not taken for a shorter message.
+static void p14_cut_off(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM], payload[1900];
+	memset(payload, '1', sizeof(payload));
+	server_open(&s, NULL);
+	int fd = udp_socket(0, s.udp_port);
+	assert_true(send(fd, buf, request(buf, COAP_MESSAGE_NON, 1, -1, payload, sizeof(payload)), 0) > 0);
+	assert_true(send(fd, buf, post(buf, 2), 0) > 0);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	assert_int_equal(message_id(buf), 2);
+	assert_int_equal(s.requests, 1);
+	close(fd);
+	server_close(&s);
+}
+
+// The answer after the commit: nothing leaves before, and then one datagram with the request's message ID and token.
+static void contract_deferred_answer(void **state)
+{
+	struct server s;
+	struct peer p;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, NULL);
+	s.answering = ANSWER_LATER;
+	peer_open(&p, &s, "one", false, 0);
+	assert_int_equal(peer_handshake(&p), 0);
+	peer_send(&p, buf, post(buf, 4321));
+	assert_true(server_until(&s, &s.requests, 1));
+	assert_int_equal(peer_receive(&p, buf, 20), MBEDTLS_ERR_SSL_WANT_READ);
+	later_answer(&s);
+	assert_int_equal(peer_receive(&p, buf, 5000), 5);
+	assert_int_equal(buf[0], 0x61); // ACK with a token of one byte
+	assert_int_equal(buf[1], 0x44); // 2.04
+	assert_int_equal(message_id(buf), 4321);
+	assert_int_equal(buf[4], (uint8_t)4321);
+	assert_int_equal(peer_receive(&p, buf, 20), MBEDTLS_ERR_SSL_WANT_READ);
+	peer_close(&p);
+	server_close(&s);
+}
+
+const struct CMUnitTest message_tests[] = {
+	cmocka_unit_test(p09_block1),
+	cmocka_unit_test(p10_long_host_name),
+	cmocka_unit_test(p11_cache_without_payload),
+	cmocka_unit_test(p12_no_session),
+	cmocka_unit_test(p13_non_mid),
+	cmocka_unit_test(p14_cut_off),
+	cmocka_unit_test(contract_deferred_answer),
+	{ 0 },
+};
