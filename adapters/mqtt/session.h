@@ -36,7 +36,8 @@ struct gw_mqtt_session {
 	// The table's (sessions.c).
 	struct gw_mqtt_session *next;
 	uint64_t hash;
-	void *owner, *waiter;        // connections
+	void *owner;                 // its connection
+	bool wanted;                 // another connection waits for it
 	bool stored;                 // a row for it is in the journal, or on its way
 	int64_t ended_us;            // wall clock when its last connection ended; 0 while it has one
 

@@ -1,0 +1,794 @@
+// SPDX-License-Identifier: Apache-2.0
+// The door: accepts, shakes hands, admits, and hands over. One thread for all of it, so that TLS 1.3 handshakes stay on one; a second one, beside it,
+// checks passwords. Also its work: wills that are due, sessions that have expired, refusals that are recorded.
+//
+// Strangers can fill it only up to mqtt.handshakes_max; beyond, the oldest goes that has not said a word yet, or else the oldest.
+#include "adapters/mqtt/admit.h"
+
+#include "gateway/clock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TICKETS = 64, NAMES = 256, RECORD_EVERY_S = 60, EXPIRE_MOST = 64 };
+
+struct list {
+	struct gw_mqtt_conn *first, *last;
+	unsigned count;
+};
+
+struct gw_mqtt_door {
+	struct gw_mqtt *mqtt;
+	pthread_t thread, password_thread;
+	bool passwords_run;
+	int epoll, listener;
+	bool listening;          // the listener is in epoll
+	struct gw_source source;
+	struct gw_mqtt_io io;
+	struct list silent, talking; // by age
+	struct gw_mqtt_conn *dead;
+	int64_t now_us, tick_us;
+	struct { uint64_t hash; int64_t us; } recorded[NAMES]; // refusals of late
+	struct gw_diag_limit said_refused, said_failed, said_files;
+
+	// Passwords: the lock guards both lists.
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	struct gw_mqtt_conn *to_check, **to_check_end, *checked;
+	bool closing;
+};
+
+// ---- Lists ----
+
+static struct list *
+list_of(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn)
+{
+	return conn->talked ? &door->talking : &door->silent;
+}
+
+static void
+append(struct list *list, struct gw_mqtt_conn *conn)
+{
+	conn->prev = list->last;
+	conn->next = NULL;
+	if (list->last != NULL)
+		list->last->next = conn;
+	else
+		list->first = conn;
+	list->last = conn;
+	list->count++;
+}
+
+static void
+take_out(struct list *list, struct gw_mqtt_conn *conn)
+{
+	if (conn->prev != NULL)
+		conn->prev->next = conn->next;
+	else
+		list->first = conn->next;
+	if (conn->next != NULL)
+		conn->next->prev = conn->prev;
+	else
+		list->last = conn->prev;
+	conn->prev = conn->next = NULL;
+	list->count--;
+}
+
+static void
+drop(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	if (conn->abandoned)
+		return;
+	take_out(list_of(door, conn), conn);
+	if (conn->state == GW_MQTT_CHECKING) { // freed when its password is checked
+		conn->abandoned = true;
+		(void)epoll_ctl(door->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+		return;
+	}
+	gw_mqtt_conn_shut(conn);
+	conn->inbox_next = door->dead;
+	door->dead = conn;
+}
+
+static void
+bury(struct gw_mqtt_door *door)
+{
+	struct gw_mqtt_conn *conn;
+
+	while ((conn = door->dead) != NULL) {
+		door->dead = conn->inbox_next;
+		gw_mqtt_conn_free(conn);
+	}
+}
+
+// ---- Records of refusals and wills ----
+
+// At most one a minute for a name (by its hash: a collision leaves one out, never adds).
+static bool
+may_record(struct gw_mqtt_door *door, const char *name)
+{
+	uint64_t hash = gw_name_hash(gw_span_text(name));
+	int64_t *us = &door->recorded[hash % NAMES].us;
+
+	if (door->recorded[hash % NAMES].hash == hash && *us != 0 && door->now_us - *us < RECORD_EVERY_S * INT64_C(1000000))
+		return false;
+	// A flood of names that do not exist must not fill the journal: a slot changes hands at most once a second.
+	if (*us != 0 && door->now_us - *us < INT64_C(1000000))
+		return false;
+	door->recorded[hash % NAMES].hash = hash;
+	*us = door->now_us;
+	return true;
+}
+
+static void
+record_event(struct gw_mqtt_door *door, const struct gw_event *event)
+{
+	struct gw_ticket *ticket = gw_ticket_get(&door->source);
+
+	if (ticket == NULL)
+		return;
+	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, event) == GW_OK)
+		gw_intake_submit(ticket);
+	else
+		gw_ticket_release(ticket);
+}
+
+static void
+record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn, uint8_t auth, const char *name, const char *text)
+{
+	char words[192];
+	struct gw_event event = {
+		.received_us = gw_clock_wall_us(), .door = GW_DOOR_MQTT, .auth = auth, .code = GW_EVENT_REFUSED_CREDENTIAL,
+	};
+
+	gw_mqtt_add(&door->mqtt->door_counts.refused, 1);
+	gw_diag_limited(&door->said_refused, 1, GW_NOTICE, "mqtt.refused", "peer=%s name=%s: %s", conn->peer, name, text);
+	if (!may_record(door, name))
+		return;
+	snprintf(words, sizeof(words), "%s: %.100s", text, name);
+	event.text = gw_span_text(words);
+	if (strlen(name) <= GW_ID_MAX)
+		event.principal = gw_span_text(name);
+	record_event(door, &event);
+}
+
+static bool
+record_will(struct gw_mqtt_door *door, const struct gw_mqtt_will *will)
+{
+	struct gw_event event = {
+		.received_us = gw_clock_wall_us(), .door = GW_DOOR_MQTT, .auth = will->auth, .code = GW_EVENT_WILL,
+		.device = gw_span_text(will->principal), .principal = gw_span_text(will->principal),
+		.route = gw_span(will->bytes, will->topic_len < GW_ROUTE_MAX ? will->topic_len : GW_ROUTE_MAX),
+		.text = gw_span_text("connection ended without DISCONNECT"),
+		.data = gw_span(will->bytes + will->topic_len, will->payload_len),
+	};
+	struct gw_ticket *ticket = gw_ticket_get(&door->source);
+
+	if (ticket == NULL)
+		return false;
+	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK) {
+		gw_ticket_release(ticket);
+		return true;
+	}
+	gw_intake_submit(ticket);
+	gw_mqtt_add(&door->mqtt->door_counts.wills, 1);
+	return true;
+}
+
+static void
+record_wills(struct gw_mqtt_door *door)
+{
+	struct gw_mqtt_will *will = gw_mqtt_sessions_wills(door->mqtt->sessions, door->now_us), *next;
+
+	for (; will != NULL; will = next) {
+		next = will->next;
+		if (record_will(door, will)) {
+			free(will);
+		} else {
+			will->session = NULL; // no ticket: at the next tick
+			gw_mqtt_sessions_leave_will(door->mqtt->sessions, will);
+		}
+	}
+}
+
+static void
+take_tickets(struct gw_mqtt_door *door)
+{
+	struct gw_ticket *ticket = gw_source_take(&door->source), *next;
+
+	for (; ticket != NULL; ticket = next) {
+		next = ticket->next;
+		gw_ticket_release(ticket);
+	}
+}
+
+// ---- Passwords ----
+
+static void *
+check_passwords(void *arg)
+{
+	struct gw_mqtt_door *door = arg;
+	struct gw_mqtt_conn *conn;
+
+	pthread_mutex_lock(&door->lock);
+	for (;;) {
+		while (door->to_check == NULL && !door->closing)
+			pthread_cond_wait(&door->wake, &door->lock);
+		if (door->closing)
+			break;
+		conn = door->to_check;
+		door->to_check = conn->inbox_next;
+		if (door->to_check == NULL)
+			door->to_check_end = &door->to_check;
+		pthread_mutex_unlock(&door->lock);
+		conn->password_right = gw_mqtt_check_password(conn);
+		conn->checked = true;
+		pthread_mutex_lock(&door->lock);
+		conn->inbox_next = door->checked;
+		door->checked = conn;
+		gw_mqtt_wake(door->mqtt->door_fd);
+	}
+	pthread_mutex_unlock(&door->lock);
+	return NULL;
+}
+
+static void
+ask_password(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	conn->state = GW_MQTT_CHECKING;
+	conn->stalled = true;
+	gw_mqtt_conn_watch(conn);
+	conn->inbox_next = NULL;
+	pthread_mutex_lock(&door->lock);
+	*door->to_check_end = conn;
+	door->to_check_end = &conn->inbox_next;
+	pthread_cond_signal(&door->wake);
+	pthread_mutex_unlock(&door->lock);
+}
+
+// ---- Admission ----
+
+static void
+say_refused(struct gw_mqtt_conn *conn, const struct gw_mqtt_refusal *refusal)
+{
+	struct gw_mqtt_connack answer = { .reason = refusal->reason };
+	uint8_t packet[64];
+
+	if (refusal->version == 0)
+		return;
+	gw_mqtt_conn_write(conn, packet, gw_mqtt_write_connack(refusal->version, &answer, packet, sizeof(packet)));
+	(void)gw_mqtt_conn_flush(conn);
+}
+
+static void
+hand_over(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	struct gw_mqtt *mqtt = door->mqtt;
+	struct gw_mqtt_worker *least = &mqtt->workers[0];
+
+	take_out(list_of(door, conn), conn);
+	(void)epoll_ctl(door->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+	conn->stalled = false;
+	for (unsigned i = 1; i < mqtt->worker_count; i++)
+		if (atomic_load(&mqtt->workers[i].load) < atomic_load(&least->load))
+			least = &mqtt->workers[i];
+	gw_mqtt_add(&mqtt->door_counts.admitted, 1);
+	gw_mqtt_worker_give(least, conn);
+}
+
+static void
+admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	struct gw_mqtt_refusal refusal;
+
+	switch (gw_mqtt_admit(conn, &refusal)) {
+	case GW_MQTT_ADMITTED:
+		hand_over(door, conn);
+		return;
+	case GW_MQTT_INCOMPLETE:
+		if (conn->eof)
+			drop(door, conn);
+		return;
+	case GW_MQTT_CHECK_PASSWORD:
+		ask_password(door, conn);
+		return;
+	case GW_MQTT_SESSION_BUSY:
+		conn->state = GW_MQTT_WAITING;
+		conn->stalled = true;
+		gw_mqtt_conn_watch(conn);
+		return;
+	case GW_MQTT_REFUSED:
+		if (refusal.error != GW_OK)
+			record_refusal(door, conn, conn->auth, refusal.name, refusal.text);
+		else
+			gw_diag_limited(&door->said_refused, 1, GW_INFO, "mqtt.refused", "peer=%s reason=0x%02x", conn->peer, refusal.reason);
+		say_refused(conn, &refusal);
+		drop(door, conn);
+		return;
+	}
+}
+
+static void
+read_connect(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	(void)gw_mqtt_conn_read(conn);
+	if (!gw_mqtt_conn_keep(conn, door->io.plain, door->io.plain_len))
+		drop(door, conn);
+	else
+		admit(door, conn);
+}
+
+// ---- Handshakes ----
+
+static void
+shaking_failed(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	struct gw_tls_identity refused;
+	const char *reason = gw_tls_reason(conn->tls, &refused);
+
+	gw_mqtt_add(&door->mqtt->door_counts.handshakes_failed, 1);
+	if (refused.auth != GW_AUTH_NONE)
+		record_refusal(door, conn, refused.auth, refused.name, reason);
+	else
+		gw_diag_limited(&door->said_failed, 1, GW_INFO, "mqtt.handshake", "peer=%s: %s", conn->peer, reason);
+	drop(door, conn);
+}
+
+static void
+start_talking(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	if (conn->talked)
+		return;
+	take_out(&door->silent, conn);
+	conn->talked = true;
+	append(&door->talking, conn);
+}
+
+static void
+shake(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	gw_tls_turn(conn->tls, &door->io.ahead);
+	switch (gw_tls_handshake(conn->tls)) {
+	case GW_TLS_DONE:
+		start_talking(door, conn);
+		conn->state = GW_MQTT_WAITS_CONNECT;
+		conn->blocked = false;
+		gw_mqtt_conn_watch(conn);
+		gw_mqtt_add(&door->mqtt->door_counts.handshakes, 1);
+		read_connect(door, conn); // it may have come with the handshake's end
+		return;
+	case GW_TLS_WANT_READ:
+		start_talking(door, conn);
+		conn->blocked = false;
+		gw_mqtt_conn_watch(conn);
+		return;
+	case GW_TLS_WANT_WRITE:
+		start_talking(door, conn);
+		conn->blocked = true;
+		gw_mqtt_conn_watch(conn);
+		return;
+	default:
+		shaking_failed(door, conn);
+		return;
+	}
+}
+
+static void
+on_event(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	if (conn->fd < 0 || conn->abandoned)
+		return;
+	if (conn->state == GW_MQTT_SHAKING)
+		shake(door, conn);
+	else if (conn->state == GW_MQTT_WAITS_CONNECT)
+		read_connect(door, conn);
+	else if (conn->state != GW_MQTT_SERVED)
+		drop(door, conn); // nothing but errors is told then
+}
+
+// ---- Accepting ----
+
+static void
+make_room(struct gw_mqtt_door *door)
+{
+	if (door->silent.count + door->talking.count < door->mqtt->handshakes_max)
+		return;
+	gw_mqtt_add(&door->mqtt->door_counts.dropped, 1);
+	drop(door, door->silent.first != NULL ? door->silent.first : door->talking.first);
+}
+
+static void
+name_peer(struct gw_mqtt_conn *conn, const struct sockaddr_storage *from, socklen_t len)
+{
+	char host[48], port[8];
+
+	if (getnameinfo((const struct sockaddr *)from, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return;
+	snprintf(conn->peer, sizeof(conn->peer), "%s:%s", strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host, port);
+}
+
+static void
+welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, socklen_t len)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	struct gw_mqtt_conn *conn;
+
+	gw_mqtt_add(&door->mqtt->door_counts.accepted, 1);
+	if (atomic_load(&door->mqtt->connections) >= door->mqtt->connections_max) {
+		gw_mqtt_add(&door->mqtt->door_counts.full, 1);
+		close(fd);
+		return;
+	}
+	make_room(door);
+	conn = gw_mqtt_conn_new(door->mqtt, &door->io, door->epoll, fd);
+	if (conn == NULL) {
+		close(fd);
+		return;
+	}
+	conn->began_us = door->now_us;
+	conn->events = EPOLLIN;
+	name_peer(conn, from, len);
+	append(&door->silent, conn);
+	event.data.ptr = conn;
+	if (epoll_ctl(door->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+		drop(door, conn);
+}
+
+static void
+listen_again(struct gw_mqtt_door *door, bool on)
+{
+	struct epoll_event event = { .events = on ? EPOLLIN : 0, .data.ptr = door };
+
+	if (door->listening != on && epoll_ctl(door->epoll, EPOLL_CTL_MOD, door->listener, &event) == 0)
+		door->listening = on;
+}
+
+static void
+accept_some(struct gw_mqtt_door *door)
+{
+	for (int i = 0; i < ACCEPTS; i++) {
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		int fd = accept4(door->listener, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			welcome(door, fd, &from, len);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			gw_diag_limited(&door->said_files, 60, GW_WARNING, "mqtt.accept", "%s: raise the limit of open files", strerror(errno));
+			listen_again(door, false); // until the next tick
+		}
+		return;
+	}
+}
+
+static enum gw_error
+bind_one(const struct addrinfo *ai, int *out, struct gw_why *why)
+{
+	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0;
+
+	if (fd < 0)
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: socket: %s", strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (ai->ai_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 || listen(fd, 1024) != 0) {
+		int error = errno;
+
+		close(fd);
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: cannot listen there: %s", strerror(error));
+	}
+	*out = fd;
+	return GW_OK;
+}
+
+static void
+say_listening(int fd)
+{
+	struct sockaddr_storage at;
+	socklen_t len = sizeof(at);
+	char host[64] = "", port[8] = "";
+
+	if (getsockname(fd, (struct sockaddr *)&at, &len) == 0)
+		(void)getnameinfo((struct sockaddr *)&at, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
+	gw_diag(GW_NOTICE, "mqtt.listening", "address=%s port=%s", host, port);
+}
+
+static enum gw_error
+listen_at(const char *address, int64_t port, int *out, struct gw_why *why)
+{
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *found = NULL;
+	struct gw_why detail;
+	enum gw_error error;
+	char service[8];
+
+	snprintf(service, sizeof(service), "%u", (unsigned)port & 0xFFFF);
+	if (getaddrinfo(address, service, &hints, &found) != 0)
+		return gw_fail(why, GW_E_CONFIG, "mqtt.address: %s is not an IP address", address);
+	error = bind_one(found, out, &detail);
+	freeaddrinfo(found);
+	if (error != GW_OK && strcmp(address, "::") == 0) // a machine without IPv6
+		return listen_at("0.0.0.0", port, out, why);
+	if (error != GW_OK)
+		return gw_fail(why, error, "%s (mqtt.address %s, mqtt.port %s)", detail.text, address, service);
+	say_listening(*out);
+	return GW_OK;
+}
+
+// ---- The loop ----
+
+static void
+take_checked(struct gw_mqtt_door *door)
+{
+	struct gw_mqtt_conn *conn, *list;
+
+	pthread_mutex_lock(&door->lock);
+	list = door->checked;
+	door->checked = NULL;
+	pthread_mutex_unlock(&door->lock);
+	while ((conn = list) != NULL) {
+		list = conn->inbox_next;
+		conn->state = GW_MQTT_WAITS_CONNECT;
+		if (conn->abandoned) {
+			conn->inbox_next = door->dead;
+			door->dead = conn;
+			continue;
+		}
+		conn->stalled = false;
+		gw_mqtt_conn_watch(conn);
+		admit(door, conn);
+	}
+}
+
+// Their sessions may be free by now. Of several that want the same one the youngest has it in the end: each takes it from the one before.
+static void
+try_waiting(struct gw_mqtt_door *door)
+{
+	struct gw_mqtt_conn *conn = door->talking.first, *next;
+
+	for (; conn != NULL; conn = next) {
+		next = conn->next;
+		if (conn->state == GW_MQTT_WAITING)
+			admit(door, conn);
+	}
+}
+
+static void
+drop_slow(struct gw_mqtt_door *door, struct list *list)
+{
+	int64_t before = door->now_us - door->mqtt->admit_s_max * INT64_C(1000000);
+
+	while (list->first != NULL && list->first->began_us < before) {
+		gw_mqtt_add(&door->mqtt->door_counts.dropped, 1);
+		drop(door, list->first);
+	}
+}
+
+static void
+expire_sessions(struct gw_mqtt_door *door)
+{
+	struct gw_ticket *ticket = gw_ticket_get(&door->source);
+
+	if (ticket == NULL)
+		return;
+	ticket->essential = true;
+	(void)gw_mqtt_sessions_expire(door->mqtt->sessions, gw_clock_wall_us(), ticket, EXPIRE_MOST);
+	if (ticket->ops_len > 0)
+		gw_intake_submit(ticket);
+	else
+		gw_ticket_release(ticket);
+}
+
+static void
+tick(struct gw_mqtt_door *door)
+{
+	if (door->now_us < door->tick_us)
+		return;
+	door->tick_us = door->now_us + TICK_MS * 1000;
+	listen_again(door, true);
+	drop_slow(door, &door->silent);
+	drop_slow(door, &door->talking);
+	record_wills(door);
+	expire_sessions(door);
+}
+
+static void
+dispatch(struct gw_mqtt_door *door, const struct epoll_event *events, int count)
+{
+	uint64_t ignored;
+
+	for (int i = 0; i < count; i++) {
+		void *who = events[i].data.ptr;
+
+		if (who == door) {
+			accept_some(door);
+		} else if (who == &door->source) {
+			continue; // below
+		} else if (who == door->mqtt) {
+			(void)!read(door->mqtt->door_fd, &ignored, sizeof(ignored));
+			take_checked(door);
+			try_waiting(door);
+			record_wills(door);
+		} else {
+			on_event(door, who);
+		}
+	}
+	take_tickets(door);
+}
+
+static void
+close_door(struct gw_mqtt_door *door)
+{
+	pthread_mutex_lock(&door->lock);
+	door->closing = true;
+	pthread_cond_signal(&door->wake);
+	pthread_mutex_unlock(&door->lock);
+	pthread_join(door->password_thread, NULL);
+	for (struct gw_mqtt_conn *conn = door->to_check, *next; conn != NULL; conn = next) {
+		next = conn->inbox_next;
+		conn->inbox_next = door->checked;
+		door->checked = conn;
+	}
+	for (struct gw_mqtt_conn *conn = door->checked; conn != NULL; conn = conn->inbox_next)
+		conn->state = GW_MQTT_WAITS_CONNECT;
+	for (struct gw_mqtt_conn *conn = door->checked, *next; conn != NULL; conn = next) {
+		next = conn->inbox_next;
+		if (conn->abandoned) {
+			conn->inbox_next = door->dead;
+			door->dead = conn;
+		}
+	}
+	while (door->silent.first != NULL)
+		drop(door, door->silent.first);
+	while (door->talking.first != NULL)
+		drop(door, door->talking.first);
+	bury(door);
+}
+
+static void
+wait_for_tickets(struct gw_mqtt_door *door)
+{
+	for (;;) {
+		uint32_t home = 0;
+
+		take_tickets(door);
+		for (const struct gw_ticket *ticket = door->source.free; ticket != NULL; ticket = ticket->next)
+			home++;
+		if (home == door->source.tickets)
+			return;
+		usleep(2000);
+	}
+}
+
+static void *
+run(void *arg)
+{
+	struct gw_mqtt_door *door = arg;
+	struct gw_mqtt *mqtt = door->mqtt;
+	struct epoll_event events[EVENTS];
+
+	while (!atomic_load(&mqtt->stopping)) {
+		int count = epoll_wait(door->epoll, events, EVENTS, TICK_MS);
+
+		door->now_us = gw_clock_mono_us();
+		dispatch(door, events, count);
+		tick(door);
+		bury(door);
+		atomic_store_explicit(&mqtt->door_counts.pending, door->silent.count + door->talking.count, memory_order_relaxed);
+	}
+	close_door(door);
+	wait_for_tickets(door);
+	atomic_store_explicit(&mqtt->door_closed, true, memory_order_release);
+	for (unsigned i = 0; i < mqtt->worker_count; i++)
+		gw_mqtt_worker_wake(&mqtt->workers[i]);
+	return NULL;
+}
+
+// ---- Start and end ----
+
+static bool
+watch(struct gw_mqtt_door *door, int fd, void *who)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = who };
+
+	return epoll_ctl(door->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static enum gw_error
+open_door(struct gw_mqtt_door *door, struct gw_why *why)
+{
+	struct gw_mqtt *mqtt = door->mqtt;
+	const struct gw_config *config = mqtt->core->config;
+	enum gw_error error;
+
+	if (!gw_mqtt_io_init(&door->io, mqtt->limits.packet_bytes_max))
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
+	error = gw_source_init(&door->source, mqtt->core->intake, TICKETS);
+	if (error != GW_OK)
+		return gw_fail(why, error, "mqtt: %s", strerror(errno));
+	door->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (door->epoll < 0)
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+	error = listen_at(config->mqtt_address, config->mqtt_port, &door->listener, why);
+	if (error != GW_OK)
+		return error;
+	door->listening = true;
+	if (!watch(door, door->listener, door) || !watch(door, mqtt->door_fd, mqtt) || !watch(door, door->source.event_fd, &door->source))
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+	return GW_OK;
+}
+
+static void
+free_door(struct gw_mqtt_door *door)
+{
+	if (door->source.intake != NULL)
+		gw_source_fini(&door->source);
+	if (door->listener >= 0)
+		close(door->listener);
+	if (door->epoll >= 0)
+		close(door->epoll);
+	gw_mqtt_io_fini(&door->io);
+	pthread_cond_destroy(&door->wake);
+	pthread_mutex_destroy(&door->lock);
+	free(door);
+}
+
+static enum gw_error
+start_threads(struct gw_mqtt_door *door, struct gw_why *why)
+{
+	int rc = pthread_create(&door->password_thread, NULL, check_passwords, door);
+
+	if (rc != 0)
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread: %s", strerror(rc));
+	pthread_setname_np(door->password_thread, "vg-mqtt-pass");
+	rc = pthread_create(&door->thread, NULL, run, door);
+	if (rc != 0) {
+		close_door(door);
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread: %s", strerror(rc));
+	}
+	pthread_setname_np(door->thread, "vg-mqtt-door");
+	return GW_OK;
+}
+
+enum gw_error
+gw_mqtt_door_start(struct gw_mqtt *mqtt, struct gw_why *why)
+{
+	struct gw_mqtt_door *door = calloc(1, sizeof(*door));
+	enum gw_error error;
+
+	if (door == NULL)
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
+	door->mqtt = mqtt;
+	door->epoll = door->listener = -1;
+	door->to_check_end = &door->to_check;
+	pthread_mutex_init(&door->lock, NULL);
+	pthread_cond_init(&door->wake, NULL);
+	error = open_door(door, why);
+	if (error == GW_OK)
+		error = start_threads(door, why);
+	if (error != GW_OK) {
+		free_door(door);
+		return error;
+	}
+	mqtt->door = door;
+	return GW_OK;
+}
+
+void
+gw_mqtt_door_join(struct gw_mqtt *mqtt)
+{
+	if (mqtt->door == NULL)
+		return;
+	pthread_join(mqtt->door->thread, NULL);
+	free_door(mqtt->door);
+	mqtt->door = NULL;
+}
