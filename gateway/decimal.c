@@ -2,10 +2,12 @@
 // Decimals: text to mantissa and exponent, comparison, addition, and binary floating point to its shortest decimal. Pure; any thread.
 // Digits are kept as they were said: 7.50 is not 7.5.
 #include "gateway/nomenclature.h"
+#include "gateway/record.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TEXT_MAX 64 // a longer number is not one that a device means
 
@@ -179,6 +181,19 @@ put_scaled(int64_t mantissa, int places, char out[32])
 	return (size_t)snprintf(out, 32, "%.*s.%s", (int)len - places, text, text + len - places);
 }
 
+// "3.5e-11" without its exponent where that is short enough.
+static size_t
+plain(char out[32])
+{
+	struct gw_decimal value;
+	char text[48];
+	size_t len = strlen(out);
+
+	if (gw_decimal_parse(gw_span(out, len), &value) && gw_decimal_text(value, text) < 32)
+		len = (size_t)snprintf(out, 32, "%s", text);
+	return len;
+}
+
 size_t
 gw_decimal_from_float(double value, int bits, char out[32])
 {
@@ -195,9 +210,10 @@ gw_decimal_from_float(double value, int bits, char out[32])
 			return put_scaled((int64_t)scaled, places, out);
 	}
 	for (int digits = 1; digits < 17; digits++) {
-		int len = snprintf(out, 32, "%.*e", digits - 1, value);
+		snprintf(out, 32, "%.*e", digits - 1, value);
 		if (reads_back(strtod(out, NULL), value, bits))
-			return (size_t)len;
+			return plain(out);
 	}
-	return (size_t)snprintf(out, 32, "%.16e", value);
+	snprintf(out, 32, "%.16e", value);
+	return plain(out);
 }
