@@ -61,7 +61,7 @@ take_reply(const struct gw_cli *cli, FILE *stream, struct gw_show *show)
 		}
 		doc = yyjson_read(line, (size_t)len, 0);
 		root = yyjson_doc_get_root(doc);
-		gw_show_end(show);
+		gw_show_end(show, yyjson_equals_str(yyjson_obj_get(root, "error"), "GW_OK"));
 		code = yyjson_equals_str(yyjson_obj_get(root, "error"), "GW_OK") ? 0 :
 		    failed(cli, yyjson_get_str(yyjson_obj_get(root, "error")), yyjson_get_str(yyjson_obj_get(root, "why")));
 		yyjson_doc_free(doc);
@@ -140,7 +140,7 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 	call.arguments = yyjson_doc_get_root(doc);
 	fprintf(stderr, "vitalgate: no gateway runs: working on the store in %s itself\n", config->store_dir);
 	error = gw_command_do(&call);
-	gw_show_end(show);
+	gw_show_end(show, error == GW_OK);
 	yyjson_doc_free(doc);
 	gw_core_close(&core);
 	return error == GW_OK ? 0 : failed(cli, gw_error_text(error), why.text);

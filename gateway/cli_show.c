@@ -74,8 +74,10 @@ gw_show_line(struct gw_show *show, const char *text, size_t len)
 }
 
 void
-gw_show_end(struct gw_show *show)
+gw_show_end(struct gw_show *show, bool good)
 {
+	if (!good && show->lines == 0)
+		return; // the error says it all
 	if (show->format == GW_FORMAT_SENML)
 		fputs(show->lines == 0 ? "[]\n" : "]\n", show->out);
 	else if (show->format != GW_FORMAT_JSON)

@@ -30,7 +30,8 @@ bool gw_show_init(struct gw_show *show, const struct gw_cli *cli);
 void gw_show_fini(struct gw_show *show);
 // One line of output; false: the output is closed.
 bool gw_show_line(struct gw_show *show, const char *text, size_t len);
-void gw_show_end(struct gw_show *show);
+// After the last line; good: the command did not fail.
+void gw_show_end(struct gw_show *show, bool good);
 
 // A row of a table or of CSV, from a line's members; NULL: the last row was given. Widths come from the first rows, which are held back until then.
 void gw_show_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line);
@@ -39,7 +40,7 @@ void gw_show_row(struct gw_show *show, const struct gw_column *columns, size_t c
 const char *gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap);
 // A string member, or "".
 const char *gw_show_string(yyjson_val *line, const char *key);
-// "1.5 GB"
+// "1.5 GiB"
 const char *gw_show_bytes(uint64_t bytes, char out[32]);
 
 #endif

@@ -74,12 +74,12 @@ gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap)
 const char *
 gw_show_bytes(uint64_t bytes, char out[32])
 {
-	static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB" };
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
 	double value = (double)bytes;
 	size_t unit = 0;
 
-	for (; value >= 1000 && unit < 5; unit++)
-		value /= 1000;
+	for (; value >= 1024 && unit < 5; unit++)
+		value /= 1024;
 	snprintf(out, 32, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
 	return out;
 }

@@ -14,7 +14,7 @@
 // What is shown of a device, in this order; secrets are not among them.
 static const char *const shown[] = {
 	"id", "profile", "ward", "bed", "manufacturer", "model", "serial", "asset", "mac", "eui64", "cert_subject", "psk_identity", "user",
-	"speaks_for", "test",
+	"speaks_for",
 };
 
 static enum gw_error
@@ -64,6 +64,7 @@ emit_device(struct gw_call *call, const struct gw_device *device)
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
 		yyjson_mut_obj_add_strcpy(doc, object, shown[i], gw_device_get(device, shown[i], text, cap));
 	free(text);
+	yyjson_mut_obj_add_bool(doc, object, "test", device->test);
 	yyjson_mut_obj_add_bool(doc, object, "psk", device->psk_len > 0);
 	yyjson_mut_obj_add_bool(doc, object, "password", device->password_hash[0] != '\0');
 	yyjson_mut_obj_add_str(doc, object, "state", device->disabled ? "disabled" : "enabled");

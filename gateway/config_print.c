@@ -112,7 +112,7 @@ gw_config_sample(FILE *out)
 	const struct gw_option *option;
 	const char *section = "";
 
-	fprintf(out, "# Configuration of the gateway. Every option stands here at its default, commented out.\n"
+	fprintf(out, "# Configuration of the gateway. Every option stands here; one that is commented out shows its default.\n"
 	    "# A path that is not absolute is taken from this file's folder. `vitalgate check -c FILE` says what is wrong with a file\n"
 	    "# and prints it as it is understood; `vitalgate options` explains each option.\n");
 	for (size_t i = 0; (option = gw_option_at(i)) != NULL; i++) {

@@ -268,7 +268,8 @@ gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table
 		code = GW_EXIT_START;
 	}
 	code = stop_all(&daemon, code);
-	gw_diag(GW_NOTICE, "gateway.stopped", "stopped in order");
+	if (code == 0)
+		gw_diag(GW_NOTICE, "gateway.stopped", "stopped in order");
 	close(daemon.signal_fd);
 	close(daemon.failed_fd);
 	close(daemon.ended_fd);
