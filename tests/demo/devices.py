@@ -5,6 +5,7 @@
 Each line of --devices (JSON) is one device: {"name", "kind": "monitor"|"thermometer"|"oximeter", "ward", ...credential}.
 """
 import argparse
+import datetime
 import json
 import math
 import random
@@ -57,9 +58,9 @@ def monitor(device, args, stop):
     patient, client, topic = Patient(device["name"]), mqtt_client(device, args), f"ward/{device['ward']}/{device['name']}/vitals"
     beat = 0
     while not stop.wait(args.interval):
-        frame = {"ts": int(time.time() * 1000), "hr": patient.heart_rate(), "spo2": patient.spo2()}
+        frame = {"time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"), "hr": patient.heart_rate(), "spo2": patient.spo2()}
         if beat % 6 == 0:
-            frame["nibp_sys"], frame["nibp_dia"], frame["nibp_map"] = patient.pressure()
+            frame["nibp_sys"], frame["nibp_dia"], frame["nibp_mean"] = patient.pressure()
         client.publish(topic, json.dumps(frame), qos=1)
         beat += 1
     client.disconnect()
@@ -75,7 +76,7 @@ def thermometer(device, args, stop):
 def oximeter(device, args, stop):
     patient = Patient(device["name"])
     while not stop.wait(args.interval):
-        pack = [{"bn": "", "bt": round(time.time(), 3), "n": "spo2", "u": "%", "v": patient.spo2()},
+        pack = [{"bn": "", "bt": round(time.time(), 3), "n": "spo2", "u": "/100", "v": patient.spo2()},
                 {"n": "pulse_rate_spo2", "u": "{beat}/min", "v": patient.heart_rate()}]
         subprocess.run(["coap-client-openssl", "-m", "post", "-u", device["identity"], "-k", device["psk"], "-t", "110",
                         "-e", json.dumps(pack), f"coaps://{args.host}:{args.coap_port}/readings"],

@@ -11,6 +11,11 @@ def now_ms(offset_s=0.0):
     return int((time.time() + offset_s) * 1000)
 
 
+def iso(ms):
+    """Milliseconds since 1970 as RFC 3339."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
+
+
 def run(command, seconds=30, input=None):
     return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds, input=input)
 
@@ -62,14 +67,15 @@ class Subscriber:
     def __init__(self, hub, topic="vitals/#", *args):
         self.path = hub.state / f"sub-{time.monotonic_ns()}.txt"
         self.process = Process("mosquitto_sub", ["mosquitto_sub", *hub.bus_arguments(), "-q", "1", "-v", "-t", topic,
-                                                 "-t", "$SYS/broker/version", *args], self.path)
-        wait_for(lambda: self.process.check() and b"$SYS" in self.path.read_bytes(), "mosquitto_sub to be subscribed")
+                                                 "-t", "vitals-gateway/#", *args], self.path)
+        # The gateway's own status is retained: it comes as soon as the subscription stands.
+        wait_for(lambda: self.process.check() and b"vitals-gateway/" in self.path.read_bytes(), "mosquitto_sub to be subscribed")
 
     def messages(self):
         found = []
         for line in self.path.read_text().splitlines():
             topic, _, document = line.partition(" ")
-            if document.startswith("{"):
+            if topic.startswith("vitals/"):
                 found.append((topic, json.loads(document)))
         return found
 

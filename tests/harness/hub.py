@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole hub on loopback: the gateway, Mosquitto as its bus, an HL7 receiver. Used by ./run and by the scenario tests."""
+import getpass
 import json
 import os
 import pathlib
@@ -163,7 +164,7 @@ class Hub:
         self.pki.issue("bus", "vitalgate-bus", ["localhost", socket.gethostname()], ["127.0.0.1", "::1"], server=True)
         text = (ROOT / "conf" / "mosquitto.conf").read_text()
         for name, value in {"@BUS@": self.bus_folder, "@PKI@": self.pki_folder, "@PORT@": self.bus_port,
-                            "@ADDRESS@": self.bus_address, "@TLS_PORT@": self.bus_tls_port}.items():
+                            "@ADDRESS@": self.bus_address, "@USER@": getpass.getuser(), "@TLS_PORT@": self.bus_tls_port}.items():
             text = text.replace(name, str(value))
         (folder / "mosquitto.conf").write_text(text)
         (folder / "mosquitto.acl").write_text((ROOT / "conf" / "mosquitto.acl").read_text())
@@ -176,7 +177,6 @@ class Hub:
     # ---- processes ----
 
     def start_bus(self):
-        # Run as whoever we are: as root Mosquitto would change to a user who cannot read the state folder.
         self.broker = Process("mosquitto", [mosquitto(), "-c", self.state / "bus" / "mosquitto.conf"],
                               self.state / "mosquitto.log")
         wait_for(lambda: self.broker.check() and listening(self.bus_port), "Mosquitto to listen")
@@ -201,8 +201,12 @@ class Hub:
         return self.start_gateway()
 
     def ready(self):
+        """Whether the gateway accepts commands (a command without a gateway would open the store itself)."""
         self.gateway.check()
-        return (self.state / "vitalgate.sock").exists() and self.cli("status", "--json", check=False).returncode == 0
+        with socket.socket(socket.AF_UNIX) as s:
+            if s.connect_ex(str(self.state / "vitalgate.sock")) != 0:
+                return False
+        return self.cli("status", "--json", check=False).returncode == 0
 
     def restart_gateway(self, **kwargs):
         self.gateway.stop()

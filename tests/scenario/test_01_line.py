@@ -5,7 +5,7 @@ import pathlib
 
 import hl7
 
-from harness.clients import Subscriber, by_certificate, coap, coap_psk, now_ms, publish
+from harness.clients import Subscriber, by_certificate, coap, coap_psk, iso, now_ms, publish
 from harness.hub import wait_for
 
 
@@ -16,7 +16,7 @@ def test_a_reading_gets_through_everywhere(hubs):
     bus = Subscriber(hub)
 
     ms = now_ms()
-    done = publish(hub, "m1", "ward/3a/m1/vitals", json.dumps({"ts": ms, "hr": 72, "spo2": 98}), auth=by_certificate(hub, "m1"))
+    done = publish(hub, "m1", "ward/3a/m1/vitals", json.dumps({"time": iso(ms), "hr": 72, "spo2": 98}), auth=by_certificate(hub, "m1"))
     assert done.returncode == 0, done.stderr
     pack = json.dumps([{"n": "temperature_body", "u": "Cel", "v": 36.6, "t": ms / 1000}])
     done = coap(hub, "post", "readings", pack, auth=coap_psk(sensor), content_format=110)
@@ -38,7 +38,7 @@ def test_a_reading_gets_through_everywhere(hubs):
     def received():
         rows = {}
         for path in sorted(pathlib.Path(hub.state, "hl7").glob("*.hl7")):
-            message = hl7.parse(path.read_text(encoding="utf-8"))
+            message = hl7.parse(path.read_bytes().decode())
             assert str(message.segment("MSH")[9]) == "ORU^R01^ORU_R01"
             for obx in message.segments("OBX"):
                 rows[str(obx[3]).split("^")[0]] = obx
@@ -52,7 +52,7 @@ def test_a_reading_gets_through_everywhere(hubs):
 def test_an_acknowledged_reading_survives_a_kill(hubs):
     hub = hubs(bus=False).start()
     hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
-    assert publish(hub, "m1", "ward/3a/m1/vitals", json.dumps({"ts": now_ms(), "hr": 61}), auth=by_certificate(hub, "m1")).returncode == 0
+    assert publish(hub, "m1", "ward/3a/m1/vitals", json.dumps({"time": iso(now_ms()), "hr": 61}), auth=by_certificate(hub, "m1")).returncode == 0
     hub.gateway.kill()
     hub.gateway.child.wait()
     hub.start_gateway()

@@ -2,13 +2,13 @@
 """The bus: order, a broker that is away, rewinding, and documents that fit their schema."""
 import json
 
-from harness.clients import Subscriber, by_certificate, now_ms, publish, run
+from harness.clients import Subscriber, by_certificate, iso, now_ms, publish, run
 from harness.hub import ROOT, wait_for
 
 
 def send(hub, values, start):
     """Many frames over one connection, in order."""
-    lines = "".join(json.dumps({"ts": start + i, "hr": v}) + "\n" for i, v in enumerate(values))
+    lines = "".join(json.dumps({"time": iso(start + i), "hr": v}) + "\n" for i, v in enumerate(values))
     done = run(["mosquitto_pub", "-h", "127.0.0.1", "-p", hub.mqtt_port, "-i", "m1", "-q", "1", "-t", "ward/w/m1/vitals", "-l",
                 *by_certificate(hub, "m1")], input=lines)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import json
 
 import yaml
 
-from harness.clients import by_certificate, by_password, now_ms, publish
+from harness.clients import by_certificate, by_password, iso, now_ms, publish
 
 
 def test_device_life(hubs):
@@ -36,7 +36,7 @@ def test_readings_in_every_format(hubs):
     hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
     at = now_ms()
     for i, value in enumerate((60, 61)):
-        publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"ts": at + i * 1000, "hr": value, "spo2": 97}), auth=by_certificate(hub, "m1"))
+        publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"time": iso(at + i * 1000), "hr": value, "spo2": 97}), auth=by_certificate(hub, "m1"))
     assert [r["value"] for r in hub.readings("m1", "--signal", "heart_rate")] == [60, 61]
     rows = list(csv.DictReader(io.StringIO(hub.cli("readings", "--device", "m1", "--format", "csv").stdout)))
     assert len(rows) == 4 and {r["signal"] for r in rows} == {"heart_rate", "spo2"}
@@ -63,7 +63,7 @@ def test_check_prints_what_parses_back(hubs, tmp_path):
 def test_quarantine_replay_after_the_device_got_its_profile(hubs):
     hub = hubs(bus=False).start()
     credential = hub.add_device("m1", "plain-text", "--password")
-    publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"ts": now_ms(), "hr": 66}), auth=by_password(hub, credential))
+    publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"time": iso(now_ms()), "hr": 66}), auth=by_password(hub, credential))
     held = hub.quarantine()
     assert len(held) == 1
     hub.cli("device", "remove", "m1")

@@ -118,7 +118,7 @@ def test_a_reading_through_containers(base):
         sent = 0
         while out.poll() is None and sent < 20:  # until the subscriber, which comes up at its own pace, has seen them
             client("devices", "mosquitto_pub", "-h", "gateway", "-p", "8883", "--cafile", "/pki/ca.pem", "-u", monitor["user"], "-P",
-                   monitor["password"], "-i", "m1", "-q", "1", "-t", "ward/w/m1/vitals", "-m", json.dumps({"ts": time_ms + sent, "hr": 72}))
+                   monitor["password"], "-i", "m1", "-q", "1", "-t", "ward/w/m1/vitals", "-m", json.dumps({"time": iso(time_ms + sent), "hr": 72}))
             pack = json.dumps([{"n": "temperature_body", "u": "Cel", "v": 36.6, "t": (time_ms + sent) / 1000}])
             client("devices", "coap-client-openssl", "-m", "post", "-B", "10", "-u", sensor["psk_identity"], "-k", sensor["psk"], "-t",
                    "110", "-e", pack, "coaps://gateway/readings")

@@ -2,13 +2,13 @@
 """A store at its budget and a disk without room: refused truthfully, nothing acknowledged is lost, taken up again by itself."""
 import json
 
-from harness.clients import Subscriber, by_certificate, coap, coap_psk, now_ms, run
+from harness.clients import Subscriber, by_certificate, coap, coap_psk, iso, now_ms, run
 from harness.hub import wait_for
 
 
 def fill(hub, start, count=4000, version="311"):
     """Sends count readings over one connection; returns the finished mosquitto_pub."""
-    lines = "".join(json.dumps({"ts": start + i, "hr": 40 + i % 200, "note": None}) + "\n" for i in range(count))
+    lines = "".join(json.dumps({"time": iso(start + i), "hr": 40 + i % 200, "note": None}) + "\n" for i in range(count))
     return run(["mosquitto_pub", "-h", "127.0.0.1", "-p", hub.mqtt_port, "-V", version, "-i", "filler", "-q", "1", "-t",
                 "ward/w/m1/vitals", "-l", *by_certificate(hub, "m1")], 120, input=lines)
 
@@ -38,7 +38,7 @@ def test_budget(hubs):
     refused = coap(hub, "post", "readings", pack, auth=coap_psk(sensor), content_format=110)
     assert "5.03" in refused.stdout + refused.stderr
     done = run(["mosquitto_pub", "-h", "127.0.0.1", "-p", hub.mqtt_port, "-V", "5", "-i", "late", "-q", "1", "-t", "ward/w/m1/vitals", "-m",
-                json.dumps({"ts": now_ms(), "hr": 60}), *by_certificate(hub, "m1")], 20)
+                json.dumps({"time": iso(now_ms()), "hr": 60}), *by_certificate(hub, "m1")], 20)
     assert done.returncode != 0
     kept = len(hub.readings("m1"))
     assert kept > 1000

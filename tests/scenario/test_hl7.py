@@ -5,12 +5,12 @@ import pathlib
 
 import hl7
 
-from harness.clients import by_certificate, now_ms, publish
+from harness.clients import by_certificate, iso, now_ms, publish
 from harness.hub import wait_for
 
 
 def messages(hub):
-    return [hl7.parse(p.read_text(encoding="utf-8")) for p in sorted(pathlib.Path(hub.state, "hl7").glob("*.hl7"))]
+    return [hl7.parse(p.read_bytes().decode()) for p in sorted(pathlib.Path(hub.state, "hl7").glob("*.hl7"))]
 
 
 def controls(hub):
@@ -31,13 +31,13 @@ def hub_with(hubs, receiver=(), **options):
 
 
 def send(hub, device="m1", **fields):
-    done = publish(hub, device, f"ward/3a/{device}/vitals", json.dumps({"ts": now_ms(), **fields}), auth=by_certificate(hub, device))
+    done = publish(hub, device, f"ward/3a/{device}/vitals", json.dumps({"time": iso(now_ms()), **fields}), auth=by_certificate(hub, device))
     assert done.returncode == 0, done.stderr
 
 
 def test_structure(hubs):
     hub = hub_with(hubs)
-    send(hub, hr=72, nibp_sys=120, nibp_dia=80, nibp_map=93)
+    send(hub, hr=72, nibp_sys=120, nibp_dia=80, nibp_mean=93)
     wait_for(lambda: messages(hub), "a message")
     message = messages(hub)[0]
     msh = message.segment("MSH")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness.clients import by_certificate, coap, coap_psk, now_ms, publish
+from harness.clients import by_certificate, coap, coap_psk, iso, now_ms, publish
 from harness.hub import wait_for
 
 
@@ -27,7 +27,7 @@ def hub(module_hubs):
 def served(hub):
     """An honest device of each protocol gets its reading through, right now."""
     value = random.randint(40, 200)
-    done = publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"ts": now_ms(), "hr": value}), auth=by_certificate(hub, "m1"))
+    done = publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"time": iso(now_ms()), "hr": value}), auth=by_certificate(hub, "m1"))
     assert done.returncode == 0, done.stderr
     assert hub.readings("m1")[-1]["value"] == value
     pack = json.dumps([{"n": "temperature_body", "u": "Cel", "v": 30 + value / 100, "t": now_ms() / 1000}])
@@ -106,7 +106,7 @@ def test_malformed_packets_close_the_connection(hub, packet):
 
 def test_a_packet_byte_by_byte_is_understood(hub):
     with tls(hub) as s:
-        frame = json.dumps({"ts": now_ms(), "hr": 123}).encode()
+        frame = json.dumps({"time": iso(now_ms()), "hr": 123}).encode()
         topic = b"ward/w/m1/vitals"
         body = len(topic).to_bytes(2, "big") + topic + b"\x00\x07" + frame
         for byte in connect_packet() + b"\x32" + bytes([len(body)]) + body:
@@ -135,7 +135,7 @@ def test_connections_have_a_limit(hub):
     assert 80 <= len(held) <= 100
     for s in held:
         s.close()
-    wait_for(lambda: publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"ts": now_ms(), "hr": 60}),
+    wait_for(lambda: publish(hub, "m1", "ward/w/m1/vitals", json.dumps({"time": iso(now_ms()), "hr": 60}),
                              auth=by_certificate(hub, "m1")).returncode == 0, "room again", 20)
 
 

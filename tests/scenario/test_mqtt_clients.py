@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness.clients import by_certificate, by_password, by_psk, now_ms, publish, run
+from harness.clients import by_certificate, by_password, by_psk, iso, now_ms, publish, run
 from harness.hub import wait_for
 
 
@@ -29,7 +29,7 @@ serial = iter(range(1, 1000000))
 
 def vitals(hub, kind, **kwargs):
     device, value = DEVICE[kind], 40 + next(serial) % 200
-    done = publish(hub, device, f"ward/w/{device}/vitals", json.dumps({"ts": now_ms(), "hr": value}), auth=auth(hub, kind), **kwargs)
+    done = publish(hub, device, f"ward/w/{device}/vitals", json.dumps({"time": iso(now_ms()), "hr": value}), auth=auth(hub, kind), **kwargs)
     return done, device, value
 
 
@@ -45,13 +45,13 @@ def test_every_version_quality_and_credential(hub, kind, version, qos):
 @pytest.mark.parametrize("tls", ["tlsv1.2", "tlsv1.3"])
 def test_tls_versions(hub, tls):
     device, certificate = "cert", by_certificate(hub, "cert")
-    done = publish(hub, device, "ward/w/cert/vitals", json.dumps({"ts": now_ms(), "hr": 50}), "--tls-version", tls, auth=certificate)
+    done = publish(hub, device, "ward/w/cert/vitals", json.dumps({"time": iso(now_ms()), "hr": 50}), "--tls-version", tls, auth=certificate)
     assert done.returncode == 0, done.stderr
 
 
 def test_retain_is_taken_and_has_no_effect(hub):
     done, device, value = vitals(hub, "cert")
-    done = publish(hub, "cert", "ward/w/cert/vitals", json.dumps({"ts": now_ms(), "hr": 77}), "-r", auth=auth(hub, "cert"))
+    done = publish(hub, "cert", "ward/w/cert/vitals", json.dumps({"time": iso(now_ms()), "hr": 77}), "-r", auth=auth(hub, "cert"))
     assert done.returncode == 0, done.stderr
     assert hub.readings("cert")[-1]["value"] == 77
 
@@ -62,7 +62,7 @@ def test_a_bad_message_is_quarantined_and_good_ones_follow(hub, version, qos):
     """One client sends good, bad, good lines: all answered, none twice, the bad one kept whole with a reason."""
     before, count = len(hub.quarantine()), len(hub.readings("cert"))
     ms = now_ms()
-    lines = [json.dumps({"ts": ms, "hr": 81}), '{"ts": oh no', json.dumps({"ts": ms + 1, "hr": 82}), json.dumps({"ts": ms + 2, "hr": 83})]
+    lines = [json.dumps({"time": iso(ms), "hr": 81}), '{"time": oh no', json.dumps({"time": iso(ms + 1), "hr": 82}), json.dumps({"time": iso(ms + 2), "hr": 83})]
     done = publish(hub, "cert", "ward/w/cert/vitals", None, "-l", qos=qos, version=version, auth=auth(hub, "cert"))
     command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", hub.mqtt_port, "-V", version, "-i", f"batch{version}{qos}", "-q", qos,
                "-t", "ward/w/cert/vitals", "-l", *auth(hub, "cert")]
@@ -72,11 +72,11 @@ def test_a_bad_message_is_quarantined_and_good_ones_follow(hub, version, qos):
     bad = hub.quarantine()[before:]
     assert len(bad) == 1, bad
     shown = hub.cli("quarantine", "show", str(bad[0]["id"])).stdout
-    assert '{"ts": oh no' in shown and "ward/w/cert/vitals" in shown
+    assert '{"time": oh no' in shown and "ward/w/cert/vitals" in shown
 
 
 def test_claiming_another_device_is_refused_and_recorded(hub):
-    payload = json.dumps({"ts": now_ms(), "hr": 99})
+    payload = json.dumps({"time": iso(now_ms()), "hr": 99})
     count = len(hub.readings("psk"))
     done = publish(hub, "cert", "ward/w/psk/vitals", payload, version="5", auth=auth(hub, "cert"))
     assert "135" in done.stderr or "Not authorized" in done.stderr or done.returncode != 0, done.stderr
@@ -116,13 +116,13 @@ def test_own_downlink_may_be_subscribed_and_nothing_else(hub):
         return subprocess.run(["mosquitto_sub", "-h", "127.0.0.1", "-p", str(hub.mqtt_port), "-V", version, "-i", "sub", "-q", "1", "-E", "-d",
                                "-t", topic, *map(str, auth(hub, "cert"))], capture_output=True, text=True, timeout=20)
     for version in ("311", "5"):
-        assert "Subscribed (mid: 1): 1" in subscribe("downlink/cert/config", version).stdout
-        assert "Subscribed (mid: 1): 1" not in subscribe("downlink/psk/config", version).stdout
-        assert "Subscribed (mid: 1): 1" not in subscribe("#", version).stdout
+        assert "Subscribed (mid: 1): 1\n" in subscribe("downlink/cert/config", version).stdout
+        assert "Subscribed (mid: 1): 1\n" not in subscribe("downlink/psk/config", version).stdout
+        assert "Subscribed (mid: 1): 1\n" not in subscribe("#", version).stdout
 
 
 def test_the_same_reading_again_is_stored_once(hub):
-    frame, count = json.dumps({"ts": now_ms(), "hr": 93}), len(hub.readings("psk"))
+    frame, count = json.dumps({"time": iso(now_ms()), "hr": 93}), len(hub.readings("psk"))
     for version in ("311", "5", "311"):
         assert publish(hub, "psk", "ward/w/psk/vitals", frame, version=version, auth=auth(hub, "psk")).returncode == 0
     assert [r["value"] for r in hub.readings("psk")[count:]] == [93]
@@ -131,6 +131,6 @@ def test_the_same_reading_again_is_stored_once(hub):
 def test_the_same_time_with_another_value_is_a_revision(hub):
     ms, count = now_ms(), len(hub.readings("psk"))
     for value in (70, 71):
-        assert publish(hub, "psk", "ward/w/psk/vitals", json.dumps({"ts": ms, "hr": value}), auth=auth(hub, "psk")).returncode == 0
+        assert publish(hub, "psk", "ward/w/psk/vitals", json.dumps({"time": iso(ms), "hr": value}), auth=auth(hub, "psk")).returncode == 0
     rows = hub.readings("psk")[count:]
     assert [(r["value"], r["revision"]) for r in rows] == [(70, 0), (71, 1)]
