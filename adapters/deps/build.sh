@@ -89,7 +89,7 @@ unpack() { # archive dir
 # Debian's mirrors as this machine's apt knows them (both source formats, any number of URIs).
 mirrors() {
     { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null || true; } |
-        grep -E '/debian/?$' | sort -u
+        grep -E '/debian(/|\.list)?$' | sort -u
     echo "$DEBIAN_FALLBACK_MIRROR"
 }
 
@@ -98,7 +98,7 @@ apt_setup() { # suite
     apt_dir=$work/apt/$1
     mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial" "$apt_dir/parts"
     printf 'Types: deb-src\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' \
-        "$2" "$1" "$DEBIAN_KEYRING" >"$apt_dir/parts/source.sources"
+        "$2" "$1" "$keyring" >"$apt_dir/parts/source.sources"
     cat >"$apt_dir/apt.conf" <<CONF
 #clear APT::Update;
 Dir::Etc::SourceList "/dev/null";
@@ -120,10 +120,11 @@ signed_version() { # package archive sha256
 
 # Debian: the archive must be in the signed index under the pinned hash before anything is fetched.
 # apt-get may fail on another file of the package (some mirrors lack a .dsc): only the archive counts.
-from_debian() { # package archive sha256
-    command -v apt-get >/dev/null && [ -r "$DEBIAN_KEYRING" ] || return 1
+from_debian() { # package archive sha256 suites
     local suite mirror version
-    for suite in $DEBIAN_SUITES; do
+    keyring=$(ls $DEBIAN_KEYRINGS 2>/dev/null | head -n 1)
+    command -v apt-get >/dev/null && [ -n "$keyring" ] || return 1
+    for suite in $4; do
         for mirror in $(mirrors | awk '!seen[$0]++'); do
             apt_setup "$suite" "$mirror"
             if ! ls "$apt_dir"/lists/*Sources* >/dev/null 2>&1; then
@@ -179,14 +180,15 @@ from_folder() { # archive dir tree content urls
 # Leaves the verified, unpacked sources of NAME in DIR.
 fetch() { # NAME dir
     local archive=$1_ARCHIVE sha=$1_SHA256 tree=$1_TREE content=$1_CONTENT urls=$1_URLS package=$1_DEBIAN
-    archive=${!archive} sha=${!sha} tree=${!tree} content=${!content} urls=${!urls} package=${!package}
+    local suites=$1_SUITES
+    archive=${!archive} sha=${!sha} tree=${!tree} content=${!content} urls=${!urls} package=${!package} suites=${!suites}
     mkdir -p "$work/sources"
     if [ ! -f "$work/sources/$archive" ]; then
         from_folder "$archive" "$2" "$tree" "$content" "$urls" ||
-            from_debian "$package" "$archive" "$sha" ||
+            from_debian "$package" "$archive" "$sha" "$suites" ||
             from_urls "$archive" "$2" "$tree" "$content" "$urls" ||
             die "no source has $archive. Put it into a folder and say VITALGATE_DEPS_SOURCES=that folder.
-  It is the upstream archive of Debian's source package '$package' (suites: $DEBIAN_SUITES), sha256 $sha,
+  It is the upstream archive of Debian's source package '$package' (suites: $suites), sha256 $sha,
   or one of:$(printf '%s' "$urls" | sed 's/^/    /')
   What was tried is in $log"
     fi

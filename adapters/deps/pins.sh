@@ -3,14 +3,13 @@
 # Read by build.sh and by nothing else. A change here rebuilds what it touches.
 
 # --- where sources may come from -------------------------------------------------------------------
-# Debian suites whose source index is asked, in this order, until the pinned archive is found.
-# Debian 12 and 13 have older versions, so newer suites are read as *source* only; nothing of theirs is installed.
-DEBIAN_SUITES="forky sid trixie"
 DEBIAN_FALLBACK_MIRROR="http://deb.debian.org/debian"
-DEBIAN_KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg"
+DEBIAN_KEYRINGS="/usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp"
 
 # For each library:
 #   _DEBIAN   Debian's source package; _ARCHIVE its upstream archive; _SHA256 that file's hash
+#   _SUITES   Debian suites whose source index is asked, in this order, until the pinned archive is found. Debian 12
+#             and 13 have older versions, so newer suites are read as *source* only; nothing of theirs is installed
 #   _URLS     the second way: archives with the same content (checked by _TREE, since the file itself may differ)
 #   _CONTENT  what is hashed of the unpacked archive ("." is all of it)
 #   _TREE     SHA-256 of the list "sha256  path" of those files, sorted bytewise: the same whatever packed them
@@ -20,6 +19,7 @@ DEBIAN_KEYRING="/usr/share/keyrings/debian-archive-keyring.gpg"
 # overflows (ECDHE-PSK, DTLS renegotiation), and Debian 12's 2.28 has neither TLS 1.3 nor Connection ID.
 MBEDTLS_VERSION=3.6.7
 MBEDTLS_DEBIAN=mbedtls
+MBEDTLS_SUITES="forky sid trixie"
 MBEDTLS_ARCHIVE=mbedtls_3.6.7.orig.tar.bz2
 MBEDTLS_SHA256=a7e8bcbec0e6f761b4af24f25677626b35f762f68eef79c08677a363212d11f6
 MBEDTLS_CONTENT=.
@@ -68,6 +68,7 @@ MBEDTLS_CMAKE="-DENABLE_TESTING=OFF -DENABLE_PROGRAMS=OFF -DGEN_FILES=OFF -DMBED
 # It must not face devices unpatched: patches/libcoap/ tells why, patch by patch.
 LIBCOAP_VERSION=4.3.5
 LIBCOAP_DEBIAN=libcoap3
+LIBCOAP_SUITES="forky sid trixie"
 LIBCOAP_ARCHIVE=libcoap3_4.3.5.orig.tar.bz2
 LIBCOAP_SHA256=a332b682ceacef4c3130b2fb17851db02020c3f64b8a562c1ffd8d9b8a9320d4
 LIBCOAP_CONTENT=.
@@ -93,6 +94,7 @@ STOCK_CMAKE="-DDTLS_BACKEND=mbedtls -DBUILD_SHARED_LIBS=OFF -DENABLE_THREAD_SAFE
 # Built only where the release has no libyyjson-dev (Debian 12). The same version as Debian 13's package.
 YYJSON_VERSION=0.10.0
 YYJSON_DEBIAN=yyjson
+YYJSON_SUITES="trixie forky sid"
 YYJSON_ARCHIVE=yyjson_0.10.0+ds.orig.tar.xz
 YYJSON_SHA256=ae6fde69a193e10afab426ef13f113d6903446405f9db9ee98bfb572bd6c961a
 YYJSON_CONTENT="src/yyjson.c src/yyjson.h"
