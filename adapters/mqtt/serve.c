@@ -686,7 +686,6 @@ settle(struct gw_mqtt_worker *worker)
 	feed_starved(worker);
 	serve_arrived(worker);
 	try_leaving(worker);
-	check_registry(worker);
 	tick(worker);
 	flush_dirty(worker);
 	submit_batch(worker);
@@ -721,6 +720,7 @@ run(void *arg)
 		count = epoll_wait(worker->epoll, events, EVENTS, TICK_MS);
 		worker->now_us = gw_clock_mono_us();
 		gw_mqtt_add(&worker->counts.rounds, 1);
+		check_registry(worker); // before any packet is taken
 		dispatch(worker, events, count);
 		settle(worker);
 		if (stopped(worker))
