@@ -47,8 +47,8 @@ gw_journal_close(struct gw_journal *journal)
 	if (journal == NULL)
 		return;
 	// Where this fails, the next opening reads the newest times from the journal's end.
-	if (journal->env != NULL && gw_sweep_all(journal) != GW_OK)
-		atomic_store(&journal->full, GW_FULL_NOT);
+	if (journal->env != NULL && !journal->broken && gw_sweep_all(journal) != GW_OK)
+		journal->broken = true;
 	gw_store_close(journal);
 	gw_newest_fini(&journal->newest);
 	gw_newest_fini(&journal->shares);
@@ -71,8 +71,11 @@ gw_journal_incarnation(const struct gw_journal *journal)
 enum gw_error
 gw_journal_begin(struct gw_journal *journal)
 {
-	int rc = mdb_txn_begin(journal->env, NULL, 0, &journal->txn);
+	int rc;
 
+	if (journal->broken)
+		return journal->error = GW_E_SYNC;
+	rc = mdb_txn_begin(journal->env, NULL, 0, &journal->txn);
 	journal->append = journal->index = NULL;
 	journal->touched = journal->plain = journal->index_last_known = false;
 	journal->bytes = journal->pending_count = 0;
@@ -287,8 +290,10 @@ gw_journal_commit(struct gw_journal *journal)
 	journal->txn = NULL;
 	if (rc != 0) {
 		forget(journal);
-		// Only a full map is known to have failed before anything was written.
-		return rc == MDB_MAP_FULL ? GW_E_FULL : GW_E_SYNC;
+		// Only a full map is known to have failed before anything was written. After a failed sync the kernel may have dropped
+		// pages and call the next one good: this process must not build on them.
+		journal->broken = rc != MDB_MAP_FULL;
+		return journal->broken ? GW_E_SYNC : GW_E_FULL;
 	}
 	count_commit(journal, gw_clock_mono_us() - start);
 	publish(journal);

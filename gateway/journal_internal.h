@@ -61,6 +61,7 @@ struct gw_journal {
 	MDB_txn *txn;
 	MDB_cursor *append, *index;
 	enum gw_error error;
+	bool broken;            // a commit failed: nothing is written any more
 	uint64_t next;          // position of the next record
 	bool touched, plain;    // something was written; not only essential tickets
 	size_t bytes;           // about what it adds

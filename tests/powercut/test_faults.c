@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// A disk that fails: whatever write or sync it is, everybody is answered with the truth, nothing is written any more where nobody can
+// know what the disk holds, and after opening again all that had been acknowledged is there once.
+#include "faults.h"
+#include "store_help.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+#define TICKETS 400
+
+static struct gw_journal *journal;
+static struct gw_intake *intake;
+static struct gw_source source;
+static _Atomic int deaths;
+static bool acknowledged[TICKETS];
+
+static void
+failed(void *arg, enum gw_error error)
+{
+	(void)arg;
+	assert_int_equal(error, GW_E_SYNC);
+	atomic_fetch_add(&deaths, 1);
+}
+
+static void
+start(void)
+{
+	struct gw_intake_options options = { .failed = failed, .group_tickets_max = 16 };
+
+	options.journal = journal = store_open();
+	assert_int_equal(gw_intake_open(&options, &intake, NULL), GW_OK);
+	assert_int_equal(gw_source_init(&source, intake, 64), GW_OK);
+}
+
+static void
+end(void)
+{
+	gw_intake_close(intake);
+	gw_source_fini(&source);
+	gw_journal_close(journal);
+}
+
+static struct gw_ticket *
+numbered(uint64_t n)
+{
+	static const uint8_t samples[4000];
+	struct gw_ticket *ticket = gw_ticket_get(&source);
+	struct gw_reading readings[] = { reading_of(1 + n % 9, T0 + (int64_t)n, (int64_t)n),
+		{ .signal = 100, .time_us = T0 + (int64_t)n, .type = GW_VALUE_SAMPLES, .samples = { 1, 1000, 0, samples } } };
+
+	ticket->tag[0] = n;
+	add_readings(ticket, "a", T0, readings, n % 10 == 9 ? 2 : 1);
+	return ticket;
+}
+
+// Submits tickets [from, to) with many under way; gives the first result that is not GW_OK, and how many there were of such.
+static enum gw_error
+submit_all(uint64_t from, uint64_t to, uint64_t *refused)
+{
+	enum gw_error first = GW_OK;
+	uint64_t sent = from, back = from;
+
+	*refused = 0;
+	while (back < to) {
+		struct pollfd wait = { .fd = source.event_fd, .events = POLLIN };
+		while (sent < to && sent - back < 48)
+			gw_intake_submit(numbered(sent++));
+		poll(&wait, 1, -1);
+		for (struct gw_ticket *ticket = gw_source_take(&source), *next; ticket != NULL; ticket = next, back++) {
+			next = ticket->next;
+			acknowledged[ticket->tag[0]] |= ticket->result == GW_OK;
+			*refused += ticket->result != GW_OK;
+			if (first == GW_OK)
+				first = ticket->result;
+			gw_ticket_release(ticket);
+		}
+	}
+	return first;
+}
+
+static void
+count_number(void *arg, const struct gw_record *record, const struct gw_batch_head *head, const struct gw_reading *reading)
+{
+	int *counts = arg;
+
+	(void)record, (void)head;
+	if (reading->signal != 100)
+		counts[reading->decimal.mantissa]++;
+}
+
+static void
+check_store(bool all)
+{
+	int counts[TICKETS] = { 0 };
+
+	store_each(journal, count_number, counts);
+	for (int n = 0; n < TICKETS; n++) {
+		assert_true(counts[n] <= 1);
+		if (all || acknowledged[n])
+			assert_int_equal(counts[n], 1);
+	}
+}
+
+// One life with a fault in the middle, then one without.
+static void
+live_through(enum fault_op op, int nth, int error)
+{
+	uint64_t refused;
+	enum gw_error result;
+
+	store_make(NULL);
+	memset(acknowledged, 0, sizeof(acknowledged));
+	atomic_store(&deaths, 0);
+	start();
+	assert_int_equal(submit_all(0, 40, &refused), GW_OK);
+	fault_arm(op, nth, error, false);
+	result = submit_all(40, 300, &refused);
+	assert_int_equal(fault_count(), 1);
+	assert_int_equal(result, GW_E_SYNC);
+	assert_int_equal(deaths, 1);
+	assert_int_equal(submit_all(300, 310, &refused), GW_E_SYNC); // never again
+	assert_int_equal(refused, 10);
+	end();
+	fault_disarm();
+	start();
+	check_store(false);
+	assert_int_equal(submit_all(0, TICKETS, &refused), GW_OK); // the devices send again
+	check_store(true);
+	end();
+	store_remove(NULL);
+}
+
+static void
+writes_and_syncs(void **state)
+{
+	static const enum fault_op ops[] = { FAULT_WRITE, FAULT_SHORT, FAULT_META, FAULT_SYNC };
+	static const int errors[] = { EIO, ENOSPC };
+
+	(void)state;
+	for (size_t op = 0; op < 4; op++)
+		for (size_t error = 0; error < 2; error++)
+			for (int nth = 1; nth < 8; nth++)
+				live_through(ops[op], nth, errors[error]);
+}
+
+// No blocks to be had: "full", and back by itself when there are some.
+static void
+full_disk(void **state)
+{
+	struct gw_journal_stats stats;
+	struct gw_ticket *ticket;
+	uint64_t refused;
+
+	(void)state;
+	memset(acknowledged, 0, sizeof(acknowledged));
+	atomic_store(&deaths, 0);
+	start();
+	assert_int_equal(submit_all(0, 40, &refused), GW_OK);
+	end();
+	start(); // what the last life had allocated is not known to this one before it asks
+	fault_arm(FAULT_ALLOCATE, 1, ENOSPC, true);
+	assert_int_equal(submit_all(40, 300, &refused), GW_E_FULL);
+	assert_int_equal(refused, 260);
+	assert_true(fault_count() > 0);
+	gw_journal_stats(journal, &stats);
+	assert_true(stats.full);
+	assert_int_equal(deaths, 0);
+	check_store(false);
+	fault_disarm();
+	for (ticket = numbered(300); gw_intake_commit(ticket) == GW_E_FULL; ticket->tag[0]++)
+		usleep(1000);
+	assert_int_equal(ticket->result, GW_OK);
+	gw_ticket_release(ticket);
+	assert_int_equal(submit_all(40, TICKETS, &refused), GW_OK);
+	check_store(true);
+	end();
+}
+
+// What was allocated ahead carries the essential when the disk has nothing more.
+static void
+essential_on_a_full_disk(void **state)
+{
+	struct gw_ticket *ticket;
+	uint64_t refused;
+
+	(void)state;
+	memset(acknowledged, 0, sizeof(acknowledged));
+	start();
+	assert_int_equal(submit_all(0, 40, &refused), GW_OK);
+	fault_arm(FAULT_ALLOCATE, 1, ENOSPC, true);
+	for (uint64_t n = 0; n < 500; n++) { // until what is allocated is used up by large frames
+		static uint8_t payload[100000];
+		struct gw_quarantined entry = { .error = GW_E_FORMAT, .payload = gw_span(payload, sizeof(payload)) };
+		ticket = gw_ticket_get(&source);
+		assert_int_equal(gw_ticket_quarantine(ticket, &entry), GW_OK);
+		enum gw_error result = gw_intake_commit(ticket);
+		gw_ticket_release(ticket);
+		if (result != GW_OK) {
+			assert_int_equal(result, GW_E_FULL);
+			break;
+		}
+	}
+	assert_true(fault_count() > 0);
+	assert_int_equal(submit_all(40, 41, &refused), GW_E_FULL);
+	for (uint64_t n = 1; n <= 100; n++) {
+		ticket = gw_ticket_get(&source);
+		add_cursor(ticket, "bus", n % 40);
+		assert_int_equal(gw_intake_commit(ticket), GW_OK);
+		gw_ticket_release(ticket);
+	}
+	fault_disarm();
+	end();
+}
+
+static int
+large_quarantine(void **state)
+{
+	int rc = store_make(state);
+
+	store_options.quarantine_bytes = 64 * MB;
+	store_options.quarantine_share_percent = 100;
+	return rc;
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(writes_and_syncs),
+		cmocka_unit_test_setup_teardown(full_disk, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(essential_on_a_full_disk, large_quarantine, store_remove),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
