@@ -151,6 +151,13 @@ gw_mqtt_conn_keep(struct gw_mqtt_conn *conn, const uint8_t *bytes, size_t len)
 bool
 gw_mqtt_conn_read(struct gw_mqtt_conn *conn)
 {
+	gw_tls_turn(conn->tls, &conn->io->ahead);
+	return gw_mqtt_conn_read_on(conn);
+}
+
+bool
+gw_mqtt_conn_read_on(struct gw_mqtt_conn *conn)
+{
 	struct gw_mqtt_io *io = conn->io;
 	enum gw_tls_step step;
 	size_t len;
@@ -158,7 +165,6 @@ gw_mqtt_conn_read(struct gw_mqtt_conn *conn)
 	io->plain_len = conn->in_len;
 	if (conn->in_len > 0)
 		memcpy(io->plain, conn->in, conn->in_len);
-	gw_tls_turn(conn->tls, &io->ahead);
 	do {
 		step = gw_tls_read(conn->tls, io->plain + io->plain_len, io->plain_cap - io->plain_len, &len);
 		io->plain_len += len;

@@ -100,6 +100,8 @@ void gw_mqtt_conn_shut(struct gw_mqtt_conn *conn);
 void gw_mqtt_conn_watch(struct gw_mqtt_conn *conn);
 // One turn: io->plain gets what was kept and what has come. false: the stream has ended (what came before is there all the same).
 bool gw_mqtt_conn_read(struct gw_mqtt_conn *conn);
+// The same within a turn that has begun: what the handshake's last read brought along is still in the thread's buffer.
+bool gw_mqtt_conn_read_on(struct gw_mqtt_conn *conn);
 // Keeps what is not parsed yet. false: out of memory.
 bool gw_mqtt_conn_keep(struct gw_mqtt_conn *conn, const uint8_t *bytes, size_t len);
 // Appends to what goes out at the end of the round.

@@ -317,13 +317,19 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 }
 
 static void
-read_connect(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+take_connect(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
-	(void)gw_mqtt_conn_read(conn);
 	if (!gw_mqtt_conn_keep(conn, door->io.plain, door->io.plain_len))
 		drop(door, conn);
 	else
 		admit(door, conn);
+}
+
+static void
+read_connect(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	(void)gw_mqtt_conn_read(conn);
+	take_connect(door, conn);
 }
 
 // ---- Handshakes ----
@@ -363,7 +369,8 @@ shake(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 		conn->blocked = false;
 		gw_mqtt_conn_watch(conn);
 		gw_mqtt_add(&door->mqtt->door_counts.handshakes, 1);
-		read_connect(door, conn); // it may have come with the handshake's end
+		(void)gw_mqtt_conn_read_on(conn); // it may have come with the handshake's end
+		take_connect(door, conn);
 		return;
 	case GW_TLS_WANT_READ:
 		start_talking(door, conn);
