@@ -92,7 +92,7 @@ class Bench:
         try:
             self.acknowledge_1000(gateway, "psk12")
             gateway.kill()
-            gateway.restart()
+            gateway.begin()
             return gateway.readings(0)
         finally:
             gateway.stop()

@@ -43,7 +43,7 @@ def credentials(auth, pki):
 class Gateway:
     """The gateway with its outlets off, as Mosquitto is without subscribers. All that depends on its commands and configuration is here."""
     name = "vitalgate"
-    mqtt_topic, coap_path, method = "senml/{device}", "readings", "POST"
+    mqtt_topic, coap_path, method = "devices/{device}/senml", "readings", "POST"
 
     def __init__(self, folder, program, devices=DEVICES_MAX):
         self.folder, self.devices = pathlib.Path(folder) / "gateway", devices
@@ -73,11 +73,14 @@ class Gateway:
         env = dict(os.environ)
         if slow_ms:
             env.update(LD_PRELOAD=str(slowsync), SLOWSYNC_MS=str(slow_ms))
-        self.hub.start_gateway(wrap=[*pinned(SERVER_CORE), *wrap], env=env)
-        return self.hub.gateway.pid
+        return self.begin(wrap, env)
 
-    def restart(self):
-        self.hub.start_gateway(wrap=pinned(SERVER_CORE))
+    def begin(self, wrap=(), env=None):
+        """Waits until it serves: a socket that a killed one left behind says nothing."""
+        (self.folder / "vitalgate.sock").unlink(missing_ok=True)
+        self.hub.start_gateway(wrap=[*pinned(SERVER_CORE), *wrap], env=env)
+        wait_for(lambda: self.hub.status().get("running"), "the gateway to serve")
+        return self.hub.gateway.pid
 
     def load(self, protocol, auth):
         if protocol == "mqtt":
