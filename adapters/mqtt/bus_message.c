@@ -33,10 +33,11 @@ enum gw_error
 gw_bus_message_reading(struct gw_bus_message *message, const char *prefix, uint64_t incarnation, const struct gw_batch_head *head,
     const struct gw_reading *reading)
 {
-	size_t need;
+	size_t need = gw_bus_topic(prefix, head->device, reading, message->topic, sizeof(message->topic) - 1);
 
-	if (gw_bus_topic(prefix, head->device, reading, message->topic, sizeof(message->topic)) == 0)
+	if (need == 0)
 		return GW_E_NOT_FOUND;
+	message->topic[need] = '\0';
 	need = gw_bus_encode(incarnation, head, reading, message->document, message->cap);
 	if (need > message->cap) {
 		if (!make_room(message, need))
@@ -100,9 +101,10 @@ enum gw_error
 gw_bus_message_event(struct gw_bus_message *message, const char *prefix, uint64_t incarnation, const struct gw_event *event)
 {
 	const struct gw_reading none = { 0 };
-	size_t len = gw_bus_topic(prefix, event->device, &none, message->topic, sizeof(message->topic));
+	size_t len = gw_bus_topic(prefix, event->device, &none, message->topic, sizeof(message->topic) - 1);
 	char *last, *text;
 
+	message->topic[len] = '\0';
 	// The device's level is escaped as for readings; the signal's gives way to "event", which is no signal's name.
 	if (event->device.len == 0 || len == 0 || (last = strrchr(message->topic, '/')) == NULL ||
 	    (size_t)(last - message->topic) + sizeof("/event") > sizeof(message->topic))
