@@ -88,16 +88,17 @@ struct gw_coap {
 
 // ---- session.c: who is at the other end ----
 
+// What every request looks at comes first, in one line of memory.
 struct gw_coap_session {
-	struct gw_coap_session *next, **link;
-	coap_session_t *session;
 	struct gw_coap_recent recent;
 	uint64_t generation; // of the registry, when the principal was checked
-	uint8_t auth;         // enum gw_auth
-	bool known;           // principal is somebody
-	bool doomed;          // to be closed at the end of this turn
-	bool uploads;         // has sent blocks
+	uint8_t auth;        // enum gw_auth
+	bool known;          // principal is somebody
+	bool doomed;         // to be closed at the end of this turn
+	bool uploads;        // has sent blocks
 	char principal[GW_ID_MAX + 1];
+	coap_session_t *session;
+	struct gw_coap_session *next, **link;
 };
 
 // PSK by identity (libcoap's callback). NULL: nobody's; recorded.

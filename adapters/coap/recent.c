@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define FIRST_CAP 4
+#define LINE 64 // of the processor's cache
 
 static uint64_t
 mix(uint64_t a, uint64_t b)
@@ -51,23 +52,24 @@ static bool
 grow(struct gw_coap_recent *recent)
 {
 	uint32_t cap = recent->cap != 0 ? recent->cap * 2 : FIRST_CAP;
-	struct gw_coap_remembered *entries = calloc(cap, sizeof(*entries));
-	uint16_t *mids = calloc(cap, sizeof(*mids));
+	size_t mids_size = (cap * sizeof(uint16_t) + 31) / 32 * 32;
+	size_t size = mids_size + cap * sizeof(struct gw_coap_remembered);
+	uint8_t *block = aligned_alloc(LINE, (size + LINE - 1) / LINE * LINE);
+	uint16_t *mids = (uint16_t *)(void *)block;
+	struct gw_coap_remembered *entries;
 
-	if (entries == NULL || mids == NULL) {
-		free(entries);
-		free(mids);
+	if (block == NULL)
 		return false;
-	}
+	memset(block, 0, size);
+	entries = (struct gw_coap_remembered *)(void *)(block + mids_size);
 	for (uint32_t back = 1; back <= recent->cap; back++) {
 		uint32_t handle = recent->next - back;
 		entries[handle & (cap - 1)] = *place(recent, handle);
 		mids[handle & (cap - 1)] = recent->mids[handle & (recent->cap - 1)];
 	}
-	free(recent->entries);
 	free(recent->mids);
-	recent->entries = entries;
 	recent->mids = mids;
+	recent->entries = entries;
 	recent->cap = cap;
 	return true;
 }
@@ -98,7 +100,7 @@ find(const struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, uint32_t 
 {
 	for (uint32_t i = 0; i < recent->cap; i++) {
 		const struct gw_coap_remembered *entry = &recent->entries[i];
-		if (recent->mids[i] != mid || entry->state == 0 || entry->hash != hash)
+		if (recent->mids[i] != mid || entry->hash != hash || entry->state == 0)
 			continue;
 		if (entry->state == GW_COAP_SEEN_ANSWERED && now_s - entry->came_s >= GW_COAP_EXCHANGE_S)
 			continue;
@@ -155,7 +157,6 @@ gw_coap_recent_fini(struct gw_coap_recent *recent)
 {
 	for (uint32_t i = 0; i < recent->cap; i++)
 		clear(&recent->entries[i]);
-	free(recent->entries);
 	free(recent->mids);
 	*recent = (struct gw_coap_recent){ 0 };
 }

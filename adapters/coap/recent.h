@@ -24,10 +24,10 @@ struct gw_coap_remembered {
 	uint8_t code;      // the answer's
 };
 
-// Zeroed is empty. 32 bytes a session until its first request.
+// Zeroed is empty; nothing is allocated before the first request.
 struct gw_coap_recent {
-	uint16_t *mids; // cap of them, apart from the rest, so that a look touches one line of memory
-	struct gw_coap_remembered *entries;
+	uint16_t *mids; // cap of them, together, so that a look touches few lines of memory
+	struct gw_coap_remembered *entries; // behind them in the same piece of memory
 	uint32_t next;  // handle of the next request; its place is the handle modulo cap
 	uint32_t cap;   // power of two
 };

@@ -169,9 +169,10 @@ state_of(struct gw_coap *coap, coap_session_t *session)
 
 	if (state != NULL)
 		return state;
-	state = calloc(1, sizeof(*state));
+	state = aligned_alloc(64, (sizeof(*state) + 63) / 64 * 64);
 	if (state == NULL)
 		return NULL;
+	memset(state, 0, sizeof(*state));
 	state->session = session;
 	state->next = coap->sessions;
 	state->link = &coap->sessions;
