@@ -155,7 +155,7 @@ take_member(struct walk *w, uint32_t parent, struct gw_span key, yyjson_val *val
 	case GW_WHAT_NOTHING:
 		break;
 	}
-	if (w->d->profile->unknown == GW_UNKNOWN_QUARANTINE)
+	if (w->d->profile->unknown == GW_UNKNOWN_QUARANTINE && !yyjson_is_null(value)) // null says nothing that could be lost
 		gw_refuse(w->d, key, "the profile does not know it");
 }
 

@@ -46,14 +46,15 @@ const char *gw_code_refid(uint32_t code);
 uint32_t gw_code_by_refid(struct gw_span refid); // of signals and such codes; 0: unknown
 
 // Converts exactly with 128-bit rationals; a result that is no finite decimal is rounded half to even, three digits finer than
-// the value was given. GW_E_FIELD where the dimensions differ or the number does not fit.
+// the value was given (at the result's size: one more for each power of ten by which it gets smaller). GW_E_FIELD where the dimensions differ or the number does not fit.
 enum gw_error gw_unit_convert(struct gw_decimal value, const struct gw_unit *from, const struct gw_unit *to, struct gw_decimal *out);
 
 // The same in two steps, for those who convert often. result = value * num / den * 10^shift + offset_num / offset_den.
 struct gw_conversion {
 	int64_t num, den, offset_num, offset_den;
 	int16_t shift;
-	bool same; // nothing to do
+	int8_t finer; // digits that a result without end gets beyond those of the value
+	bool same;    // nothing to do
 };
 enum gw_error gw_conversion_make(const struct gw_unit *from, const struct gw_unit *to, struct gw_conversion *conversion);
 // To the canonical unit of a signal: also mmol/L to mg/dL where its molar mass is known.

@@ -6,7 +6,7 @@
 
 __extension__ typedef __int128 wide;
 
-#define FINER_MAX 3 // digits that a result without end gets beyond those that were given
+#define FINER 3 // digits that a result without end gets beyond those that were given, at its size
 
 static int64_t
 gcd(int64_t a, int64_t b)
@@ -56,7 +56,7 @@ compose(const struct gw_unit *from, const struct gw_unit *to, int64_t by_num, in
 {
 	int64_t num, den, g;
 
-	*c = (struct gw_conversion){ from->factor_num, from->factor_den, 0, 1, 0, false };
+	*c = (struct gw_conversion){ .num = from->factor_num, .den = from->factor_den, .offset_den = 1 };
 	if (!multiply(&c->num, &c->den, by_num, by_den) || !multiply(&c->num, &c->den, to->factor_den, to->factor_num))
 		return false;
 	// offset = (from.offset - to.offset) / to.factor
@@ -70,6 +70,8 @@ compose(const struct gw_unit *from, const struct gw_unit *to, int64_t by_num, in
 		return false;
 	c->offset_num = num;
 	c->offset_den = den;
+	for (c->finer = FINER, num = c->num; num <= c->den / 10; num *= 10)
+		c->finer++; // a number that gets ten times smaller needs a digit more
 	move_point(c);
 	c->same = c->num == 1 && c->den == 1 && c->shift == 0 && c->offset_num == 0;
 	return true;
@@ -113,21 +115,22 @@ rounded(wide num, wide den)
 	return quotient;
 }
 
-// The least number of further digits with which num / den is a whole number, at most FINER_MAX.
+// The least number of further digits with which num / den is a whole number, at most max; -1 where it does not fit.
 static int
-finer_digits(wide *num, wide den)
+finer_digits(wide *num, wide den, int max)
 {
 	int finer = 0;
 
-	for (; finer < FINER_MAX && *num % den != 0; finer++)
-		*num *= 10;
+	for (; finer < max && *num % den != 0; finer++)
+		if (__builtin_mul_overflow(*num, (wide)10, num))
+			return -1;
 	return finer;
 }
 
 enum gw_error
 gw_conversion_apply(const struct gw_conversion *c, struct gw_decimal value, struct gw_decimal *out)
 {
-	int exponent = value.exponent + c->shift;
+	int exponent = value.exponent + c->shift, finer;
 	wide num = value.mantissa, den = c->den, limit = (wide)1 << 100;
 
 	if (c->same) {
@@ -150,9 +153,10 @@ gw_conversion_apply(const struct gw_conversion *c, struct gw_decimal value, stru
 	}
 	if (num > limit || num < -limit || den > limit)
 		return GW_E_FIELD;
-	exponent -= finer_digits(&num, den);
+	finer = finer_digits(&num, den, c->finer);
+	exponent -= finer;
 	num = rounded(num, den);
-	if (num > INT64_MAX || num < -(wide)INT64_MAX || exponent < GW_EXPONENT_MIN || exponent > GW_EXPONENT_MAX)
+	if (finer < 0 || num > INT64_MAX || num < -(wide)INT64_MAX || exponent < GW_EXPONENT_MIN || exponent > GW_EXPONENT_MAX)
 		return GW_E_FIELD;
 	*out = (struct gw_decimal){ (int64_t)num, (int16_t)exponent };
 	return GW_OK;
