@@ -146,6 +146,7 @@ def summarise(results):
     return {
         "acked_per_s": spread([r["acked_per_s"] for r in results]),
         "cpu_s_per_100k": spread([r["server"]["cpu_s_per_100k"] for r in results]),
+        "system_share": spread([r["server"]["system_s"] / r["server"]["cpu_s"] if r["server"]["cpu_s"] else 0 for r in results]),
         "p50_ms": spread([r["latency_ms"]["p50"] for r in results]),
         "p99_ms": spread([r["latency_ms"]["p99"] for r in results]),
         "kb_per_connection": spread([r["server"]["kb_per_connection"] for r in results]),

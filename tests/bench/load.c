@@ -485,6 +485,8 @@ timeout_ms(const struct load *l)
 {
 	if (l->queue_count > 0 && budget(l) > 0)
 		return 0;
+	if (l->sending && l->o.poll)
+		return 0;
 	return l->o.rate > 0 ? 1 : 20;
 }
 
@@ -521,8 +523,9 @@ report_server(const struct load *l, double per_100k)
 	double connect_s = l->at_ready.cpu_s - l->at_start.cpu_s;
 	double ready = l->ready + l->total.disconnects ? (double)(l->ready + l->total.disconnects) : 1;
 
-	printf(",\"server\":{\"cpu_s\":%.3f,\"cpu_s_per_100k\":%.4f,\"handshake_cpu_ms\":%.4f",
-	       l->at_to.cpu_s - l->at_from.cpu_s, (l->at_to.cpu_s - l->at_from.cpu_s) * per_100k,
+	printf(",\"server\":{\"cpu_s\":%.3f,\"system_s\":%.3f,\"cpu_s_per_100k\":%.4f,\"handshake_cpu_ms\":%.4f",
+	       l->at_to.cpu_s - l->at_from.cpu_s, l->at_to.system_s - l->at_from.system_s,
+	       (l->at_to.cpu_s - l->at_from.cpu_s) * per_100k,
 	       connect_s * 1000 / ready);
 	printf(",\"rss_start_kb\":%llu,\"rss_idle_kb\":%llu,\"rss_end_kb\":%llu",
 	       (unsigned long long)l->at_start.rss_kb, (unsigned long long)l->at_idle.rss_kb,

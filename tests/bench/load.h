@@ -48,7 +48,7 @@ struct load_options {
 	uint64_t base_ms;                     // device time of the first message of each connection
 	unsigned step_ms;
 	int server_pid;
-	bool wait, quiet;
+	bool wait, quiet, poll;
 };
 
 // Parses the command line; on error says what is wrong and exits with 2.
@@ -109,7 +109,7 @@ double load_latency_ms(const struct load_latency *h, double share);
 // ---- the server's process ---------------------------------------------------------------------
 
 struct load_server {
-	double cpu_s;
+	double cpu_s, system_s;
 	uint64_t rss_kb, anonymous_kb;
 };
 

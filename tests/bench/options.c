@@ -60,6 +60,7 @@ static const struct row {
 	{ "step-ms",         UNSIGNED, AT(step_ms),         "N",     "device time between messages of a connection (1)" },
 	{ "server-pid",      INTEGER,  AT(server_pid),      "PID",   "measure this process's CPU and memory" },
 	{ "wait",            FLAG,     AT(wait),            "",      "say \"ready\" when connected, begin at a line on standard input" },
+	{ "poll",            FLAG,     AT(poll),            "",      "never sleep while sending: the server does not pay for waking us" },
 	{ "quiet",           FLAG,     AT(quiet),           "",      "no progress lines" },
 };
 

@@ -7,8 +7,8 @@
 
 #include "load.h"
 
-static double
-cpu_s(int pid)
+static void
+cpu(int pid, struct load_server *s)
 {
 	char path[64], line[1024];
 	unsigned long user = 0, system = 0;
@@ -16,7 +16,7 @@ cpu_s(int pid)
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	FILE *f = fopen(path, "r");
 	if (f == NULL)
-		return 0;
+		return;
 	if (fgets(line, sizeof line, f) != NULL) {
 		char *after = strrchr(line, ')');      // the name may hold anything, even spaces
 		if (after == NULL || sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
@@ -24,7 +24,8 @@ cpu_s(int pid)
 			user = system = 0;
 	}
 	fclose(f);
-	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+	s->cpu_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+	s->system_s = (double)system / (double)sysconf(_SC_CLK_TCK);
 }
 
 static void
@@ -53,7 +54,7 @@ load_server_sample(int pid)
 
 	if (pid <= 0)
 		return s;
-	s.cpu_s = cpu_s(pid);
+	cpu(pid, &s);
 	memory(pid, &s);
 	return s;
 }
