@@ -84,11 +84,11 @@ take_msa(struct gw_hl7_ack *ack, struct gw_span segment, uint8_t separator)
 	ack->answer = ack->control_id.len > 0 ? answer_of(code) : GW_HL7_MALFORMED;
 }
 
-// ERR-8 is written for users, ERR-5 is the application's code, ERR-3 HL7's (second component: the text).
+// ERR-8 is written for users, ERR-7 for whoever looks into it, ERR-5 is the application's code, ERR-3 HL7's (second component: the text).
 static void
 take_err(struct gw_hl7_ack *ack, struct gw_span segment, uint8_t separator, uint8_t component)
 {
-	static const struct { int field, component; } where[] = { { 8, 0 }, { 5, 1 }, { 3, 1 }, { 3, 0 } };
+	static const struct { int field, component; } where[] = { { 8, 0 }, { 7, 0 }, { 5, 1 }, { 3, 1 }, { 3, 0 } };
 
 	for (size_t i = 0; ack->text.len == 0 && i < sizeof(where) / sizeof(where[0]); i++)
 		ack->text = trim(field(field(segment, separator, where[i].field), component, where[i].component));
