@@ -7,6 +7,7 @@
 #include "gateway/control.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -109,6 +110,17 @@ who_am_i(char who[GW_ID_MAX + 1])
 	    entry != NULL ? ")" : "");
 }
 
+// root works on the store as its owner, so that no file in it becomes root's and locks the gateway out.
+static bool
+become_owner(const char *dir)
+{
+	struct stat at;
+
+	if (geteuid() != 0 || stat(dir, &at) != 0 || at.st_uid == 0)
+		return true;
+	return setgroups(0, NULL) == 0 && setgid(at.st_gid) == 0 && setuid(at.st_uid) == 0;
+}
+
 static void
 store_failed(void *arg, enum gw_error error)
 {
@@ -131,10 +143,12 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 	gw_diag_open(false, GW_WARNING);
 	if (access(config->store_dir, F_OK) != 0 && strncmp(cli->command->name, "device", 6) != 0)
 		return failed(cli, "", "no gateway runs, and there is no store yet: start one with `vitalgate run`");
+	who_am_i(who);
+	if (!become_owner(config->store_dir))
+		return failed(cli, "", "cannot work as the store's owner");
 	error = gw_core_open(config, store_failed, NULL, &core, &why);
 	if (error != GW_OK)
 		return failed(cli, gw_error_text(error), why.text);
-	who_am_i(who);
 	doc = yyjson_read(request, len, 0);
 	call.core = &core;
 	call.arguments = yyjson_doc_get_root(doc);

@@ -154,6 +154,17 @@ gw_show_outlets(struct gw_show *show, yyjson_val *line)
 	gw_show_row(show, columns, COUNT(columns), line);
 }
 
+void
+gw_show_parked(struct gw_show *show, yyjson_val *line)
+{
+	static const struct gw_column columns[] = {
+		{ .key = "destination", .title = "DESTINATION" }, { .key = "number", .title = "ID", .right = true },
+		{ .key = "message", .title = "MESSAGE" }, { .key = "made", .title = "MADE" }, { .key = "reason", .title = "REASON" },
+	};
+
+	gw_show_row(show, columns, COUNT(columns), line);
+}
+
 // ---- One thing, member by member ----
 
 static void

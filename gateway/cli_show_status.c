@@ -57,15 +57,18 @@ show_part(FILE *out, const char *name, yyjson_val *state)
 
 	fprintf(out, "%-10s ", name);
 	yyjson_obj_foreach(state, i, max, key, value) {
-		size_t len = (size_t)snprintf(item, sizeof(item), "%s %s", yyjson_get_str(key), gw_show_text(state, yyjson_get_str(key), text, sizeof(text)));
+		size_t len;
+
+		if (yyjson_is_obj(value) && yyjson_obj_size(value) == 0)
+			continue;
+		len = (size_t)snprintf(item, sizeof(item), "%s %s", yyjson_get_str(key), gw_show_text(state, yyjson_get_str(key), text, sizeof(text)));
 
 		if (i > 0 && column + len > 110) {
-			fprintf(out, "\n%11s", "");
+			fprintf(out, ",\n%11s", "");
 			column = 11;
 		}
-		fprintf(out, "%s%s", item, i + 1 < max ? ", " : "");
+		fprintf(out, "%s%s", column > 11 ? ", " : "", item);
 		column += len + 2;
-		(void)value;
 	}
 	fputc('\n', out);
 }

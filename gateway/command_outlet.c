@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands on outlets: the list with each durable cursor, rewinding, and what one outlet does itself. Threads: as command.h says.
+// Commands on outlets: the list with each durable cursor, and what a running outlet does itself: rewinding, parked messages. Threads: as command.h says.
 #include "gateway/command_handlers.h"
 
 #include "gateway/clock.h"
@@ -77,29 +77,6 @@ gw_command_outlet_list(struct gw_call *call)
 
 // ---- rewind ----
 
-struct names {
-	struct gw_nearest nearest;
-	const char *wanted;
-	bool found;
-	char only[128]; // "hl7/pdms" for a wanted "hl7"
-};
-
-static bool
-look_at_name(void *arg, struct gw_span key, struct gw_span value)
-{
-	struct names *names = arg;
-	char name[128];
-
-	(void)value;
-	if (!outlet_name(key, name, sizeof(name)))
-		return true;
-	gw_nearest_try(&names->nearest, name);
-	names->found |= strcmp(name, names->wanted) == 0;
-	if (strncmp(name, names->wanted, strlen(names->wanted)) == 0 && name[strlen(names->wanted)] == '/')
-		memcpy(names->only, name, sizeof(name));
-	return true;
-}
-
 // Hands the call to the part, with {"action": "rewind"} beside the arguments.
 static enum gw_error
 ask_part(struct gw_call *call, const struct gw_part *part, void *instance, const char *action, struct gw_why *reply)
@@ -110,6 +87,8 @@ ask_part(struct gw_call *call, const struct gw_part *part, void *instance, const
 
 	if (copy != NULL) {
 		yyjson_mut_doc_set_root(copy, yyjson_val_mut_copy(copy, call->arguments));
+		if (gw_call_text(call, "id") != NULL && strcmp(gw_call_text(call, "id"), "all") == 0)
+			yyjson_mut_obj_remove_key(yyjson_mut_doc_get_root(copy), "id"); // without an id all are meant
 		yyjson_mut_obj_add_str(copy, yyjson_mut_doc_get_root(copy), "action", action);
 		arguments = yyjson_mut_doc_imut_copy(copy, NULL);
 	}
@@ -134,9 +113,9 @@ say_done(struct gw_call *call, const char *words)
 	return GW_OK;
 }
 
-// A ticket of this call's own: one row (or none) and the record of who did it.
+// Who did it goes into the journal.
 static enum gw_error
-commit_record(struct gw_call *call, struct gw_span key, struct gw_span value, const char *words)
+record(struct gw_call *call, const char *words)
 {
 	struct gw_source source;
 	struct gw_ticket *ticket;
@@ -145,9 +124,7 @@ commit_record(struct gw_call *call, struct gw_span key, struct gw_span value, co
 	if ((error = gw_source_init(&source, call->core->intake, 1)) != GW_OK)
 		return gw_fail(call->why, error, "%s", gw_error_text(error));
 	ticket = gw_ticket_get(&source);
-	error = ticket == NULL ? GW_E_MEMORY : key.len > 0 ? gw_ticket_put(ticket, key, value) : GW_OK;
-	if (error == GW_OK)
-		error = gw_call_record(call, ticket, gw_span("", 0), "%s", words);
+	error = ticket != NULL ? gw_call_record(call, ticket, gw_span("", 0), "%s", words) : GW_E_MEMORY;
 	if (error == GW_OK) {
 		ticket->essential = true;
 		error = gw_intake_commit(ticket);
@@ -155,40 +132,57 @@ commit_record(struct gw_call *call, struct gw_span key, struct gw_span value, co
 	if (ticket != NULL)
 		gw_ticket_release(ticket);
 	gw_source_fini(&source);
-	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "%s could not be stored: %s", words, gw_error_text(error));
+	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "it is done, but \"%s\" could not be recorded: %s", words, gw_error_text(error));
 }
 
-// Nobody follows: the row alone decides where the outlet goes on.
-static enum gw_error
-rewind_row(struct gw_call *call, const char *name, int64_t to_us, const char *words)
-{
-	char key[160], text[64];
-	uint8_t value[8];
-	uint64_t position;
-	enum gw_error error;
+// ---- What one outlet does itself ----
 
-	if ((error = gw_journal_seek(call->core->journal, to_us, &position)) != GW_OK)
-		return gw_fail(call->why, error, "the journal cannot be read: %s", gw_error_text(error));
-	position = position > 0 ? position - 1 : 0;
-	for (size_t i = 0; i < 8; i++)
-		value[i] = (uint8_t)(position >> (8 * i));
-	snprintf(key, sizeof(key), GW_CURSOR_KEY_FMT, name);
-	if ((error = commit_record(call, gw_span_text(key), gw_span(value, sizeof(value)), words)) != GW_OK)
-		return error;
-	snprintf(text, sizeof(text), "%.30s goes on after position %llu", name, (unsigned long long)position);
-	return say_done(call, text);
+// The running outlet of that name, or why there is none: what an outlet has under way is known to its own thread only.
+static enum gw_error
+running(const struct gw_call *call, const char *name, const struct gw_part **part, void **instance)
+{
+	const struct gw_part *other;
+	struct gw_nearest nearest;
+	char hint[160];
+
+	if (name == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which outlet?");
+	if (call->parts == NULL)
+		return gw_fail(call->why, GW_E_NOT_FOUND, "the gateway does not run: start it first");
+	*part = part_of(call->parts, name, instance);
+	if (*part != NULL && (*part)->command != NULL)
+		return GW_OK;
+	gw_nearest_init(&nearest, gw_span_text(name));
+	for (size_t i = 0; i < call->parts->count; i++) {
+		other = call->parts->slots[i].part;
+		if (other->outlet)
+			gw_nearest_try(&nearest, other->name);
+	}
+	return gw_fail(call->why, GW_E_NOT_FOUND, "no outlet \"%.60s\" is enabled%s", name, gw_nearest_words(&nearest, hint));
+}
+
+static enum gw_error
+outlet_command(struct gw_call *call, const char *name, const char *action, const char *words)
+{
+	struct gw_why reply = { "" };
+	const struct gw_part *part;
+	enum gw_error error;
+	void *instance;
+
+	error = running(call, name, &part, &instance);
+	if (error == GW_OK)
+		error = ask_part(call, part, instance, action, &reply);
+	if (error == GW_OK)
+		error = record(call, words);
+	return error == GW_OK ? say_done(call, reply.text[0] != '\0' ? reply.text : words) : error;
 }
 
 enum gw_error
 gw_command_outlet_rewind(struct gw_call *call)
 {
 	const char *name = gw_call_text(call, "name");
-	struct names names = { .wanted = name };
-	char hint[160], words[160], when[40];
-	struct gw_why reply = { "" };
-	const struct gw_part *part;
+	char words[160], when[40];
 	enum gw_error error;
-	void *instance;
 	int64_t to_us;
 
 	if (name == NULL || gw_call_text(call, "to") == NULL)
@@ -196,72 +190,70 @@ gw_command_outlet_rewind(struct gw_call *call)
 	if ((error = gw_call_time(call, "to", 0, &to_us)) != GW_OK)
 		return error;
 	snprintf(words, sizeof(words), "outlet rewind %.64s to %s", name, gw_time_format(to_us, when));
-	part = part_of(call->parts, name, &instance);
-	if (part != NULL && part->command != NULL) {
-		error = ask_part(call, part, instance, "rewind", &reply);
-		if (error == GW_OK)
-			error = commit_record(call, gw_span("", 0), gw_span("", 0), words);
-		return error == GW_OK ? say_done(call, reply.text[0] != '\0' ? reply.text : words) : error;
-	}
-	gw_nearest_init(&names.nearest, gw_span_text(name));
-	error = gw_journal_each(call->core->journal, gw_span_text("outlet/"), gw_span("", 0), look_at_name, &names);
-	if (error != GW_OK || (!names.found && names.only[0] == '\0'))
-		return gw_fail(call->why, GW_E_NOT_FOUND, "there is no outlet \"%.64s\"%s", name, gw_nearest_words(&names.nearest, hint));
-	return rewind_row(call, names.found ? name : names.only, to_us, words);
+	return outlet_command(call, name, "rewind", words);
 }
 
-// ---- What one outlet does itself ----
-
 static enum gw_error
-outlet_command(struct gw_call *call, const char *name, const char *action, bool changes)
+parked_command(struct gw_call *call, const char *name, const char *action)
 {
 	const char *id = gw_call_text(call, "id");
-	struct gw_why reply = { "" };
-	const struct gw_part *part;
-	enum gw_error error;
 	char words[128];
-	void *instance;
 
-	if (name == NULL)
-		return gw_fail(call->why, GW_E_ARGUMENT, "which outlet?");
-	part = part_of(call->parts, name, &instance);
-	if (call->parts == NULL)
-		return gw_fail(call->why, GW_E_NOT_FOUND, "the gateway does not run: start it first");
-	if (part == NULL || part->command == NULL)
-		return gw_fail(call->why, GW_E_NOT_FOUND, "no outlet \"%.60s\" is enabled in the configuration", name);
-	error = ask_part(call, part, instance, action, &reply);
-	snprintf(words, sizeof(words), "outlet %.40s: %s parked %.40s", name, action, id != NULL ? id : "messages");
-	if (error == GW_OK && changes)
-		error = commit_record(call, gw_span("", 0), gw_span("", 0), words);
-	return error == GW_OK ? say_done(call, reply.text[0] != '\0' ? reply.text : "done") : error;
+	snprintf(words, sizeof(words), "outlet %s %.40s: parked %.40s", action, name != NULL ? name : "", id != NULL ? id : "all");
+	return outlet_command(call, name, action, words);
 }
 
 enum gw_error
 gw_command_outlet_retry(struct gw_call *call)
 {
-	return outlet_command(call, gw_call_text(call, "name"), "retry", true);
+	return parked_command(call, gw_call_text(call, "name"), "retry");
 }
 
 enum gw_error
 gw_command_outlet_drop(struct gw_call *call)
 {
-	return outlet_command(call, gw_call_text(call, "name"), "drop", true);
-}
-
-enum gw_error
-gw_command_hl7_parked(struct gw_call *call)
-{
-	return outlet_command(call, "hl7", "parked", false);
+	return parked_command(call, gw_call_text(call, "name"), "drop");
 }
 
 enum gw_error
 gw_command_hl7_retry(struct gw_call *call)
 {
-	return outlet_command(call, "hl7", "retry", true);
+	return parked_command(call, "hl7", "retry");
 }
 
 enum gw_error
 gw_command_hl7_drop(struct gw_call *call)
 {
-	return outlet_command(call, "hl7", "drop", true);
+	return parked_command(call, "hl7", "drop");
+}
+
+// The list that each destination's state has, one line per message.
+enum gw_error
+gw_command_hl7_parked(struct gw_call *call)
+{
+	yyjson_mut_doc *state, *doc;
+	yyjson_mut_val *root, *line, *key, *destination, *item;
+	size_t i, max, j, items;
+	const struct gw_part *part;
+	enum gw_error error;
+	void *instance;
+
+	if ((error = running(call, "hl7", &part, &instance)) != GW_OK)
+		return error;
+	if ((state = gw_call_object(&root)) == NULL)
+		return gw_fail(call->why, GW_E_MEMORY, "out of memory");
+	part->status(instance, state, root);
+	yyjson_mut_obj_foreach(root, i, max, key, destination) {
+		yyjson_mut_arr_foreach(yyjson_mut_obj_get(destination, "first_parked"), j, items, item) {
+			if ((doc = yyjson_mut_doc_new(NULL)) == NULL)
+				break;
+			line = yyjson_mut_val_mut_copy(doc, item);
+			yyjson_mut_doc_set_root(doc, line);
+			yyjson_mut_obj_add_strcpy(doc, line, "destination", yyjson_mut_get_str(key));
+			if (!gw_call_emit(call, doc))
+				break;
+		}
+	}
+	yyjson_mut_doc_free(state);
+	return GW_OK;
 }

@@ -255,8 +255,10 @@ take_connection(struct gw_control *control)
 	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct slot *slot;
 
-	if (fd < 0)
+	if (fd < 0) { // no descriptors left, most likely: it stays readable, so do not run in circles
+		(void)poll(&(struct pollfd){ .fd = control->stop_fd, .events = POLLIN }, 1, 100);
 		return;
+	}
 	slot = free_slot(control);
 	if (slot == NULL) {
 		refuse(fd);

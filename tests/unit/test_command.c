@@ -28,11 +28,13 @@ take_line(void *arg, const char *text, size_t len)
 	return ++answer->lines < answer->lines_max;
 }
 
+static const struct gw_parts *running; // NULL: no daemon
+
 static struct answer
 ask_some(struct store *store, const char *request, size_t lines_max)
 {
 	struct answer answer = { .text = strdup(""), .lines_max = lines_max };
-	struct gw_call call = { .core = &store->core, .who = "uid 7 (anna)", .line = take_line, .arg = &answer, .why = &answer.why };
+	struct gw_call call = { .core = &store->core, .parts = running, .who = "uid 7 (anna)", .line = take_line, .arg = &answer, .why = &answer.why };
 	yyjson_doc *doc = yyjson_read(request, strlen(request), 0);
 
 	call.arguments = yyjson_doc_get_root(doc);
@@ -254,31 +256,72 @@ test_quarantine(void **state)
 
 // ---- The rest ----
 
-static void
-test_rewind_without_a_daemon(void **state)
+// A part of the test's own that keeps what it was asked.
+static char asked[256];
+
+static enum gw_error
+part_command(void *part, yyjson_val *arguments, struct gw_why *reply)
 {
-	struct store *store = *state;
+	char *text = yyjson_val_write(arguments, 0, NULL);
+
+	(void)part;
+	snprintf(asked, sizeof(asked), "%s", text);
+	free(text);
+	return gw_fail(reply, GW_OK, "three messages");
+}
+
+static void
+part_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
+{
+	yyjson_mut_val *destination = yyjson_mut_obj_add_obj(doc, object, "pdms");
+	yyjson_mut_val *item = yyjson_mut_arr_add_obj(doc, yyjson_mut_obj_add_arr(doc, destination, "first_parked"));
+
+	(void)part;
+	yyjson_mut_obj_add_uint(doc, item, "number", 12);
+}
+
+static void
+put_cursor(struct store *store, const char *key, uint8_t position)
+{
+	uint8_t cursor[8] = { position };
 	struct gw_source source;
 	struct gw_ticket *ticket;
-	uint8_t cursor[8] = { 5 };
-	size_t len;
 
-	add_monitor(store);
-	assert_int_equal(send_frame(store, "m1", ROUTE, PACK("66")), GW_OK);
-	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bus\",\"to\":\"-1h\"}", GW_E_NOT_FOUND, "no outlet \"bus\"");
 	assert_int_equal(gw_source_init(&source, store->core.intake, 1), GW_OK);
 	ticket = gw_ticket_get(&source);
-	assert_int_equal(gw_ticket_put(ticket, gw_span_text("outlet/bus/cursor"), gw_span(cursor, 8)), GW_OK);
+	assert_int_equal(gw_ticket_put(ticket, gw_span_text(key), gw_span(cursor, 8)), GW_OK);
 	assert_int_equal(gw_intake_commit(ticket), GW_OK);
 	gw_ticket_release(ticket);
 	gw_source_fini(&source);
-	expect(store, "{\"command\":\"outlet list\"}", GW_OK, "\"cursor\":5");
+}
+
+static void
+test_outlets(void **state)
+{
+	static const struct gw_part bus = { .name = "bus", .outlet = true, .command = part_command, .status = part_status };
+	static const struct gw_part hl7 = { .name = "hl7", .outlet = true, .command = part_command, .status = part_status };
+	struct gw_parts parts = { .slots = { { &bus, NULL }, { &hl7, NULL } }, .count = 2 };
+	struct store *store = *state;
+
+	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bus\",\"to\":\"-1h\"}", GW_E_NOT_FOUND, "does not run");
+	expect(store, "{\"command\":\"hl7 retry\",\"id\":\"1\"}", GW_E_NOT_FOUND, "does not run");
+	put_cursor(store, "outlet/bus/cursor", 5);
+	put_cursor(store, "outlet/hl7/pdms/cursor", 7);
+	assert_int_equal(expect(store, "{\"command\":\"outlet list\"}", GW_OK, "\"outlet\":\"hl7/pdms\",\"cursor\":7"), 2);
+	running = &parts;
+	expect(store, "{\"command\":\"outlet list\"}", GW_OK, "\"running\":true");
 	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bsu\",\"to\":\"-1h\"}", GW_E_NOT_FOUND, "did you mean \"bus\"");
 	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bus\",\"to\":\"soon\"}", GW_E_ARGUMENT, "--to is a time");
-	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bus\",\"to\":\"2000-01-01\"}", GW_OK, "after position 0");
-	assert_int_equal(gw_journal_get(store->core.journal, gw_span_text("outlet/bus/cursor"), cursor, 8, &len), GW_OK);
-	assert_int_equal(cursor[0], 0);
-	expect(store, "{\"command\":\"hl7 retry\",\"id\":\"1\"}", GW_E_NOT_FOUND, "does not run");
+	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bus\",\"to\":\"2000-01-01\"}", GW_OK, "three messages");
+	assert_non_null(strstr(asked, "\"to\":\"2000-01-01\",\"action\":\"rewind\""));
+	expect(store, "{\"command\":\"outlet retry\",\"name\":\"hl7/pdms\"}", GW_OK, "three messages");
+	assert_non_null(strstr(asked, "\"name\":\"hl7/pdms\",\"action\":\"retry\""));
+	expect(store, "{\"command\":\"hl7 drop\",\"id\":\"12\"}", GW_OK, "three messages");
+	assert_non_null(strstr(asked, "\"id\":\"12\",\"action\":\"drop\""));
+	expect(store, "{\"command\":\"hl7 retry\",\"id\":\"all\"}", GW_OK, "three messages");
+	assert_null(strstr(asked, "\"id\""));
+	expect(store, "{\"command\":\"hl7 parked\"}", GW_OK, "{\"number\":12,\"destination\":\"pdms\"}");
+	running = NULL;
 }
 
 static void
@@ -329,7 +372,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_readings, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_readings_show_revisions, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_quarantine, store_open, store_close),
-		cmocka_unit_test_setup_teardown(test_rewind_without_a_daemon, store_open, store_close),
+		cmocka_unit_test_setup_teardown(test_outlets, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_status_and_profiles, store_open, store_close),
 		cmocka_unit_test(test_bytes_that_are_no_text),
 	};
