@@ -12,15 +12,20 @@
 #define GW_LINE_LIMIT_US (60 * 1000000ll)
 #define GW_LINE_LIMIT_PRINCIPAL 10 // events of one principal in that time
 
-struct gw_line_limit {
-	struct { uint64_t key; int64_t since_us; uint32_t count; } slots[GW_LINE_LIMIT_SLOTS];
+struct gw_line_limit_slot {
+	uint64_t key;
+	int64_t since_us;
+	uint32_t count;
+};
+struct gw_line_limit { // apart, so that many claims cannot push out who makes them
+	struct gw_line_limit_slot claims[GW_LINE_LIMIT_SLOTS], principals[GW_LINE_LIMIT_SLOTS];
 };
 
 // Counts one more of key; false where max are reached within the time. Two keys that share a slot take turns.
 static inline bool
-gw_line_limit_count(struct gw_line_limit *limit, int64_t now_us, uint64_t key, uint32_t max)
+gw_line_limit_count(struct gw_line_limit_slot *slots, int64_t now_us, uint64_t key, uint32_t max)
 {
-	__typeof__(limit->slots[0]) *slot = &limit->slots[key % GW_LINE_LIMIT_SLOTS];
+	struct gw_line_limit_slot *slot = &slots[key % GW_LINE_LIMIT_SLOTS];
 
 	if (slot->key != key || now_us - slot->since_us >= GW_LINE_LIMIT_US || now_us < slot->since_us) {
 		slot->key = key;
@@ -35,7 +40,8 @@ gw_line_limit_pass(struct gw_line_limit *limit, int64_t now_us, struct gw_span p
 {
 	uint64_t who = gw_hash_bytes(1, principal);
 
-	return gw_line_limit_count(limit, now_us, gw_hash_bytes(who, claim), 1) && gw_line_limit_count(limit, now_us, who, GW_LINE_LIMIT_PRINCIPAL);
+	return gw_line_limit_count(limit->claims, now_us, gw_hash_bytes(who, claim), 1) &&
+	    gw_line_limit_count(limit->principals, now_us, who, GW_LINE_LIMIT_PRINCIPAL);
 }
 
 #endif
