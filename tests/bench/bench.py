@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 
@@ -35,7 +36,7 @@ class Bench:
         self.rows = [row for row in choice if args.only in row.key]
         wanted = {name for row in self.rows for name in row.contenders()} | ({"vitalgate", "mosquitto"} if args.kill else set())
         self.contenders = {name: make() for name, make in everyone.items() if name in wanted and name not in args.without}
-        self.results = {}
+        self.results, self.failures = {}, []
         self.done = 0
 
     def plan(self):
@@ -58,7 +59,12 @@ class Bench:
         plan = self.plan()
         for n, row, name in plan:
             self.done += 1
-            result = self.measure(row, name)
+            try:
+                result = self.measure(row, name)
+            except (RuntimeError, AssertionError, OSError, subprocess.TimeoutExpired) as failure:
+                self.failures.append(f"{row.title}{slow(row)}, {name}, round {n + 1}: {failure}")
+                say(f"[{self.done}/{len(plan)}] FAILED: {self.failures[-1]}")
+                continue
             self.results.setdefault(row.key, {}).setdefault(name, []).append(result)
             server = result.get("server", {})
             say(f"[{self.done}/{len(plan)}] round {n + 1}/{self.args.rounds}  {row.title}{slow(row)}  {name}: "
@@ -126,6 +132,7 @@ class Bench:
             report["kill_test"] = self.kill_test()
         self.measure_all()
         report["rows"] = [self.summary(row) for row in self.rows]
+        report["failures"] = self.failures
         return report
 
     def summary(self, row):
@@ -217,7 +224,7 @@ def main():
             contender.stop()
     write(report, args.out)
     shutil.rmtree(args.state, ignore_errors=True)
-    troubled = [row["title"] for row in report.get("rows", []) for c in row["contenders"].values() if c["trouble"]]
+    troubled = bench.failures + [row["title"] for row in report.get("rows", []) for c in row["contenders"].values() if c["trouble"]]
     for title in troubled:
         print(f"tests/bench: trouble in {title}; see results.json", file=sys.stderr)
     kept = report.get("kill_test", {}).get("vitalgate, SIGKILL", KILL_MESSAGES)
