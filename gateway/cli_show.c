@@ -32,12 +32,12 @@ gw_show_init(struct gw_show *show, const struct gw_cli *cli)
 {
 	const char *format = gw_cli_argument(cli, "format");
 
-	*show = (struct gw_show){ .cli = cli, .out = stdout, .format = gw_cli_given(cli, "json") ? GW_FORMAT_JSON : GW_FORMAT_TABLE };
+	*show = (struct gw_show){ .cli = cli, .out = stdout, .format = gw_cli_given(cli, "json") ? GW_SHOW_JSON : GW_SHOW_TABLE };
 	if (format == NULL)
 		return true;
 	for (size_t i = 0; i < 4; i++) {
 		if (strcmp(format, format_names[i]) == 0 && offered(cli, format)) {
-			show->format = (enum gw_format)i;
+			show->format = (enum gw_show_format)i;
 			return true;
 		}
 	}
@@ -61,9 +61,9 @@ gw_show_line(struct gw_show *show, const char *text, size_t len)
 {
 	yyjson_doc *doc;
 
-	if (show->format == GW_FORMAT_SENML)
+	if (show->format == GW_SHOW_SENML)
 		senml_pack(show, text, len);
-	else if (show->format == GW_FORMAT_JSON) {
+	else if (show->format == GW_SHOW_JSON) {
 		fwrite(text, 1, len, show->out);
 		fputc('\n', show->out);
 	} else if ((doc = yyjson_read(text, len, YYJSON_READ_NUMBER_AS_RAW | YYJSON_READ_ALLOW_INVALID_UNICODE)) != NULL) {
@@ -78,9 +78,9 @@ gw_show_end(struct gw_show *show, bool good)
 {
 	if (!good && show->lines == 0)
 		return; // the error says it all
-	if (show->format == GW_FORMAT_SENML)
+	if (show->format == GW_SHOW_SENML)
 		fputs(show->lines == 0 ? "[]\n" : "]\n", show->out);
-	else if (show->format != GW_FORMAT_JSON)
+	else if (show->format != GW_SHOW_JSON)
 		show->cli->command->show(show, NULL);
 	fflush(show->out);
 }

@@ -5,7 +5,7 @@
 
 #include "gateway/cli.h"
 
-enum gw_format { GW_FORMAT_TABLE, GW_FORMAT_CSV, GW_FORMAT_JSON, GW_FORMAT_SENML };
+enum gw_show_format { GW_SHOW_TABLE, GW_SHOW_CSV, GW_SHOW_JSON, GW_SHOW_SENML };
 
 // A column of a table: a member of each line, by its key ("received.value": a member's member).
 struct gw_column {
@@ -19,7 +19,7 @@ struct gw_table;
 
 struct gw_show {
 	const struct gw_cli *cli;
-	enum gw_format format;
+	enum gw_show_format format;
 	FILE *out;
 	struct gw_table *table; // made at the first row
 	uint64_t lines;

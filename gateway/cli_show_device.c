@@ -65,7 +65,8 @@ mosquitto_tail(FILE *out, yyjson_val *line)
 	fputs(" -V 5 -q 1", out);
 	option(out, "-i", gw_show_string(line, "device"));
 	option(out, "-t", gw_show_string(line, "mqtt_topic"));
-	fputs(" -m PAYLOAD\n", out);
+	option(out, "-m", gw_show_string(line, "payload"));
+	fputc('\n', out);
 }
 
 static void
@@ -96,14 +97,27 @@ mosquitto_lines(FILE *out, yyjson_val *line)
 	}
 }
 
+// A path in a URI (RFC 3986 section 3.3), safe in a shell too.
+static void
+put_path(FILE *out, const char *path)
+{
+	for (; *path != '\0'; path++) {
+		unsigned char c = (unsigned char)*path;
+
+		fprintf(out, c > 0x20 && c < 0x7f && strchr("!\"#$%&'()*;<>?[\\]^`{|}", c) == NULL ? "%c" : "%%%02X", c);
+	}
+}
+
 static void
 coap_tail(FILE *out, yyjson_val *line)
 {
-	char port[16], name[256] = "";
+	char port[16], format[16], name[256] = "";
 
-	if (strcmp(gw_show_string(line, "coap_path"), "readings") == 0)
-		fputs(" -t 110", out);
-	fprintf(out, " -e PAYLOAD coaps://%s:%s/%s\n", host(name), gw_show_text(line, "coap_port", port, sizeof(port)), gw_show_string(line, "coap_path"));
+	option(out, "-t", gw_show_text(line, "content_format", format, sizeof(format)));
+	option(out, "-e", gw_show_string(line, "payload"));
+	fprintf(out, " coaps://%s:%s/", host(name), gw_show_text(line, "coap_port", port, sizeof(port)));
+	put_path(out, gw_show_string(line, "coap_path"));
+	fputc('\n', out);
 }
 
 static void
@@ -150,9 +164,7 @@ gw_show_device_added(struct gw_show *show, yyjson_val *line)
 	fputs("To try it:\n", out);
 	mosquitto_lines(out, line);
 	coap_lines(out, line);
-	if (has(line, "signal"))
-		fprintf(out, "PAYLOAD is what profile %s takes (vitalgate profile show %s); for SenML: '[{\"n\":\"%s\",\"u\":\"%s\",\"v\":1}]'\n",
-		    gw_show_string(line, "profile"), gw_show_string(line, "profile"), gw_show_string(line, "signal"), gw_show_string(line, "unit"));
+	fprintf(out, "What else it may send: vitalgate profile show %s\n", gw_show_string(line, "profile"));
 }
 
 // ---- import: generated secrets as CSV, to a file of its owner's only, or to standard output ----
@@ -191,7 +203,7 @@ gw_show_imported(struct gw_show *show, yyjson_val *line)
 	}
 	if (path != NULL && show->lines == 0)
 		show->out = open_secrets(path);
-	show->format = GW_FORMAT_CSV;
+	show->format = GW_SHOW_CSV;
 	if (show->out != NULL)
 		gw_show_row(show, secret_columns, sizeof(secret_columns) / sizeof(secret_columns[0]), line);
 }

@@ -200,7 +200,7 @@ table_row(struct gw_show *show, yyjson_val *line)
 void
 gw_show_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line)
 {
-	if (show->format == GW_FORMAT_CSV) {
+	if (show->format == GW_SHOW_CSV) {
 		if (line != NULL || show->lines == 0)
 			csv_row(show, columns, count, line);
 		return;

@@ -5,6 +5,7 @@
 #include "gateway/clock.h"
 #include "gateway/command_device.h"
 #include "gateway/nearest.h"
+#include "gateway/text_out.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -236,58 +237,67 @@ take_credentials(struct gw_call *call, struct gw_new_device *new)
 	return password ? gw_new_device_password(new, gw_call_text(call, "password"), call->why) : GW_OK;
 }
 
-// A route's pattern with what is known of this device in its captures: "ward/{ward}/{device}/vitals" -> "ward/3a/mon-1/vitals".
-static void
-fill_route(const struct gw_device *device, const char *pattern, char *out, size_t cap)
+// What a capture of a route stands for, as far as it is known of this device: itself as a word where it is not.
+static struct gw_span
+captured(const struct gw_device *device, const struct gw_signal *signal, struct gw_span name)
 {
-	size_t len = 0;
+	const struct {
+		const char *name, *value;
+	} known[] = {
+		{ "device", device->id }, { "ward", device->ward }, { "bed", device->bed }, { "signal", signal != NULL ? signal->name : "" }, { "instance", "0" },
+	};
 
-	for (const char *at = pattern; *at != '\0' && len + 1 < cap;) {
-		size_t name_len = *at == '{' ? strcspn(at + 1, "}") : 0;
-		const char *value = NULL;
-
-		if (name_len == 0) {
-			out[len++] = *at++;
-			continue;
-		}
-		if (name_len == 6 && memcmp(at + 1, "device", 6) == 0)
-			value = device->id;
-		else if (name_len == 4 && memcmp(at + 1, "ward", 4) == 0 && device->ward[0] != '\0')
-			value = device->ward;
-		else if (name_len == 3 && memcmp(at + 1, "bed", 3) == 0 && device->bed[0] != '\0')
-			value = device->bed;
-		len += (size_t)snprintf(out + len, cap - len, "%.*s", value != NULL ? (int)strlen(value) : (int)name_len, value != NULL ? value : at + 1);
-		at += name_len + 2 - (at[name_len + 1] == '\0');
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (gw_span_is(name, known[i].name) && known[i].value[0] != '\0')
+			return gw_span_text(known[i].value);
 	}
-	out[len < cap ? len : cap - 1] = '\0';
+	return name;
 }
 
+// "ward/{ward}/{device}/vitals" -> "ward/3a/mon-1/vitals"
 static void
-add_route(const struct gw_core *core, const struct gw_device *device, enum gw_door door, const char *key, yyjson_mut_doc *doc,
-    yyjson_mut_val *object)
+fill_route(const struct gw_device *device, const struct gw_signal *signal, const char *pattern, char *out, size_t cap)
 {
-	const struct gw_profile *profile = gw_profile_by_name(core->profiles, gw_span_text(device->profile));
-	const char *pattern = profile != NULL ? gw_profile_route(profile, door, 0) : NULL;
-	char route[GW_ROUTE_MAX + 1];
+	struct gw_text_out to = { out, cap - 1, 0 };
 
-	if (pattern == NULL)
-		return;
-	fill_route(device, pattern, route, sizeof(route));
-	yyjson_mut_obj_add_strcpy(doc, object, key, route);
+	while (*pattern != '\0') {
+		size_t len = strcspn(pattern, "{");
+
+		gw_put_span(&to, gw_span(pattern, len));
+		pattern += len;
+		if (*pattern == '\0')
+			break;
+		len = strcspn(++pattern, "}");
+		gw_put_span(&to, captured(device, signal, gw_span(pattern, len)));
+		pattern += len + (pattern[len] == '}');
+	}
+	out[to.len < to.cap ? to.len : to.cap] = '\0';
 }
 
+// What a first reading looks like and where it goes: an example of the profile's payload and its first routes.
 static void
-add_first_signal(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
+add_example(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
 	const struct gw_profile *profile = gw_profile_by_name(core->profiles, gw_span_text(device->profile));
-	const struct gw_signal *signal;
-	uint16_t instance;
+	char route[GW_ROUTE_MAX + 1], payload[512];
+	const struct gw_signal *signal = NULL;
+	uint32_t content_format;
+	const char *pattern;
 
-	if (profile == NULL || !gw_profile_signal(profile, 0, &signal, &instance))
+	if (profile == NULL || gw_profile_example(profile, payload, sizeof(payload), &content_format, &signal) == 0)
 		return;
-	yyjson_mut_obj_add_strcpy(doc, object, "signal", signal->name);
-	if (signal->unit != NULL)
-		yyjson_mut_obj_add_strcpy(doc, object, "unit", signal->unit->ucum);
+	yyjson_mut_obj_add_strcpy(doc, object, "payload", payload);
+	yyjson_mut_obj_add_uint(doc, object, "content_format", content_format);
+	if (core->config->mqtt_enabled && (pattern = gw_profile_route(profile, GW_DOOR_MQTT, 0)) != NULL) {
+		fill_route(device, signal, pattern, route, sizeof(route));
+		yyjson_mut_obj_add_strcpy(doc, object, "mqtt_topic", route);
+		yyjson_mut_obj_add_int(doc, object, "mqtt_port", core->config->mqtt_port);
+	}
+	if (core->config->coap_enabled && (pattern = gw_profile_route(profile, GW_DOOR_COAP, 0)) != NULL) {
+		fill_route(device, signal, pattern, route, sizeof(route));
+		yyjson_mut_obj_add_strcpy(doc, object, "coap_path", route);
+		yyjson_mut_obj_add_int(doc, object, "coap_port", core->config->coap_port);
+	}
 }
 
 static bool
@@ -336,13 +346,7 @@ emit_added(struct gw_call *call, const struct gw_new_device *new)
 	gw_new_device_secrets(new, doc, object);
 	if (password != NULL)
 		yyjson_mut_obj_add_strcpy(doc, object, "password", password);
-	add_route(call->core, &new->device, GW_DOOR_MQTT, "mqtt_topic", doc, object);
-	add_route(call->core, &new->device, GW_DOOR_COAP, "coap_path", doc, object);
-	add_first_signal(call->core, &new->device, doc, object);
-	if (config->mqtt_enabled)
-		yyjson_mut_obj_add_int(doc, object, "mqtt_port", config->mqtt_port);
-	if (config->coap_enabled)
-		yyjson_mut_obj_add_int(doc, object, "coap_port", config->coap_port);
+	add_example(call->core, &new->device, doc, object);
 	yyjson_mut_obj_add_strcpy(doc, object, "ca", config->tls_ca);
 	(void)gw_call_emit(call, doc);
 }

@@ -28,6 +28,10 @@ bool gw_profile_signal(const struct gw_profile *profile, size_t i, const struct 
 // The routes of a profile as text ("ward/{device}/vitals"), NULL past the end; door MQTT or COAP.
 const char *gw_profile_route(const struct gw_profile *profile, enum gw_door door, size_t i);
 
+// A payload that the profile takes, terminated, its content format, and the signal in it: for lines to paste. Returns its length, 0 for none or
+// where cap is short.
+size_t gw_profile_example(const struct gw_profile *profile, char *out, size_t cap, uint32_t *content_format, const struct gw_signal **signal);
+
 // What a route's pattern caught. A route that names no {device} leaves device empty.
 #define GW_CAPTURES_MAX 8
 struct gw_match {

@@ -140,6 +140,36 @@ test_device_life(void **state)
 	assert_int_equal(expect(store, "{\"command\":\"device list\"}", GW_OK, ""), 0);
 }
 
+// Of every profile: the payload that is offered for pasting is taken whole, on the route that is offered with it.
+static void
+test_examples_are_taken(void **state)
+{
+	struct store *store = *state;
+	const struct gw_profile *profile;
+
+	for (size_t i = 0; (profile = gw_profile_at(store->core.profiles, i)) != NULL; i++) {
+		char request[160];
+		struct answer added;
+		yyjson_doc *doc;
+		yyjson_val *line;
+		const char *topic;
+
+		snprintf(request, sizeof(request), "{\"command\":\"device add\",\"id\":\"m%zu\",\"profile\":\"%s\"}", i, gw_profile_name(profile));
+		added = ask(store, request);
+		assert_int_equal(added.error, GW_OK);
+		doc = yyjson_read(added.text, added.len, 0);
+		line = yyjson_doc_get_root(doc);
+		topic = yyjson_get_str(yyjson_obj_get(line, "mqtt_topic"));
+		snprintf(request, sizeof(request), "m%zu", i);
+		if (topic != NULL)
+			assert_int_equal(send_frame(store, request, topic, yyjson_get_str(yyjson_obj_get(line, "payload"))), GW_OK);
+		yyjson_doc_free(doc);
+		free(added.text);
+	}
+	assert_true(gw_journal_last(store->core.journal) >= 4); // a command and a reading of two profiles at least
+	assert_int_equal(expect(store, "{\"command\":\"quarantine list\"}", GW_OK, ""), 0);
+}
+
 static void
 test_device_mistakes(void **state)
 {
@@ -367,6 +397,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_device_life, store_open, store_close),
+		cmocka_unit_test_setup_teardown(test_examples_are_taken, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_device_mistakes, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_import_is_all_or_nothing, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_readings, store_open, store_close),
