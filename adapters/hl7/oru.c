@@ -340,11 +340,12 @@ put_metric(struct writer *w, const struct row *row)
 	gw_hl7_put(w->out, "||");
 	no_value = put_status(w->out, flags);
 	gw_hl7_put(w->out, no_value ? "|||X" : "|||R");
-	gw_hl7_put(w->out, "|||");
-	if (row->obr_us == NO_TIME)
-		gw_hl7_put_time(w->out, reading->time_us);
-	if (reading->kind != GW_KIND_EVENT)
+	if (reading->kind != GW_KIND_EVENT) { // an event stands in an OBR of its own time, and was neither measured nor set
+		gw_hl7_put(w->out, "|||");
+		if (row->obr_us == NO_TIME)
+			gw_hl7_put_time(w->out, reading->time_us);
 		gw_hl7_put(w->out, reading->kind == GW_KIND_SETTING ? "|||ASET^auto-setting^MDC" : "|||AMEAS^auto-measurement^MDC");
+	}
 	gw_hl7_put(w->out, "\r");
 	if (valid)
 		put_received(w->out, reading);
