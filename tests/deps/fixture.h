@@ -99,7 +99,7 @@ const char *keys_pem(int which);
 void certs_make(void);
 
 // ---- Rest ----
-size_t heap_in_use(void);
+size_t heap_in_use(void); // by the libraries, in bytes
 int random_bytes(void *unused, unsigned char *buf, size_t len);
 // What the fixture's real-time clock is ahead of the machine's, in seconds.
 extern long clock_ahead_s;

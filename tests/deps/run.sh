@@ -10,7 +10,8 @@ prefix=$(realpath "${1:-$here/../../build/deps}")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 ${CC:-cc} -std=c2x -D_GNU_SOURCE -O1 -g ${CFLAGS:-} -I"$prefix/include" -o "$dir/tests" "$here"/*.c \
-    -L"$prefix/lib" -lcoap-3 -lmbedtls -lmbedx509 -lmbedcrypto -lcmocka
+    -L"$prefix/lib" -lcoap-3 -lmbedtls -lmbedx509 -lmbedcrypto -lcmocka \
+    -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 status=0
 for name in ${*:-$("$dir/tests" --list)}; do
     if (timeout 60 "$dir/tests" "$name") >"$dir/out" 2>&1; then
