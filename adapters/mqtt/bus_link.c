@@ -139,10 +139,13 @@ on_connected(void *arg, MQTTAsync_successData5 *data)
 static void
 on_not_connected(void *context, MQTTAsync_failureData5 *data)
 {
+	// CONNACK's reason code comes in `code`, where errors of Paho's own are negative.
+	int reason = data == NULL ? 0 : data->code >= MQTTREASONCODE_UNSPECIFIED_ERROR ? data->code : (int)data->reasonCode;
+	const char *text = MQTTReasonCode_toString((enum MQTTReasonCodes)reason);
 	char words[160];
 
-	if (data != NULL && data->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR)
-		snprintf(words, sizeof(words), "refused: %s", MQTTReasonCode_toString(data->reasonCode));
+	if (reason >= MQTTREASONCODE_UNSPECIFIED_ERROR)
+		snprintf(words, sizeof(words), "the broker refuses the connection: %s", text != NULL ? text : "no reason known");
 	else
 		snprintf(words, sizeof(words), "%s", data != NULL && data->message != NULL ? data->message : "the broker cannot be reached");
 	on_end(context, words);
