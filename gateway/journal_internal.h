@@ -17,7 +17,7 @@
 #define GW_STORE_FORMAT 1
 #define GW_INDEX_KEY 24     // time (sign flipped), device's hash, position: big-endian u64 each
 #define GW_READERS_SPARE 32
-#define GW_SWEEP_ROWS 128   // rows of newest times written with one commit
+#define GW_SWEEP_ROWS 1024  // rows of newest times written with one commit, at most
 
 _Static_assert(sizeof(size_t) == 8, "LMDB's integer keys are size_t; positions are 64 bits");
 
@@ -30,7 +30,7 @@ struct gw_index_entry {
 // Writing newest times to the store, a few rows with every commit.
 struct gw_sweep {
 	bool active, finishing;  // finishing: the transaction under way holds the last piece
-	size_t at;               // slot
+	size_t at, at_before;    // slot; where the transaction under way began
 	uint64_t epoch, upto;    // the checkpoint's position when the sweep is through
 	uint64_t cleaned[GW_SWEEP_ROWS];
 	size_t cleaned_count;    // of the transaction under way

@@ -8,6 +8,7 @@
 #define ROW_SIZE 16 // time_us, position: little-endian
 #define SWEEP_EVERY_US 10000000
 #define SWEEP_EVERY_RECORDS 200000
+#define PIECE_MIN 128    // rows with one commit, or a quarter of what it adds
 #define SCAN_SLOTS 16384 // looked at with one commit
 
 // ---- Opening ----
@@ -114,7 +115,7 @@ start_if_due(struct gw_journal *journal, int64_t now_us)
 	if (behind < SWEEP_EVERY_RECORDS && now_us - sweep->done_us < SWEEP_EVERY_US && !gw_room_pressure(journal))
 		return;
 	sweep->active = true;
-	sweep->at = 0;
+	sweep->at = sweep->at_before = 0;
 	sweep->epoch = journal->newest.epoch;
 	sweep->upto = last;
 }
@@ -128,7 +129,7 @@ write_piece(struct gw_journal *journal, size_t rows_max, size_t slots_max)
 
 	if (sweep->epoch != map->epoch) { // slots have moved
 		sweep->epoch = map->epoch;
-		sweep->at = 0;
+		sweep->at = sweep->at_before = 0;
 	}
 	for (; sweep->at <= map->mask && sweep->cleaned_count < rows_max && slots_max > 0; sweep->at++, slots_max--) {
 		struct gw_newest *entry = &map->slots[sweep->at];
@@ -149,8 +150,11 @@ write_piece(struct gw_journal *journal, size_t rows_max, size_t slots_max)
 enum gw_error
 gw_sweep_piece(struct gw_journal *journal)
 {
+	size_t rows = journal->records / 4 > PIECE_MIN ? journal->records / 4 : PIECE_MIN;
+
 	start_if_due(journal, gw_clock_mono_us());
-	return journal->sweep.active ? write_piece(journal, GW_SWEEP_ROWS, SCAN_SLOTS) : GW_OK;
+	journal->sweep.at_before = journal->sweep.at;
+	return journal->sweep.active ? write_piece(journal, rows < GW_SWEEP_ROWS ? rows : GW_SWEEP_ROWS, SCAN_SLOTS) : GW_OK;
 }
 
 void
@@ -159,6 +163,7 @@ gw_sweep_committed(struct gw_journal *journal)
 	struct gw_sweep *sweep = &journal->sweep;
 
 	sweep->cleaned_count = 0;
+	sweep->at_before = sweep->at;
 	if (!sweep->finishing)
 		return;
 	journal->checkpoint = sweep->upto;
@@ -179,7 +184,7 @@ gw_sweep_aborted(struct gw_journal *journal)
 		}
 	}
 	sweep->finishing = false;
-	sweep->at = 0;
+	sweep->at = sweep->at_before;
 }
 
 enum gw_error
@@ -195,11 +200,12 @@ gw_sweep_all(struct gw_journal *journal)
 	while (error == GW_OK && sweep->active) {
 		if ((error = gw_journal_begin(journal)) != GW_OK)
 			break;
-		journal->touched = true; // the commit writes the piece
-		for (int i = 0; error == GW_OK && i < 64 && !sweep->finishing; i++) {
+		journal->touched = true; // the commit writes a piece as well
+		for (int i = 0; error == GW_OK && i < 8 && !sweep->finishing; i++) {
 			sweep->cleaned_count = 0; // an abort here ends the closing: the map is not needed any more
 			error = write_piece(journal, GW_SWEEP_ROWS, SIZE_MAX);
 		}
+		sweep->cleaned_count = 0;
 		if (error == GW_OK)
 			error = gw_journal_commit(journal);
 		else

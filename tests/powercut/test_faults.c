@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TICKETS 400
@@ -15,6 +16,7 @@ static struct gw_intake *intake;
 static struct gw_source source;
 static _Atomic int deaths;
 static bool acknowledged[TICKETS];
+static char killed_dir[600];
 
 static void
 failed(void *arg, enum gw_error error)
@@ -40,6 +42,30 @@ end(void)
 	gw_intake_close(intake);
 	gw_source_fini(&source);
 	gw_journal_close(journal);
+}
+
+// Goes on with a copy of the data file as it is now, as if the process had been killed.
+static void
+store_copy(void)
+{
+	static char buf[1 << 20];
+	char from[600], to[600];
+	FILE *in, *out;
+	size_t n;
+
+	snprintf(from, sizeof(from), "%s/data.mdb", store_dir);
+	snprintf(to, sizeof(to), "%s/killed", store_dir);
+	assert_int_equal(mkdir(to, 0700), 0);
+	snprintf(to, sizeof(to), "%s/killed/data.mdb", store_dir);
+	in = fopen(from, "r");
+	out = fopen(to, "w");
+	assert_true(in != NULL && out != NULL);
+	while ((n = fread(buf, 1, sizeof(buf), in)) > 0)
+		assert_int_equal(fwrite(buf, 1, n, out), n);
+	fclose(in);
+	assert_int_equal(fclose(out), 0);
+	snprintf(to, sizeof(to), "%s/killed", store_dir);
+	store_options.dir = strcpy(killed_dir, to);
 }
 
 static struct gw_ticket *
@@ -214,6 +240,66 @@ essential_on_a_full_disk(void **state)
 	end();
 }
 
+// A commit that fails as "full" takes its piece of the checkpoint with it: nothing of that is taken as written.
+static void
+checkpoint_after_refusals(void **state)
+{
+	enum { SERIES = 5000, GROUP = 1000 };
+	static int64_t newest[SERIES];
+	uint64_t device = gw_name_hash(gw_span_text("a"));
+	struct gw_ticket *ticket;
+	int64_t time_us = T0;
+	int refusals = 0;
+
+	(void)state;
+	store_options.disk_reserve_bytes = UINT64_MAX / 4; // allocates in small steps then, so that many can fail
+	journal = store_open();
+	assert_int_equal(gw_source_init(&source, NULL, 1), GW_OK);
+	ticket = gw_ticket_get(&source);
+	srand(9);
+	for (int round = 0; round < 500; round++) {
+		static uint32_t series[GROUP];
+		static uint8_t large[900000];
+		int64_t first = time_us;
+		enum gw_error error = gw_journal_begin(journal);
+		for (int i = 0; i < GROUP; i++) {
+			struct gw_reading reading = reading_of(series[i] = (uint32_t)rand() % SERIES, time_us++, 1);
+			ticket->ops_len = 0;
+			add_readings(ticket, "a", T0, &reading, 1);
+			if (error == GW_OK)
+				error = gw_journal_apply(journal, ticket);
+		}
+		assert_int_equal(error, GW_OK);
+		fault_arm(FAULT_ALLOCATE, 1, ENOSPC, true);
+		error = gw_journal_commit(journal);
+		fault_disarm();
+		if (error == GW_OK) {
+			for (int i = 0; i < GROUP; i++)
+				newest[series[i]] = first + i;
+			continue;
+		}
+		assert_int_equal(error, GW_E_FULL);
+		refusals++;
+		assert_int_equal(gw_journal_begin(journal), GW_OK); // some blocks, for the next ones
+		ticket->ops_len = 0;
+		assert_int_equal(gw_ticket_put(ticket, gw_span_text("large"), gw_span(large, sizeof(large))), GW_OK);
+		assert_int_equal(gw_journal_apply(journal, ticket), GW_OK);
+		assert_int_equal(gw_journal_commit(journal), GW_OK);
+	}
+	assert_true(refusals > 20);
+	gw_ticket_release(ticket);
+	// As after a crash: what is newest comes from the checkpoint's rows and from the journal behind it.
+	store_copy();
+	gw_journal_close(journal);
+	journal = store_open();
+	for (uint32_t i = 0; i < SERIES; i++) {
+		assert_true(gw_journal_newest(journal, gw_series_hash(device, i, 0), &time_us) != 0);
+		assert_int_equal(time_us, newest[i]);
+	}
+	gw_journal_close(journal);
+	gw_source_fini(&source);
+}
+
 static int
 large_quarantine(void **state)
 {
@@ -230,6 +316,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(writes_and_syncs),
 		cmocka_unit_test_setup_teardown(full_disk, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(checkpoint_after_refusals, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(essential_on_a_full_disk, large_quarantine, store_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

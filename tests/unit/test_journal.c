@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The journal by itself: "once" against a model that remembers everything, what a killed process leaves behind, rows, ranges.
+#include "gateway/journal_map.h"
 #include "store_help.h"
 
 #include <lmdb.h>
@@ -625,6 +626,135 @@ killed_processes_lose_nothing(void **state)
 	}
 }
 
+// ---- The checkpoint of newest times, written with ordinary commits ----
+
+#define SERIES 20000
+#define GROUP 1000
+
+static int64_t newest_of[SERIES];
+static uint64_t committed_to;
+
+// The same numbers in the child, which writes, and in the parent, which only remembers.
+static void
+many_groups(struct gw_journal *journal)
+{
+	static uint64_t n;
+	static struct { uint32_t series; int64_t time_us; } group[GROUP];
+
+	for (int round = 0; round < 450; round++) {
+		bool aborted = rand() % 40 == 0;
+		if (journal != NULL && gw_journal_begin(journal) != GW_OK)
+			_exit(1);
+		for (int i = 0; i < GROUP; i++) {
+			uint32_t series = (uint32_t)rand() % (500 + (uint32_t)round * 40); // more and more of them
+			group[i].series = series;
+			group[i].time_us = T0 + (int64_t)n++;
+			if (journal == NULL)
+				continue;
+			struct gw_reading reading = reading_of(series, group[i].time_us, 1);
+			struct gw_batch_head head = { .received_us = T0, .device = gw_span_text("a") };
+			struct gw_ticket *t = gw_ticket_get(&spare);
+			if (gw_ticket_readings(t, &head, &reading, 1) != GW_OK || gw_journal_apply(journal, t) != GW_OK)
+				_exit(1);
+			gw_ticket_release(t);
+		}
+		if (journal != NULL && aborted)
+			gw_journal_abort(journal);
+		else if (journal != NULL && gw_journal_commit(journal) != GW_OK)
+			_exit(1);
+		for (int i = 0; !aborted && i < GROUP; i++)
+			newest_of[group[i].series] = group[i].time_us;
+		committed_to += aborted ? 0 : GROUP;
+	}
+}
+
+static void
+checkpoint_rides_along(void **state)
+{
+	struct gw_journal *journal;
+	uint64_t device = gw_name_hash(gw_span_text("a"));
+	int64_t time_us;
+	bool more = true;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	srand(3);
+	if ((pid = fork()) == 0) {
+		if (gw_journal_open(&store_options, &journal, NULL) != GW_OK)
+			_exit(1);
+		many_groups(journal);
+		_exit(0); // without closing
+	}
+	many_groups(NULL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	journal = store_open();
+	assert_int_equal(gw_journal_last(journal), committed_to);
+	while (more)
+		assert_int_equal(gw_journal_trim(journal, INT64_MAX / 2, &more), GW_OK);
+	// Trimming goes as far as the checkpoint: it was written although nobody closed the store.
+	assert_true(gw_journal_first(journal) > 100000);
+	gw_journal_close(journal);
+	journal = store_open();
+	for (uint32_t i = 0; i < SERIES; i++) {
+		bool there = gw_journal_newest(journal, gw_series_hash(device, i, 0), &time_us) != 0;
+		assert_int_equal(there, newest_of[i] != 0);
+		if (there)
+			assert_int_equal(time_us, newest_of[i]);
+	}
+	gw_journal_close(journal);
+}
+
+// ---- The map by itself, against plain arrays ----
+
+static void
+map_as_the_arrays(void **state)
+{
+	enum { KEYS = 300 };
+	static int64_t kept[KEYS], now[KEYS];
+	static bool kept_there[KEYS], there[KEYS];
+	struct gw_newest_map map;
+
+	(void)state;
+	srand(5);
+	assert_int_equal(gw_newest_init(&map, KEYS), GW_OK);
+	for (int round = 0; round < 5000; round++) {
+		for (int i = rand() % 40; i > 0; i--) {
+			// Neighbours, so that slots collide and clusters wrap round the end.
+			size_t key = (size_t)rand() % KEYS;
+			uint64_t series = key % 3 == 0 ? UINT64_MAX - key : key % 3 == 1 ? key << 54 | key : key;
+			assert_int_equal(gw_newest_reserve(&map, 1), GW_OK);
+			gw_newest_set(&map, gw_newest_find(&map, series), series, round, 1);
+			now[key] = round;
+			there[key] = true;
+		}
+		if (rand() % 3 == 0) {
+			gw_newest_settle(&map);
+			memcpy(kept, now, sizeof(kept));
+			memcpy(kept_there, there, sizeof(kept_there));
+		} else {
+			gw_newest_rollback(&map, 0);
+			memcpy(now, kept, sizeof(now));
+			memcpy(there, kept_there, sizeof(there));
+		}
+		size_t count = 0, dirty = 0;
+		for (size_t key = 0; key < KEYS; key++) {
+			uint64_t series = key % 3 == 0 ? UINT64_MAX - key : key % 3 == 1 ? key << 54 | key : key;
+			const struct gw_newest *entry = gw_newest_find(&map, series);
+			assert_int_equal(entry != NULL, there[key]);
+			if (entry == NULL)
+				continue;
+			assert_int_equal(entry->time_us, now[key]);
+			count++;
+			dirty += entry->dirty;
+		}
+		assert_int_equal(map.count, count);
+		assert_int_equal(map.dirty, dirty);
+	}
+	gw_newest_fini(&map);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_make, store_remove)
 
 int
@@ -632,7 +762,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = { TEST(once_as_the_model), TEST(same_key_in_one_record), TEST(hostile_repetition),
 		TEST(newest_and_seek), TEST(ranges), TEST(reading_a_little_at_a_time), TEST(small_rows), TEST(quarantine_limits),
-		TEST(series_limit), TEST(one_process_only), TEST(newer_format_is_refused), TEST(killed_processes_lose_nothing) };
+		TEST(series_limit), TEST(one_process_only), TEST(newer_format_is_refused), TEST(killed_processes_lose_nothing),
+		TEST(checkpoint_rides_along), cmocka_unit_test(map_as_the_arrays) };
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
 	gw_source_fini(&spare);
