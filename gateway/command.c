@@ -3,7 +3,7 @@
 #include "gateway/command_handlers.h"
 
 #include "gateway/clock.h"
-#include "gateway/nearest.h"
+#include "gateway/utf8.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -123,31 +123,19 @@ gw_json_time(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, int64
 	yyjson_mut_obj_add_strcpy(doc, object, key, gw_time_format(us, text));
 }
 
-// The length of the UTF-8 sequence at the front of text, 0 where there is none.
-static size_t
-utf8_len(const uint8_t *at, size_t left)
+// Whether a code point is one that text has: no control character but the usual three.
+static bool
+is_text(int32_t point)
 {
-	size_t len = at[0] < 0x80 ? 1 : at[0] >= 0xC2 && at[0] < 0xE0 ? 2 : at[0] >= 0xE0 && at[0] < 0xF0 ? 3 : at[0] >= 0xF0 && at[0] < 0xF5 ? 4 : 0;
-
-	if (len == 0 || len > left)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if ((at[i] & 0xC0) != 0x80)
-			return 0;
-	}
-	return (at[0] == 0xE0 && at[1] < 0xA0) || (at[0] == 0xED && at[1] > 0x9F) || (at[0] == 0xF0 && at[1] < 0x90) ||
-	    (at[0] == 0xF4 && at[1] > 0x8F) ? 0 : len;
+	return point >= 0x20 ? point != 0x7f : point == '\n' || point == '\r' || point == '\t';
 }
 
 bool
 gw_span_is_text(struct gw_span bytes)
 {
-	for (size_t i = 0; i < bytes.len;) {
-		size_t len = utf8_len(bytes.at + i, bytes.len - i);
-
-		if (len == 0 || (bytes.at[i] < 0x20 && bytes.at[i] != '\n' && bytes.at[i] != '\r' && bytes.at[i] != '\t') || bytes.at[i] == 0x7f)
+	for (size_t at = 0; at < bytes.len;) {
+		if (!is_text(gw_utf8_next(bytes, &at)))
 			return false;
-		i += len;
 	}
 	return true;
 }
@@ -158,23 +146,21 @@ gw_json_span(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *key, struc
 	char *escaped, *to;
 
 	if (gw_span_is_text(text)) {
-		yyjson_mut_obj_add_strncpy(doc, object, key, (const char *)text.at != NULL ? (const char *)text.at : "", text.len);
+		yyjson_mut_obj_add_strncpy(doc, object, key, text.at != NULL ? (const char *)text.at : "", text.len);
 		return;
 	}
 	escaped = malloc(text.len * 4 + 1);
 	if (escaped == NULL)
 		return;
 	to = escaped;
-	for (size_t i = 0; i < text.len;) {
-		size_t len = utf8_len(text.at + i, text.len - i);
-
-		if (len == 0 || (len == 1 && (text.at[i] < 0x20 || text.at[i] == 0x7f))) {
-			to += sprintf(to, "\\x%02x", text.at[i++]);
+	for (size_t at = 0, from = 0; from < text.len; from = at) {
+		if (is_text(gw_utf8_next(text, &at))) {
+			memcpy(to, text.at + from, at - from);
+			to += at - from;
 			continue;
 		}
-		memcpy(to, text.at + i, len);
-		to += len;
-		i += len;
+		for (; from < at; from++)
+			to += sprintf(to, "\\x%02x", text.at[from]);
 	}
 	yyjson_mut_obj_add_strncpy(doc, object, key, escaped, (size_t)(to - escaped));
 	free(escaped);

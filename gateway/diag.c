@@ -4,6 +4,7 @@
 #include "gateway/diag.h"
 
 #include "gateway/clock.h"
+#include "gateway/utf8.h"
 
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -12,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 2048
 #define WORDS_MAX_BYTES 768
+#define LINE_MAX_BYTES (WORDS_MAX_BYTES * 6 + 256)
 
 static atomic_bool as_json;
 static atomic_int least_level = GW_INFO;
@@ -27,7 +28,7 @@ gw_diag_open(bool json, enum gw_level least)
 	atomic_store(&least_level, (int)least);
 }
 
-// A line under construction: what does not fit is left out.
+// A line under construction. WORDS_MAX_BYTES of words, each byte at most six, and what stands around them always fit.
 struct line {
 	char text[LINE_MAX_BYTES];
 	size_t len;
@@ -50,24 +51,26 @@ put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
-// Control characters as \u00XX; quotes and backslashes too where the line is JSON.
+// Control characters as \u00XX; quotes and backslashes too where the line is JSON; bytes that are no UTF-8 as U+FFFD. What a cut left of a
+// sequence goes the same way.
 static void
-put_escaped(struct line *line, const char *text, bool json)
+put_escaped(struct line *line, const char *words, bool json)
 {
-	char escape[8];
+	struct gw_span text = gw_span_text(words);
+	char escape[12];
 
-	for (; *text != '\0'; text++) {
-		unsigned char c = (unsigned char)*text;
+	for (size_t at = 0, from = 0; from < text.len; from = at) {
+		int32_t point = gw_utf8_next(text, &at);
 
-		if (c < 0x20 || c == 0x7f) {
-			snprintf(escape, sizeof(escape), "\\u%04x", c);
-			put(line, escape, 6);
-		} else if (json && (c == '"' || c == '\\')) {
-			escape[0] = '\\';
-			escape[1] = (char)c;
-			put(line, escape, 2);
+		if (point < 0)
+			put_text(line, "\xEF\xBF\xBD");
+		else if (point < 0x20 || point == 0x7f) {
+			snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)point);
+			put_text(line, escape);
 		} else {
-			put(line, text, 1);
+			if (json && (point == '"' || point == '\\'))
+				put_text(line, "\\");
+			put(line, words + from, at - from);
 		}
 	}
 }
@@ -122,20 +125,6 @@ wanted(enum gw_level level)
 	return (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
 }
 
-// Words that were cut may end inside a UTF-8 sequence: the rest of it goes too.
-static void
-trim_utf8(char *words)
-{
-	size_t len = strlen(words), back = 0;
-
-	if (len < WORDS_MAX_BYTES - 1)
-		return;
-	while (back < 4 && len > back && ((unsigned char)words[len - 1 - back] & 0xC0) == 0x80)
-		back++;
-	if (len > back && ((unsigned char)words[len - 1 - back] & 0x80) != 0)
-		words[len - 1 - back] = '\0';
-}
-
 void
 gw_diag(enum gw_level level, const char *event, const char *format, ...)
 {
@@ -147,7 +136,6 @@ gw_diag(enum gw_level level, const char *event, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(words, sizeof(words), format, args);
 	va_end(args);
-	trim_utf8(words);
 	emit(level, event, words);
 }
 

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SMALL_CHANGE_BYTES 65536 // a device can be disabled, or added, also when the store is full; a long list cannot
+
 struct gw_registry {
 	pthread_mutex_t swapping;       // guards current: held for a pointer and a count
 	struct gw_snapshot *current;
@@ -321,7 +323,7 @@ commit(struct gw_registry *registry, struct gw_ticket *ticket, struct gw_snapsho
 {
 	enum gw_error error;
 
-	ticket->essential = true; // a device can be disabled, or added, also when the store is full
+	ticket->essential = ticket->ops_len <= SMALL_CHANGE_BYTES;
 	error = gw_intake_commit(ticket);
 	if (error != GW_OK) {
 		gw_snapshot_put(next);

@@ -2,34 +2,14 @@
 // One device of the registry: its fields by name, from text and to text, and what makes them valid. Pure; any thread.
 #include "gateway/registry.h"
 
+#include "gateway/utf8.h"
+
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SPEAKS_FOR_MAX 10000
-
-// One code point of UTF-8, or -1 where the bytes are none. No overlong forms, surrogates, nor anything above U+10FFFF.
-static int32_t
-utf8_next(struct gw_span text, size_t *at)
-{
-	static const int32_t least[] = { 0, 0x80, 0x800, 0x10000 };
-	uint8_t first = text.at[(*at)++];
-	int more = first < 0x80 ? 0 : (first & 0xE0) == 0xC0 ? 1 : (first & 0xF0) == 0xE0 ? 2 : (first & 0xF8) == 0xF0 ? 3 : -1;
-	int32_t point;
-
-	if (more < 0 || text.len - *at < (size_t)more)
-		return -1;
-	point = more == 0 ? first : first & (0x3F >> more);
-	for (int i = 0; i < more; i++) {
-		uint8_t byte = text.at[(*at)++];
-
-		if ((byte & 0xC0) != 0x80)
-			return -1;
-		point = point << 6 | (byte & 0x3F);
-	}
-	return point < least[more] || point > 0x10FFFF || (point >= 0xD800 && point <= 0xDFFF) ? -1 : point;
-}
 
 static bool
 is_control(int32_t point)
@@ -49,7 +29,7 @@ static bool
 is_printable(struct gw_span text)
 {
 	for (size_t at = 0; at < text.len;) {
-		int32_t point = utf8_next(text, &at);
+		int32_t point = gw_utf8_next(text, &at);
 
 		if (point < 0 || is_control(point))
 			return false;
@@ -63,7 +43,7 @@ gw_device_id_check(struct gw_span id, struct gw_why *why)
 	if (id.len == 0 || id.len > GW_ID_MAX)
 		return gw_fail(why, GW_E_ARGUMENT, "a device's id has 1 to %d bytes", GW_ID_MAX);
 	for (size_t at = 0; at < id.len;) {
-		int32_t point = utf8_next(id, &at);
+		int32_t point = gw_utf8_next(id, &at);
 
 		if (point < 0 || is_control(point))
 			return gw_fail(why, GW_E_ARGUMENT, "a device's id is printable UTF-8");
