@@ -57,16 +57,25 @@ add_uint(coap_pdu_t *pdu, coap_option_num_t number, uint32_t value)
 	coap_add_option(pdu, number, coap_encode_var_safe(buf, sizeof(buf), value), buf);
 }
 
+static struct gw_span
+stamp(struct gw_coap *coap, int64_t us)
+{
+	if (coap->stamp_len == 0 || coap->stamp_ms != us / 1000) {
+		coap->stamp_ms = us / 1000;
+		coap->stamp_len = gw_coap_time_text(us, coap->stamp_text);
+	}
+	return gw_span(coap->stamp_text, coap->stamp_len);
+}
+
 void
 gw_coap_fill(struct gw_coap *coap, coap_pdu_t *pdu, const struct gw_coap_answer *answer)
 {
 	bool stamped = answer->code == COAP_RESPONSE_CODE(204);
 	struct gw_span payload = answer->text;
-	char text[32];
 
 	coap_pdu_set_code(pdu, answer->code);
 	if (stamped) {
-		payload = gw_span(text, gw_coap_time_text(answer->stamp_us, text));
+		payload = stamp(coap, answer->stamp_us);
 		add_uint(pdu, COAP_OPTION_CONTENT_FORMAT, COAP_MEDIATYPE_TEXT_PLAIN);
 	}
 	if (answer->max_age != 0)

@@ -64,6 +64,9 @@ struct gw_coap {
 	bool stopping;
 
 	int64_t now_us; // monotonic, of this turn of the loop
+	int64_t stamp_ms; // what stamp_text says: answers of one commit have one time
+	char stamp_text[32];
+	size_t stamp_len;
 	int64_t swept_us;
 
 	struct gw_coap_session *sessions; // those that have a state
@@ -80,7 +83,7 @@ struct gw_coap {
 	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
 
 	struct {
-		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, uploads, uploads_lost, crowded, bad_packets;
+		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, uploads, uploads_lost, crowded, pauses, bad_packets;
 		gw_coap_count under_way, uploads_now;
 		gw_coap_count answers[256]; // by code
 	} counts;

@@ -9,6 +9,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#define EVENTS 4
+#define SPARE_TICKETS 256           // libcoap reads up to 64 datagrams of an endpoint in one go
 #define TURN_MS_MAX 500             // a disabled device's session is closed within a second
 #define SWEEP_US INT64_C(5000000)
 #define STOP_US_MAX INT64_C(2000000) // main waits longer than this
@@ -39,6 +41,42 @@ sweep(struct gw_coap *coap)
 	lost = gw_coap_uploads_expire(&coap->uploads, coap->now_us);
 	gw_coap_add(&coap->counts.uploads_lost, lost);
 	atomic_store_explicit(&coap->counts.uploads_now, coap->uploads.count, memory_order_relaxed);
+}
+
+// Few tickets are left: datagrams wait in the socket until some are back, so that a burst is slowed down and not refused.
+static bool
+is_crowded(const struct gw_coap *coap)
+{
+	size_t max = (size_t)coap->config->coap_tickets_max, spare = max / 2 < SPARE_TICKETS ? max / 2 : SPARE_TICKETS;
+
+	return coap->tickets_out + spare > max;
+}
+
+// Not with epoll, which would tell of the datagrams again and again.
+static int
+wait_for_tickets_or_stop(struct gw_coap *coap, struct epoll_event events[2], int timeout_ms)
+{
+	struct pollfd fds[2] = { { .fd = coap->stop_fd, .events = POLLIN }, { .fd = coap->source.event_fd, .events = POLLIN } };
+	int count = 0;
+
+	gw_coap_add(&coap->counts.pauses, 1);
+	if (poll(fds, 2, timeout_ms) > 0)
+		for (int i = 0; i < 2; i++)
+			if (fds[i].revents != 0)
+				events[count++].data.fd = fds[i].fd;
+	return count;
+}
+
+static int
+wait_for_work(struct gw_coap *coap, struct epoll_event events[EVENTS])
+{
+	int timeout_ms = turn_ms(gw_coap_answer_late(coap));
+	int count;
+
+	if (is_crowded(coap))
+		return wait_for_tickets_or_stop(coap, events, timeout_ms);
+	count = epoll_wait(coap->epoll_fd, events, EVENTS, timeout_ms);
+	return count > 0 ? count : 0;
 }
 
 static void
@@ -77,14 +115,14 @@ void *
 gw_coap_loop(void *arg)
 {
 	struct gw_coap *coap = arg;
-	struct epoll_event events[4];
+	struct epoll_event events[EVENTS];
 	int64_t give_up_us = 0;
 
 	pthread_setname_np(pthread_self(), "vg-coap");
 	coap->now_us = gw_clock_mono_us();
 	while (!coap->stopping || (coap->under_way > 0 && coap->now_us < give_up_us)) {
-		int count = epoll_wait(coap->epoll_fd, events, 4, turn_ms(gw_coap_answer_late(coap)));
-		turn(coap, events, count > 0 ? count : 0);
+		int count = wait_for_work(coap, events);
+		turn(coap, events, count);
 		if (coap->stopping && give_up_us == 0)
 			give_up_us = coap->now_us + STOP_US_MAX;
 	}

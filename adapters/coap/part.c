@@ -175,6 +175,7 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	add(doc, object, "duplicates", gw_coap_get(&coap->counts.duplicates));
 	add(doc, object, "answered_late", gw_coap_get(&coap->counts.late));
 	add(doc, object, "crowded", gw_coap_get(&coap->counts.crowded));
+	add(doc, object, "pauses", gw_coap_get(&coap->counts.pauses));
 	add(doc, object, "bad_packets", gw_coap_get(&coap->counts.bad_packets));
 	add(doc, object, "uploads", gw_coap_get(&coap->counts.uploads));
 	add(doc, object, "uploads_under_way", gw_coap_get(&coap->counts.uploads_now));
