@@ -50,7 +50,7 @@ class Bench:
         try:
             return self.load.run(*contender.load(row.protocol, row.auth), "--payload", payload(self.args.payload),
                                  "--connections", row.connections, "--window", row.window, "--active", row.active,
-                                 "--seconds", self.args.seconds, "--warmup", self.args.warmup,
+                                 "--connect-timeout", 200, "--seconds", self.args.seconds, "--warmup", self.args.warmup,
                                  "--idle", 1.0 if row.connections > 1000 else 0.3, "--server-pid", pid)
         finally:
             contender.stop()
