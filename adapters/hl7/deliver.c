@@ -10,8 +10,6 @@
 #include <sys/random.h>
 
 #define CONNECT_MS_MAX 5000
-#define BACKOFF_MS_MIN 1000
-#define BACKOFF_MS_MAX 60000
 #define DELIVER_US 200000
 
 // What came of sending a message once.
@@ -41,16 +39,16 @@ remember_error(struct gw_hl7_destination *d, const char *words)
 	pthread_mutex_unlock(&d->lock);
 }
 
-// Twice as long each time, up to a minute, plus or minus a quarter.
+// Twice as long each time, plus or minus a quarter.
 static void
 back_off(struct gw_hl7_destination *d)
 {
 	uint32_t random = 0;
-	int ms = d->backoff_ms > 0 ? d->backoff_ms : BACKOFF_MS_MIN;
+	int ms = d->backoff_ms > 0 ? d->backoff_ms : d->options.backoff_ms_min;
 
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		random = (uint32_t)gw_clock_mono_us();
-	d->backoff_ms = ms * 2 < BACKOFF_MS_MAX ? ms * 2 : BACKOFF_MS_MAX;
+	d->backoff_ms = ms * 2 < d->options.backoff_ms_max ? ms * 2 : d->options.backoff_ms_max;
 	d->next_us = gw_clock_mono_us() + (ms - ms / 4 + (int)(random % (uint32_t)(ms / 2 + 1))) * 1000LL;
 }
 

@@ -21,6 +21,7 @@ struct gw_hl7_destination_options {
 	int port;
 	int64_t interval_us;
 	int answer_ms_max;
+	int backoff_ms_min, backoff_ms_max; // between attempts
 	unsigned retries_max;
 	uint64_t outbox_max, parked_max;
 	int64_t backlog_us_max;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #define DESTINATIONS_MAX 1 // the configuration has one section
+#define BACKOFF_MS_MIN 1000
+#define BACKOFF_MS_MAX 60000
 
 struct hl7 {
 	struct gw_hl7_destination *destinations[DESTINATIONS_MAX];
@@ -73,6 +75,8 @@ options_of(struct gw_core *core, struct gw_hl7_destination_options *options, str
 		.port = (int)config->hl7_port,
 		.interval_us = config->hl7_interval_s * 1000000,
 		.answer_ms_max = (int)config->hl7_answer_s_max * 1000,
+		.backoff_ms_min = BACKOFF_MS_MIN,
+		.backoff_ms_max = BACKOFF_MS_MAX,
 		.retries_max = (unsigned)config->hl7_retries_max,
 		.outbox_max = (uint64_t)config->hl7_outbox_max,
 		.parked_max = (uint64_t)config->hl7_parked_max,
