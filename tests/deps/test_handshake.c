@@ -286,6 +286,23 @@ static void contract_close_notify(void **state)
 	}
 }
 
+// A device with a key and Mbed TLS's usual list of suites gets in, although the server has certificates as well.
+static void p16_psk_before_certificates(void **state)
+{
+	struct server s;
+	struct peer p;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, &(struct server_options){ .certificates = true });
+	peer_open(&p, &s, "device", false, 0);
+	mbedtls_ssl_conf_ciphersuites(&p.conf, mbedtls_ssl_list_ciphersuites());
+	assert_int_equal(peer_handshake(&p), 0);
+	peer_send(&p, buf, post(buf, 7));
+	assert_true(peer_receive(&p, buf, 5000) > 0);
+	assert_string_equal(s.identity, "device");
+	peer_close(&p);
+	server_close(&s);
+}
+
 const struct CMUnitTest handshake_tests[] = {
 	cmocka_unit_test(p02_half_open),
 	cmocka_unit_test(p04_connected_event),
@@ -299,5 +316,6 @@ const struct CMUnitTest handshake_tests[] = {
 	cmocka_unit_test(p08_while_busy),
 	cmocka_unit_test(contract_spoofed_restart),
 	cmocka_unit_test(contract_close_notify),
+	cmocka_unit_test(p16_psk_before_certificates),
 	{ 0 },
 };

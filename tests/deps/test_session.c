@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What sessions cost, where they are, and when they end. A name says which patch its test needs (p02: patches/libcoap/
 // 02-...); a test named contract_ holds as released too, and guards behaviour that the gateway builds on.
+#include <arpa/inet.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -302,6 +303,35 @@ static void p05_memory(void **state)
 	print_message("%zu bytes per session\n", bytes);
 }
 
+// 400 devices that speak while the server is busy are all heard.
+static void p17_receive_buffer(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, NULL);
+	int fd = udp_socket(0, s.udp_port);
+	for (unsigned i = 0; i < 400; i++)
+		assert_true(send(fd, buf, request(buf, COAP_MESSAGE_NON, (uint16_t)i, -1, "1", 1), 0) > 0);
+	assert_true(server_until(&s, &s.requests, 400));
+	close(fd);
+	server_close(&s);
+}
+
+// A second server on the same port is told so, and does not take the first one's datagrams.
+static void p17_port_taken(void **state)
+{
+	struct server s;
+	server_open(&s, NULL);
+	coap_address_t address;
+	coap_address_init(&address);
+	address.size = sizeof(address.addr.sin);
+	address.addr.sin.sin_family = AF_INET;
+	address.addr.sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address.addr.sin.sin_port = htons(s.udp_port);
+	assert_null(coap_new_endpoint(s.context, &address, COAP_PROTO_UDP));
+	server_close(&s);
+}
+
 const struct CMUnitTest session_tests[] = {
 	cmocka_unit_test(p01_drain),
 	cmocka_unit_test(p02_scale),
@@ -315,5 +345,7 @@ const struct CMUnitTest session_tests[] = {
 	cmocka_unit_test(contract_cid_move),
 	cmocka_unit_test(p05_memory),
 	cmocka_unit_test(p15_clock),
+	cmocka_unit_test(p17_receive_buffer),
+	cmocka_unit_test(p17_port_taken),
 	{ 0 },
 };
