@@ -48,10 +48,13 @@ class Bench:
         contender = self.contenders[name]
         pid = contender.start(row.auth, slow_ms=row.slow_ms, slowsync=self.args.slowsync)
         try:
-            return self.load.run(*contender.load(row.protocol, row.auth), "--payload", payload(self.args.payload),
+            result = self.load.run(*contender.load(row.protocol, row.auth), "--payload", payload(self.args.payload),
                                  "--connections", row.connections, "--window", row.window, "--active", row.active,
                                  "--connect-timeout", 200, "--seconds", self.args.seconds, "--warmup", self.args.warmup,
                                  "--idle", 1.0 if row.connections > 1000 else 0.3, "--server-pid", pid)
+            if hasattr(contender, "verify"):
+                contender.verify(result)
+            return result
         finally:
             contender.stop()
 

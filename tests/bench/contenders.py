@@ -91,6 +91,14 @@ class Gateway:
     def readings(self, number):
         return len(self.hub.readings(device(number)))
 
+    def verify(self, result):
+        """What was acknowledged is there as readings, each once: an answer for something refused or known already would be too cheap."""
+        status = self.hub.status()
+        intake = status["intake"]
+        if intake["readings"] < result["total_acked"] or intake["duplicates"] or status["store"]["quarantined"]:
+            result["trouble"] = (f"{result['total_acked']} acknowledged, but {intake['readings']} stored, {intake['duplicates']} duplicates, "
+                                 f"{status['store']['quarantined']} in quarantine")
+
     def kill(self):
         self.hub.gateway.kill()
         self.hub.gateway.child.wait()
