@@ -86,15 +86,17 @@ print_group(const char *word, FILE *out)
 int
 gw_cli_help(struct gw_cli *cli)
 {
-	const char *word = gw_cli_argument(cli, "command-name");
+	const char *word = gw_cli_argument(cli, "command-name"), *second = gw_cli_argument(cli, "second-word");
+	char name[64];
 
 	if (word == NULL) {
 		print_help(stdout);
 		return 0;
 	}
-	if (print_group(word, stdout) > 0)
+	snprintf(name, sizeof(name), "%.30s%s%.30s", word, second != NULL ? " " : "", second != NULL ? second : "");
+	if (print_group(name, stdout) > 0)
 		return 0;
-	fprintf(stderr, "vitalgate: there is no command \"%s\"\n", word);
+	fprintf(stderr, "vitalgate: there is no command \"%s\"\n", name);
 	return GW_EXIT_USAGE;
 }
 

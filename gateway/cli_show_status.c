@@ -47,38 +47,56 @@ show_intake(FILE *out, yyjson_val *root)
 	    (double)number(intake, "commit_us_max") / 1000);
 }
 
-// Members side by side, wrapped: "connections 3, refused 0".
+// Members side by side, wrapped: "connections 3, refused 0". An object among them gets lines of its own: "hl7/pdms".
 static void
 show_part(FILE *out, const char *name, yyjson_val *state)
 {
 	yyjson_val *key, *value;
 	char text[512], item[640];
-	size_t i, max, column = 11;
+	size_t i, max, column = 0;
 
-	fprintf(out, "%-10s ", name);
 	yyjson_obj_foreach(state, i, max, key, value) {
 		size_t len;
 
-		if (yyjson_is_obj(value) && yyjson_obj_size(value) == 0)
+		if (yyjson_is_obj(value) || (yyjson_is_arr(value) && yyjson_arr_size(value) == 0))
 			continue;
 		len = (size_t)snprintf(item, sizeof(item), "%s %s", yyjson_get_str(key), gw_show_text(state, yyjson_get_str(key), text, sizeof(text)));
-
-		if (i > 0 && column + len > 110) {
-			fprintf(out, ",\n%11s", "");
-			column = 11;
+		if (column > 0 && column + len > 100) {
+			fputs(",\n", out);
+			column = 0;
+			name = "";
 		}
-		fprintf(out, "%s%s", column > 11 ? ", " : "", item);
+		if (column > 0)
+			fprintf(out, ", %s", item);
+		else
+			fprintf(out, "%-10s %s", name, item);
 		column += len + 2;
 	}
-	fputc('\n', out);
+	if (column > 0)
+		fputc('\n', out);
+}
+
+static void
+show_parts(FILE *out, const char *prefix, yyjson_val *parts)
+{
+	yyjson_val *key, *value;
+	char name[64];
+	size_t i, max;
+
+	yyjson_obj_foreach(parts, i, max, key, value) {
+		if (!yyjson_is_obj(value))
+			continue;
+		snprintf(name, sizeof(name), "%.30s%s%.30s", prefix, prefix[0] != '\0' ? "/" : "", yyjson_get_str(key));
+		show_part(out, name, value);
+		show_parts(out, name, value);
+	}
 }
 
 void
 gw_show_status(struct gw_show *show, yyjson_val *line)
 {
-	yyjson_val *registry = yyjson_obj_get(line, "registry"), *key, *value;
+	yyjson_val *registry = yyjson_obj_get(line, "registry");
 	FILE *out = show->out;
-	size_t i, max;
 
 	if (line == NULL)
 		return;
@@ -88,6 +106,5 @@ gw_show_status(struct gw_show *show, yyjson_val *line)
 	show_intake(out, line);
 	fprintf(out, "devices    %llu (%llu disabled, %llu for test)\n", (unsigned long long)number(registry, "devices"),
 	    (unsigned long long)number(registry, "disabled"), (unsigned long long)number(registry, "test"));
-	yyjson_obj_foreach(yyjson_obj_get(line, "parts"), i, max, key, value)
-		show_part(out, yyjson_get_str(key), value);
+	show_parts(out, "", yyjson_obj_get(line, "parts"));
 }

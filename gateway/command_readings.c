@@ -85,6 +85,8 @@ take_record(void *arg, int64_t time_us, const struct gw_record *record)
 	struct gw_reading reading;
 	struct gw_batch batch;
 
+	if (gw_call_ending(search->call))
+		return false;
 	if (gw_batch_open(record, &batch, NULL) != GW_OK) {
 		search->damaged = true;
 		return true;

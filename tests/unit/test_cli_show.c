@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Output for people and programs: tables that align, CSV that spreadsheets read, SenML that is one array, whatever the lines hold.
+#include "gateway/cli_show.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct gw_column columns[] = {
+	{ .key = "id", .title = "DEVICE" }, { .key = "value", .title = "VALUE", .right = true },
+	{ .key = "received.value", .title = "AS RECEIVED", .name = "value_received" }, { .key = "more", .csv_only = true },
+};
+
+static void
+show_row(struct gw_show *show, yyjson_val *line)
+{
+	gw_show_row(show, columns, sizeof(columns) / sizeof(columns[0]), line);
+}
+
+// All lines (separated by newlines) in a format. The caller frees it.
+static char *
+shown(enum gw_show_format format, const char *lines, bool good)
+{
+	struct gw_cli_command command = { .name = "test", .arguments = "", .show = show_row };
+	struct gw_cli cli = { .command = &command };
+	struct gw_show show = { .cli = &cli, .format = format };
+	char *text = NULL;
+	size_t len;
+
+	show.out = open_memstream(&text, &len);
+	while (*lines != '\0') {
+		size_t one = strcspn(lines, "\n");
+
+		assert_true(gw_show_line(&show, lines, one));
+		lines += one + (lines[one] == '\n');
+	}
+	gw_show_end(&show, good);
+	gw_show_fini(&show);
+	fclose(show.out);
+	return text;
+}
+
+static void
+expect(enum gw_show_format format, const char *lines, bool good, const char *wanted)
+{
+	char *text = shown(format, lines, good);
+
+	assert_string_equal(text, wanted);
+	free(text);
+}
+
+static void
+test_table(void **state)
+{
+	(void)state;
+	expect(GW_SHOW_TABLE, "{\"id\":\"a\",\"value\":7.50,\"received\":{\"value\":\"7.50\"},\"more\":1}\n{\"id\":\"\xC3\xA4rztin\",\"value\":120}", true,
+	    "DEVICE  VALUE  AS RECEIVED\n"
+	    "a        7.50  7.50\n"
+	    "\xC3\xA4rztin    120  \n");
+	expect(GW_SHOW_TABLE, "{\"id\":[\"x\",\"y\"],\"value\":{\"code\":5,\"refid\":\"MDC_X\"}}\n{\"id\":true,\"value\":{\"samples\":[1,2,3]}}", true,
+	    "DEVICE      VALUE  AS RECEIVED\n"
+	    "x y         MDC_X  \n"
+	    "yes     3 samples  \n");
+	expect(GW_SHOW_TABLE, "", true, "DEVICE  VALUE  AS RECEIVED\n");
+	expect(GW_SHOW_TABLE, "", false, ""); // the error says it all
+}
+
+// Rows beyond those that are held back to measure go out with the same widths.
+static void
+test_long_table(void **state)
+{
+	char *lines = malloc(64 * 1000), *text, *to = lines, *save = NULL;
+	size_t count = 0;
+
+	(void)state;
+	for (int i = 0; i < 1000; i++)
+		to += sprintf(to, "{\"id\":\"device-%04d\",\"value\":%d}\n", i, i);
+	text = shown(GW_SHOW_TABLE, lines, true);
+	for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save), count++)
+		assert_int_equal(strlen(line), count == 0 ? strlen("DEVICE       VALUE  AS RECEIVED") : strlen("device-0000    999  "));
+	assert_int_equal(count, 1001);
+	free(text);
+	free(lines);
+}
+
+static void
+test_csv(void **state)
+{
+	(void)state;
+	expect(GW_SHOW_CSV, "{\"id\":\"a,\\\"b\\\"\",\"value\":-3,\"received\":{\"value\":\"x\\ny\"},\"more\":\"=1+1\"}", true,
+	    "id,value,value_received,more\n\"a,\"\"b\"\"\",-3,\"x\ny\",\"'=1+1\"\n");
+	expect(GW_SHOW_CSV, "", true, "id,value,value_received,more\n");
+}
+
+static void
+test_json_and_senml(void **state)
+{
+	(void)state;
+	expect(GW_SHOW_JSON, "{\"id\":1}\n{\"id\":2}", true, "{\"id\":1}\n{\"id\":2}\n");
+	expect(GW_SHOW_SENML, "[{\"v\":1}]\n[]\n[{\"v\":2},{\"v\":3}]", true, "[{\"v\":1},\n {\"v\":2},{\"v\":3}]\n");
+	expect(GW_SHOW_SENML, "[]", true, "[]\n");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_long_table),
+		cmocka_unit_test(test_csv),
+		cmocka_unit_test(test_json_and_senml),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
