@@ -708,51 +708,63 @@ checkpoint_rides_along(void **state)
 
 // ---- The map by itself, against plain arrays ----
 
+enum { KEYS = 2000 };
+
+// Few home slots, so that clusters form and wrap round the end.
+static uint64_t
+series_of(size_t key)
+{
+	return key % 61 << 58 | (key + 1);
+}
+
+static void
+assert_map(const struct gw_newest_map *map, const int64_t *times)
+{
+	size_t count = 0, dirty = 0;
+
+	for (size_t key = 0; key < KEYS; key++) {
+		const struct gw_newest *entry = gw_newest_find(map, series_of(key));
+		assert_int_equal(entry != NULL, times[key] != 0);
+		if (entry == NULL)
+			continue;
+		assert_int_equal(entry->time_us, times[key]);
+		count++;
+		dirty += entry->dirty;
+	}
+	assert_int_equal(map->count, count);
+	assert_int_equal(map->dirty, dirty);
+}
+
 static void
 map_as_the_arrays(void **state)
 {
-	enum { KEYS = 300 };
-	static int64_t kept[KEYS], now[KEYS];
-	static bool kept_there[KEYS], there[KEYS];
-	struct gw_newest_map map;
-
 	(void)state;
-	srand(5);
-	assert_int_equal(gw_newest_init(&map, KEYS), GW_OK);
-	for (int round = 0; round < 5000; round++) {
-		for (int i = rand() % 40; i > 0; i--) {
-			// Neighbours, so that slots collide and clusters wrap round the end.
-			size_t key = (size_t)rand() % KEYS;
-			uint64_t series = key % 3 == 0 ? UINT64_MAX - key : key % 3 == 1 ? key << 54 | key : key;
-			assert_int_equal(gw_newest_reserve(&map, 1), GW_OK);
-			gw_newest_set(&map, gw_newest_find(&map, series), series, round, 1);
-			now[key] = round;
-			there[key] = true;
+	for (int life = 0; life < 20; life++) {
+		static int64_t kept[KEYS], now[KEYS];
+		struct gw_newest_map map;
+		srand((unsigned)life);
+		memset(kept, 0, sizeof(kept));
+		memset(now, 0, sizeof(now));
+		assert_int_equal(gw_newest_init(&map, KEYS), GW_OK);
+		for (int round = 1; round < 30; round++) {
+			for (int i = rand() % 400; i > 0; i--) {
+				size_t key = (size_t)rand() % KEYS;
+				assert_int_equal(gw_newest_reserve(&map, 1), GW_OK); // grows within a transaction, too
+				gw_newest_set(&map, gw_newest_find(&map, series_of(key)), series_of(key), round, 1);
+				now[key] = round;
+			}
+			assert_map(&map, now);
+			if (rand() % 3 == 0) {
+				gw_newest_settle(&map);
+				memcpy(kept, now, sizeof(kept));
+			} else {
+				gw_newest_rollback(&map, 0);
+				memcpy(now, kept, sizeof(now));
+			}
+			assert_map(&map, now);
 		}
-		if (rand() % 3 == 0) {
-			gw_newest_settle(&map);
-			memcpy(kept, now, sizeof(kept));
-			memcpy(kept_there, there, sizeof(kept_there));
-		} else {
-			gw_newest_rollback(&map, 0);
-			memcpy(now, kept, sizeof(now));
-			memcpy(there, kept_there, sizeof(there));
-		}
-		size_t count = 0, dirty = 0;
-		for (size_t key = 0; key < KEYS; key++) {
-			uint64_t series = key % 3 == 0 ? UINT64_MAX - key : key % 3 == 1 ? key << 54 | key : key;
-			const struct gw_newest *entry = gw_newest_find(&map, series);
-			assert_int_equal(entry != NULL, there[key]);
-			if (entry == NULL)
-				continue;
-			assert_int_equal(entry->time_us, now[key]);
-			count++;
-			dirty += entry->dirty;
-		}
-		assert_int_equal(map.count, count);
-		assert_int_equal(map.dirty, dirty);
+		gw_newest_fini(&map);
 	}
-	gw_newest_fini(&map);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_make, store_remove)
