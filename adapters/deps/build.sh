@@ -89,11 +89,12 @@ unpack() { # archive dir
 # Debian's mirrors as this machine's apt knows them (both source formats, any number of URIs).
 mirrors() {
     { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null || true; } |
-        grep -E '/debian(/|\.list)?$' | sort -u
+        grep -E '/debian(/|\.list)?$' | sed 's,/$,,' | sort -u
     echo "$DEBIAN_FALLBACK_MIRROR"
 }
 
-# A private apt: the machine's own settings (proxy and so on), but sources, lists and cache of its own.
+# A private apt: the machine's own settings (proxy and so on), but sources, lists and cache of its own. The index may be
+# old, as a frozen mirror's is: it must be signed, and what is taken from it has a pinned hash.
 apt_setup() { # suite
     apt_dir=$work/apt/$1
     mkdir -p "$apt_dir/lists/partial" "$apt_dir/cache/archives/partial" "$apt_dir/parts"
@@ -108,6 +109,8 @@ Dir::Cache "$apt_dir/cache";
 APT::Sandbox::User "";
 Acquire::IndexTargets::deb-src::Contents-dsc::DefaultEnabled "false";
 Acquire::Languages "none";
+Acquire::Check-Valid-Until "false";
+Acquire::Check-Date "false";
 CONF
 }
 
