@@ -44,6 +44,9 @@ struct gw_decode_output {
 // GW_OK with count >= 1, or the reason why nothing can be taken of it (why says what, where: a field's name or a byte offset).
 enum gw_error gw_decode(struct gw_decode_scratch *scratch, const struct gw_decode_input *in, struct gw_decode_output *out, struct gw_why *why);
 
+// What a stranger called something, for words to people: ASCII that prints, else '?'; "..." behind what is too long. Returns out.
+char *gw_printable(struct gw_span text, char out[64]);
+
 // encode: the same in the other direction, for GET answers and `vitalgate readings --format senml`. SenML JSON (RFC 8428 section 5); returns the bytes
 // that it needs, writes only if cap suffices. Base name is the device id.
 size_t gw_senml_encode(struct gw_span device, const struct gw_reading *readings, size_t count, char *out, size_t cap);

@@ -6,17 +6,27 @@
 
 #define VERSION 10 // RFC 8428 section 4.4
 
+// A label's characters as one number, the first lowest.
+#define LABEL(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+
 enum gw_senml_label
 gw_senml_label(struct gw_span name)
 {
-	static const struct { char text[8]; enum gw_senml_label label; } labels[] = {
-		{ "n", GW_SENML_N }, { "v", GW_SENML_V }, { "u", GW_SENML_U }, { "t", GW_SENML_T }, { "s", GW_SENML_S }, { "bn", GW_SENML_BN },
-		{ "bt", GW_SENML_BT }, { "bu", GW_SENML_BU }, { "vs", GW_SENML_VS }, { "vb", GW_SENML_VB }, { "vd", GW_SENML_VD },
-		{ "bv", GW_SENML_BV }, { "bs", GW_SENML_BS }, { "ut", GW_SENML_UT }, { "bver", GW_SENML_BVER },
+	static const struct { uint32_t key; enum gw_senml_label label; } labels[] = {
+		{ LABEL('n', 0, 0, 0), GW_SENML_N }, { LABEL('v', 0, 0, 0), GW_SENML_V }, { LABEL('u', 0, 0, 0), GW_SENML_U }, { LABEL('t', 0, 0, 0), GW_SENML_T },
+		{ LABEL('b', 'n', 0, 0), GW_SENML_BN }, { LABEL('b', 't', 0, 0), GW_SENML_BT }, { LABEL('b', 'u', 0, 0), GW_SENML_BU },
+		{ LABEL('v', 's', 0, 0), GW_SENML_VS }, { LABEL('v', 'b', 0, 0), GW_SENML_VB }, { LABEL('v', 'd', 0, 0), GW_SENML_VD },
+		{ LABEL('b', 'v', 0, 0), GW_SENML_BV }, { LABEL('b', 's', 0, 0), GW_SENML_BS }, { LABEL('s', 0, 0, 0), GW_SENML_S },
+		{ LABEL('u', 't', 0, 0), GW_SENML_UT }, { LABEL('b', 'v', 'e', 'r'), GW_SENML_BVER },
 	};
+	uint32_t key = 0;
 
+	if (name.len == 0 || name.len > 4 || name.at[name.len - 1] == 0) // a zero byte at the end would not show in the number
+		return GW_SENML_OTHER;
+	for (size_t i = 0; i < name.len; i++)
+		key |= (uint32_t)name.at[i] << (8 * i);
 	for (size_t i = 0; i < sizeof(labels) / sizeof(labels[0]); i++)
-		if (strlen(labels[i].text) == name.len && memcmp(labels[i].text, name.at, name.len) == 0)
+		if (labels[i].key == key)
 			return labels[i].label;
 	return GW_SENML_OTHER;
 }
@@ -112,10 +122,10 @@ static enum gw_error
 take_base(struct gw_senml_base *base, const struct gw_senml_record *r, struct gw_why *why)
 {
 	struct gw_decimal version = { VERSION, 0 };
+	char label[64];
 
 	if (r->must_understand.len > 0)
-		return gw_fail(why, GW_E_FORMAT, "record %zu: label %.*s must be understood and is not", base->record,
-		    (int)(r->must_understand.len < 40 ? r->must_understand.len : 40), (const char *)r->must_understand.at);
+		return gw_fail(why, GW_E_FORMAT, "record %zu: label %s must be understood and is not", base->record, gw_printable(r->must_understand, label));
 	if (r->wrong || !base_number(&r->base_time, &base->time) || !base_number(&r->base_value, &base->value))
 		return gw_fail(why, GW_E_FORMAT, "record %zu: a base field, name or unit is of a wrong type or stands twice", base->record);
 	if (!base_number(&r->base_version, &version) || version.exponent != 0 || version.mantissa != VERSION)

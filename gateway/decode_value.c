@@ -5,15 +5,15 @@
 
 #include <stdio.h>
 
-// Field names come from strangers: only what prints goes into words for people.
-static void
-printable(struct gw_span text, char out[64])
+char *
+gw_printable(struct gw_span text, char out[64])
 {
 	size_t len = text.len < 60 ? text.len : 60;
 
 	for (size_t i = 0; i < len; i++)
 		out[i] = text.at[i] >= 0x20 && text.at[i] < 0x7F ? (char)text.at[i] : '?';
 	memcpy(out + len, text.len > 60 ? "..." : "", text.len > 60 ? 4 : 1);
+	return out;
 }
 
 void
@@ -23,8 +23,7 @@ gw_refuse(struct gw_decoding *d, struct gw_span field, const char *words)
 
 	if (d->refused++ > 0)
 		return;
-	printable(field, name);
-	d->error = gw_fail(&d->why, GW_E_FIELD, "field \"%s\": %s", name, words);
+	d->error = gw_fail(&d->why, GW_E_FIELD, "field \"%s\": %s", gw_printable(field, name), words);
 }
 
 bool

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define CACHE_SIZE 4096    // entries, direct-mapped; only those in use are touched
-#define CANDIDATES_MAX 16
+#define CANDIDATES_MAX 64  // routes of all profiles that fit one topic
 #define KEPT_TOO_LARGE 4096 // bytes that are kept of a frame beyond the limit
 #define RISING_US 1000
 
@@ -90,9 +90,10 @@ refresh_snapshot(struct gw_line *line)
 static enum gw_error
 check_device(const struct gw_device *principal, const struct gw_device *device, struct gw_span id, struct gw_why *why)
 {
+	char claimed[64];
+
 	if (device == NULL)
-		return gw_fail(why, GW_E_FORBIDDEN, "%s may not speak for %.*s: no such device is registered", principal->id,
-		    (int)(id.len < GW_ID_MAX ? id.len : GW_ID_MAX), (const char *)id.at);
+		return gw_fail(why, GW_E_FORBIDDEN, "%s may not speak for %s: no such device is registered", principal->id, gw_printable(id, claimed));
 	if (device->disabled)
 		return gw_fail(why, GW_E_DISABLED, "device %s is disabled", device->id);
 	if (!gw_snapshot_may_speak(principal, device))
@@ -127,7 +128,7 @@ try_candidate(const struct gw_line *line, struct target *t, const struct gw_matc
 	}
 	if (strcmp(t->device->profile, profile) == 0)
 		return GW_OK;
-	if (t->device->profile[0] == '\0' && t->device->speaks_for_count > 0 && speaks_profile(line, t->device, profile)) {
+	if (t->device->profile[0] == '\0' && gw_profile_names_device(match->profile) && speaks_profile(line, t->device, profile)) {
 		t->device = NULL;
 		return GW_OK;
 	}
@@ -146,13 +147,34 @@ no_route(const struct gw_line *line, struct target *t, enum gw_door door)
 	return gw_fail(&t->why, GW_E_ROUTE, "no profile knows this topic or path; profile %s takes %s", t->principal->profile, route);
 }
 
-// Most specific route first. Of several refusals the mildest tells the sender most: a device that is right but for its profile, then the others.
+// Tries candidates in their order. Of several refusals the mildest tells the sender most: a device that is right but for its profile, then the others.
+static enum gw_error
+try_candidates(const struct gw_line *line, struct target *t, const struct gw_match *matches, size_t count)
+{
+	enum gw_error kept = GW_E_ROUTE;
+	struct gw_why why = { "" };
+
+	for (size_t i = 0; i < count; i++) {
+		enum gw_error error = try_candidate(line, t, &matches[i]);
+		if (error == GW_OK) {
+			t->match = matches[i];
+			return GW_OK;
+		}
+		if (i == 0 || (error == GW_E_ROUTE && kept != GW_E_ROUTE)) {
+			kept = error;
+			why = t->why;
+		}
+	}
+	t->why = why;
+	return kept;
+}
+
+// The principal's own profile first: most devices speak for themselves, and however many profiles share a route, it is among those that are looked at.
 static enum gw_error
 resolve(const struct gw_line *line, struct target *t, enum gw_door door, struct gw_span route)
 {
 	struct gw_match matches[CANDIDATES_MAX];
-	enum gw_error worst = GW_OK;
-	struct gw_why why = { "" };
+	const struct gw_profile *own;
 	size_t count;
 
 	t->principal = gw_snapshot_device(line->snapshot, gw_span_text(t->principal_id));
@@ -160,22 +182,12 @@ resolve(const struct gw_line *line, struct target *t, enum gw_door door, struct 
 		return gw_fail(&t->why, GW_E_FORBIDDEN, "%s is not registered", t->principal_id);
 	if (t->principal->disabled)
 		return gw_fail(&t->why, GW_E_DISABLED, "%s is disabled", t->principal_id);
+	own = gw_profile_by_name(line->options.profiles, gw_span_text(t->principal->profile));
+	count = own != NULL ? gw_profile_match(own, door, route, matches, CANDIDATES_MAX) : 0;
+	if (count > 0 && try_candidates(line, t, matches, count) == GW_OK)
+		return GW_OK;
 	count = gw_profiles_match(line->options.profiles, door, route, matches, CANDIDATES_MAX);
-	if (count == 0)
-		return no_route(line, t, door);
-	for (size_t i = 0; i < count; i++) {
-		enum gw_error error = try_candidate(line, t, &matches[i]);
-		if (error == GW_OK) {
-			t->match = matches[i];
-			return GW_OK;
-		}
-		if (worst == GW_OK || error == GW_E_ROUTE) {
-			worst = error;
-			why = t->why;
-		}
-	}
-	t->why = why;
-	return worst;
+	return count > 0 ? try_candidates(line, t, matches, count) : no_route(line, t, door);
 }
 
 static enum gw_door

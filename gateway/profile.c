@@ -232,3 +232,13 @@ gw_profile_route(const struct gw_profile *profile, enum gw_door door, size_t i)
 			return profile->routes[k].text;
 	return NULL;
 }
+
+bool
+gw_profile_names_device(const struct gw_profile *profile)
+{
+	for (size_t i = 0; i < profile->names_count; i++)
+		for (size_t k = 0; k < profile->names[i].count; k++)
+			if (profile->names[i].parts[k].kind == GW_PART_DEVICE)
+				return true;
+	return false;
+}

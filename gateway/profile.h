@@ -32,6 +32,9 @@ const char *gw_profile_route(const struct gw_profile *profile, enum gw_door door
 // where cap is short.
 size_t gw_profile_example(const struct gw_profile *profile, char *out, size_t cap, uint32_t *content_format, const struct gw_signal **signal);
 
+// Whether a payload of this profile can name the device that a reading is of (SenML names with {device}).
+bool gw_profile_names_device(const struct gw_profile *profile);
+
 // What a route's pattern caught. A route that names no {device} leaves device empty.
 #define GW_CAPTURES_MAX 8
 struct gw_match {
@@ -45,5 +48,7 @@ struct gw_span gw_match_capture(const struct gw_match *match, const char *name);
 // Matches a topic (MQTT) or path without leading slash (CoAP) against the set's routes: fills up to cap matches, most
 // specific first (literal levels beat captures); returns how many.
 size_t gw_profiles_match(const struct gw_profiles *profiles, enum gw_door door, struct gw_span route, struct gw_match *out, size_t cap);
+// The same among the routes of one profile, in the order in which they stand there.
+size_t gw_profile_match(const struct gw_profile *profile, enum gw_door door, struct gw_span route, struct gw_match *out, size_t cap);
 
 #endif

@@ -109,6 +109,18 @@ gw_profiles_match(const struct gw_profiles *profiles, enum gw_door door, struct 
 	return found;
 }
 
+size_t
+gw_profile_match(const struct gw_profile *profile, enum gw_door door, struct gw_span route, struct gw_match *out, size_t cap)
+{
+	struct gw_span levels[GW_LEVELS_MAX];
+	size_t count = split_levels(route, levels), found = 0;
+
+	for (size_t i = 0; i < profile->routes_count && found < cap; i++)
+		if (profile->routes[i].door == door && route_match(&profile->routes[i], levels, count, &out[found]))
+			out[found++].profile = profile;
+	return found;
+}
+
 struct gw_span
 gw_match_capture(const struct gw_match *match, const char *name)
 {
