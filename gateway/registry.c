@@ -4,6 +4,7 @@
 #include "gateway/registry.h"
 
 #include "gateway/clock.h"
+#include "gateway/diag.h"
 #include "gateway/journal.h"
 #include "gateway/registry_password.h"
 #include "gateway/registry_row.h"
@@ -89,6 +90,7 @@ list_drop(struct loading *list)
 	free(list->devices);
 }
 
+// One damaged row must not keep a whole ward's devices out: it is left out and said. A newer version stops the start: what else would be misread?
 static bool
 load_row(void *arg, struct gw_span key, struct gw_span value)
 {
@@ -96,15 +98,20 @@ load_row(void *arg, struct gw_span key, struct gw_span value)
 	struct gw_owned *owned = gw_owned_new();
 	struct gw_why why = { "" };
 
-	if (owned == NULL || !list_add(loading, owned)) {
+	loading->error = owned != NULL ? gw_device_row_read(value, &owned->device, &why) : GW_E_MEMORY;
+	if (loading->error == GW_E_CORRUPT) {
+		gw_diag(GW_ERROR, "registry.row", "%.*s is left out: %s", (int)(key.len < 80 ? key.len : 80), (const char *)key.at, why.text);
 		gw_owned_put(owned);
-		loading->error = gw_fail(loading->why, GW_E_MEMORY, "out of memory");
-		return false;
+		loading->error = GW_OK;
+		return true;
 	}
-	loading->error = gw_device_row_read(value, &owned->device, &why);
-	if (loading->error != GW_OK)
-		(void)gw_fail(loading->why, loading->error, "%.*s: %s", (int)(key.len < 80 ? key.len : 80), (const char *)key.at, why.text);
-	return loading->error == GW_OK;
+	if (loading->error == GW_OK && list_add(loading, owned))
+		return true;
+	gw_owned_put(owned);
+	if (loading->error == GW_OK)
+		loading->error = GW_E_MEMORY;
+	(void)gw_fail(loading->why, loading->error, "%s", why.text[0] != '\0' ? why.text : gw_error_text(loading->error));
+	return false;
 }
 
 static enum gw_error

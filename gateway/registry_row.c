@@ -90,6 +90,8 @@ read_fields(yyjson_val *row, struct gw_device *device, struct gw_why *why)
 	device->changed_us = yyjson_get_sint(yyjson_obj_get(row, "changed_us"));
 	if (error == GW_OK)
 		error = read_list(yyjson_obj_get(row, "speaks_for"), device, why);
+	if (error == GW_OK && device->id[0] == '\0')
+		error = gw_fail(why, GW_E_CORRUPT, "a device's row has no id");
 	return error == GW_E_ARGUMENT ? GW_E_CORRUPT : error;
 }
 

@@ -3,6 +3,7 @@
 #include "gateway/clock.h"
 #include "gateway/journal.h"
 #include "gateway/registry.h"
+#include "gateway/registry_row.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <yyjson.h>
 
 #include <cmocka.h>
 
@@ -233,6 +235,97 @@ test_changes_last(void **state)
 	gw_snapshot_put(after);
 }
 
+// A device with every field: its row has the members that schemas/device-row.schema.json describes, all of them and no others.
+static void
+test_rows_are_as_described(void **state)
+{
+	struct gw_device device = device_of("id=a profile=p bed=4 ward=3 eui64=0011223344556677 mac=001122334455 manufacturer=M model=N serial=1 asset=7 "
+	    "psk=00112233445566778899aabbccddeeff psk_identity=i cert_subject=x user=u password_hash=$h speaks_for=c,d test=true disabled=true");
+	yyjson_doc *schema = yyjson_read_file(VITALGATE_SOURCE "/schemas/device-row.schema.json", 0, NULL, NULL), *row;
+	yyjson_val *described = yyjson_obj_get(yyjson_doc_get_root(schema), "properties"), *key, *value;
+	size_t len, i, max;
+	char *text = gw_device_row_write(&device, &len);
+
+	(void)state;
+	row = yyjson_read(text, len, 0);
+	assert_non_null(described);
+	assert_int_equal(yyjson_obj_size(yyjson_doc_get_root(row)), yyjson_obj_size(described));
+	yyjson_obj_foreach(yyjson_doc_get_root(row), i, max, key, value) {
+		yyjson_val *property = yyjson_obj_get(described, yyjson_get_str(key)), *type = yyjson_obj_get(property, "type");
+
+		assert_non_null(property);
+		if (type != NULL)
+			assert_string_equal(yyjson_get_str(type), yyjson_is_str(value) ? "string" : yyjson_is_arr(value) ? "array" : "integer");
+		else
+			assert_true(yyjson_equals(yyjson_obj_get(property, "const"), value));
+	}
+	yyjson_doc_free(schema);
+	yyjson_doc_free(row);
+	free(text);
+	gw_device_fini(&device);
+}
+
+// What another program, or a newer one, may have left there.
+static void
+test_rows_that_are_wrong(void **state)
+{
+	static const struct {
+		const char *row;
+		enum gw_error error;
+	} cases[] = {
+		{ "", GW_E_CORRUPT }, { "[]", GW_E_CORRUPT }, { "{\"version\":1", GW_E_CORRUPT }, { "{\"id\":\"a\"}", GW_E_VERSION },
+		{ "{\"version\":2,\"id\":\"a\"}", GW_E_VERSION }, { "{\"version\":1,\"id\":\"a b\"}", GW_E_CORRUPT },
+		{ "{\"version\":1}", GW_E_CORRUPT },
+		{ "{\"version\":1,\"id\":\"a\",\"mac\":\"x\"}", GW_E_CORRUPT }, { "{\"version\":1,\"id\":\"a\",\"speaks_for\":[1]}", GW_E_CORRUPT },
+		{ "{\"version\":1,\"id\":\"a\",\"speaks_for\":[\"b\"]}", GW_OK },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct gw_device device;
+		struct gw_why why = { "" };
+
+		assert_int_equal(gw_device_row_read(gw_span_text(cases[i].row), &device, &why), cases[i].error);
+		gw_device_fini(&device);
+	}
+}
+
+static void
+put_row(struct store *store, const char *key, const char *row)
+{
+	struct gw_source source;
+	struct gw_ticket *ticket;
+	struct gw_why why = { "" };
+
+	must(gw_source_init(&source, store->intake, 1), &why);
+	ticket = gw_ticket_get(&source);
+	must(gw_ticket_put(ticket, gw_span_text(key), gw_span_text(row)), &why);
+	must(gw_intake_commit(ticket), &why);
+	gw_ticket_release(ticket);
+	gw_source_fini(&source);
+}
+
+static void
+test_a_damaged_row_keeps_nobody_out(void **state)
+{
+	struct store *store = *state;
+	const struct gw_snapshot *snapshot;
+	struct gw_registry *newer;
+	struct gw_why why = { "" };
+
+	must(add(store, "id=a profile=p", &why), &why);
+	put_row(store, "device/b", "{\"version\":1,\"id\":");
+	close_store(store);
+	open_store(store);
+	snapshot = gw_snapshot_get(store->registry);
+	assert_non_null(gw_snapshot_device(snapshot, gw_span_text("a")));
+	assert_null(gw_snapshot_at(snapshot, 1));
+	gw_snapshot_put(snapshot);
+	put_row(store, "device/b", "{\"version\":9,\"id\":\"b\"}");
+	assert_int_equal(gw_registry_open(store->journal, store->intake, &newer, &why), GW_E_VERSION);
+	assert_non_null(strstr(why.text, "version 9"));
+}
+
 static void
 test_a_change_is_seen_at_once_and_recorded(void **state)
 {
@@ -363,9 +456,12 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_fields_that_are_wrong),
+		cmocka_unit_test(test_rows_are_as_described),
+		cmocka_unit_test(test_rows_that_are_wrong),
 		cmocka_unit_test_setup_teardown(test_credentials_belong_to_one_device, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_who_may_speak, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_changes_last, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_a_damaged_row_keeps_nobody_out, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_a_change_is_seen_at_once_and_recorded, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_many_or_none, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ten_thousand, set_up, tear_down),
