@@ -63,10 +63,13 @@ as_device(struct gw_mqtt_conn *conn, const struct gw_device *device, struct gw_m
 }
 
 static enum gw_mqtt_admission
-by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const struct gw_mqtt_connect *connect, struct gw_mqtt_refusal *refusal)
+by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const struct gw_mqtt_connect *connect, struct gw_span psk,
+    struct gw_mqtt_refusal *refusal)
 {
 	const struct gw_device *device;
 
+	if (!connect->has_user && psk.len > 0)
+		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, psk, "unknown PSK identity");
 	if (!connect->has_user)
 		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, gw_span_text("-"), "no certificate, PSK or password");
 	device = gw_snapshot_by_user(snapshot, connect->user);
@@ -94,7 +97,7 @@ find_principal(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, co
 	switch (identity.auth) {
 	case GW_AUTH_CERTIFICATE: device = gw_snapshot_by_subject(snapshot, name); break;
 	case GW_AUTH_PSK: device = gw_snapshot_by_psk(snapshot, name); break;
-	default: return by_password(conn, snapshot, connect, refusal);
+	default: return by_password(conn, snapshot, connect, name, refusal);
 	}
 	if (device == NULL)
 		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, name, "no device has this certificate or PSK identity");

@@ -125,6 +125,7 @@ struct gw_mqtt_worker {
 	struct gw_mqtt_conn *conns, *dirty, *starved, **starved_end, *dead, *leaving;
 	struct gw_ticket *batch, **batch_end; // filled in this round
 	bool no_ticket;             // the last submit found none
+	bool told;                  // tickets are back
 	uint64_t generation;        // of the registry, as last looked at
 	int64_t now_us, wall_us, tick_us, stop_us;
 	pthread_mutex_t inbox_lock;

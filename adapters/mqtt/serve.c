@@ -405,9 +405,13 @@ ticket_done(struct gw_mqtt_worker *worker, struct gw_ticket *ticket)
 static void
 take_tickets(struct gw_mqtt_worker *worker)
 {
-	struct gw_ticket *ticket = gw_source_take(&worker->source), *next;
+	struct gw_ticket *ticket, *next;
 	uint64_t count = 0;
 
+	if (!worker->told && atomic_load_explicit(&worker->source.done, memory_order_relaxed) == NULL)
+		return; // spares a system call
+	worker->told = false;
+	ticket = gw_source_take(&worker->source);
 	for (; ticket != NULL; ticket = next) {
 		next = ticket->next;
 		ticket_done(worker, ticket);
@@ -666,9 +670,9 @@ dispatch(struct gw_mqtt_worker *worker, const struct epoll_event *events, int co
 	for (int i = 0; i < count; i++) {
 		void *who = events[i].data.ptr;
 
-		if (who == &worker->source)
-			continue; // taken after all sockets: group commits grow with what is read first
-		if (who == worker) {
+		if (who == &worker->source) {
+			worker->told = true; // taken after all sockets: group commits grow with what is read first
+		} else if (who == worker) {
 			(void)!read(worker->wake_fd, &ignored, sizeof(ignored));
 			take_inbox(worker);
 			end_kicked(worker);

@@ -376,7 +376,7 @@ keep_will(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session, struc
 		delay_s = 0;
 	else if (session->expiry_s < delay_s)
 		delay_s = session->expiry_s;
-	will->session = session != NULL && session->durable ? session : NULL;
+	will->session = delay_s > 0 ? session : NULL; // one without a delay is sent even if the session goes on
 	will->due_us = gw_clock_mono_us() + delay_s * SECOND_US;
 	will->next = table->wills;
 	table->wills = will;

@@ -52,8 +52,8 @@ struct gw_tls_ahead {
 
 enum gw_tls_step { GW_TLS_DONE, GW_TLS_WANT_READ, GW_TLS_WANT_WRITE, GW_TLS_CLOSED, GW_TLS_FAILED };
 
-// Who the peer proved to be. NONE: it proved nothing (a door may then ask for a password). known is false for a certificate in which no
-// name is anybody's: name is its common name then.
+// Who the peer proved to be. NONE: it proved nothing (a door may then ask for a password); name is then the unknown PSK identity that it
+// gave in TLS 1.3, or empty: for the record only. known is false for a certificate in which no name is anybody's: name is its common name then.
 struct gw_tls_identity {
 	enum gw_auth auth; // GW_AUTH_NONE, _CERTIFICATE, _PSK
 	bool known;

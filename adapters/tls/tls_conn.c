@@ -208,9 +208,11 @@ identify(struct gw_tls_conn *conn)
 		identity_of_certificate(conn, crt);
 		if (flags != 0)
 			return refuse_certificate(conn, flags);
-	} else if (psk_was_used(conn)) {
-		conn->identity.auth = GW_AUTH_PSK;
-		conn->identity.known = true;
+	} else {
+		if (psk_was_used(conn)) {
+			conn->identity.auth = GW_AUTH_PSK;
+			conn->identity.known = true;
+		}
 		snprintf(conn->identity.name, sizeof(conn->identity.name), "%s", conn->psk_name);
 	}
 	return GW_TLS_DONE;

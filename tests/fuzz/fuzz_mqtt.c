@@ -3,6 +3,7 @@
 // First byte: version (bit 0: 5.0), lasting session (1), how soon the host commits (2-3), what its verdicts are (4-5), room (6).
 #include "adapters/mqtt/link.h"
 
+#undef NDEBUG // the assertions are the test
 #include <assert.h>
 #include <stdlib.h>
 

@@ -340,7 +340,9 @@ test_psk(void **state)
 static void
 test_psk_named_only(void **state)
 {
-	static const struct { const char *name; enum gw_tls_step step; } cases[] = { { "nobody", GW_TLS_DONE }, { "mon1-psk", GW_TLS_FAILED } };
+	static const struct { const char *name; enum gw_tls_step step; const char *told; } cases[] = {
+		{ "nobody", GW_TLS_DONE, "nobody" }, { "mon1-psk", GW_TLS_FAILED, "" },
+	};
 	struct gw_tls_server *server = open_server("");
 
 	(void)state;
@@ -355,7 +357,8 @@ test_psk_named_only(void **state)
 		assert_int_equal(m->step, cases[i].step);
 		gw_tls_identity(m->conn, &identity);
 		assert_int_equal(identity.auth, GW_AUTH_NONE);
-		assert_string_equal(identity.name, "");
+		assert_false(identity.known);
+		assert_string_equal(identity.name, cases[i].told);
 		part(m);
 		free(m);
 	}
