@@ -99,7 +99,8 @@ const char *keys_pem(int which);
 void certs_make(void);
 
 // ---- Rest ----
-size_t heap_in_use(void); // by the libraries, in bytes
+size_t heap_in_use(void);
+extern unsigned long allocations; // that the libraries made so far // by the libraries, in bytes
 int random_bytes(void *unused, unsigned char *buf, size_t len);
 // What the fixture's real-time clock is ahead of the machine's, in seconds.
 extern long clock_ahead_s;

@@ -33,9 +33,11 @@ void *__wrap_realloc(void *old, size_t size);
 void __wrap_free(void *p);
 
 static size_t in_use;
+unsigned long allocations;
 
 static void *counted(void *p)
 {
+	allocations++;
 	in_use += malloc_usable_size(p);
 	return p;
 }

@@ -138,6 +138,38 @@ static void contract_deferred_answer(void **state)
 	server_close(&s);
 }
 
+static void answer_any(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *req, const coap_string_t *query,
+	coap_pdu_t *resp)
+{
+	coap_pdu_set_code(resp, COAP_RESPONSE_CODE_CHANGED);
+}
+
+// Where one resource takes every path, a request costs the two messages and nothing else.
+static void p18_path_not_built(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	coap_str_const_t x = { 1, (const uint8_t *)"x" };
+	server_open(&s, NULL);
+	coap_resource_t *any = coap_resource_unknown_init2(answer_any, COAP_RESOURCE_HANDLE_WELLKNOWN_CORE);
+	assert_non_null(any);
+	coap_register_request_handler(any, COAP_REQUEST_POST, answer_any);
+	coap_add_resource(s.context, any);
+	coap_delete_resource(NULL, coap_get_resource_from_uri_path(s.context, &x));
+	coap_context_set_block_mode(s.context, 0);
+	int fd = udp_socket(0, s.udp_port);
+	for (uint16_t mid = 0; mid < 3; mid++) { // the first one makes the session
+		unsigned long before = allocations;
+		assert_true(send(fd, buf, post(buf, mid), 0) > 0);
+		assert_true(udp_receive(&s, fd, buf, 5000) >= 4);
+		assert_int_equal(buf[1], 0x44);
+		if (mid > 0)
+			assert_in_range(allocations - before, 1, 4);
+	}
+	close(fd);
+	server_close(&s);
+}
+
 const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p09_block1),
 	cmocka_unit_test(p10_long_host_name),
@@ -146,5 +178,6 @@ const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p13_non_mid),
 	cmocka_unit_test(p14_cut_off),
 	cmocka_unit_test(contract_deferred_answer),
+	cmocka_unit_test(p18_path_not_built),
 	{ 0 },
 };
