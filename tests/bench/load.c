@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,8 @@ load_slot_take(struct load *l, struct load_conn *c)
 	s->seq = c->seq++;
 	s->sent_ns = l->now_ns;
 	s->wait = LOAD_WAIT_ACK;
+	if (l->ledger != NULL)
+		fprintf(l->ledger, "S %s %u\n", c->device, s->seq);
 	l->in_flight++;
 	l->total.sent++;
 	l->rate_sent++;
@@ -237,6 +240,8 @@ load_slot_done(struct load *l, struct load_conn *c, struct load_slot *s, enum lo
 {
 	if (how == LOAD_ACKED) {
 		l->total.acked++;
+		if (l->ledger != NULL)
+			fprintf(l->ledger, "A %s %u\n", c->device, s->seq);
 		if (l->phase == LOAD_PHASE_WINDOW)
 			load_latency_add(&l->latency, l->now_ns - s->sent_ns);
 	} else if (how == LOAD_REFUSED) {
@@ -615,8 +620,14 @@ open_all(struct load *l)
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l->o.base_ms == 0)
 		l->o.base_ms = (uint64_t)(time(NULL) - 600) * 1000;
-	for (unsigned i = 0; l->conn != NULL && i < l->o.connections; i++)
+	for (unsigned i = 0; l->conn != NULL && i < l->o.connections; i++) {
 		l->conn[i].link.fd = -1;
+		l->conn[i].seq = l->o.seq_first;
+	}
+	if (l->o.ledger != NULL && (l->ledger = fopen(l->o.ledger, "ae")) == NULL) {
+		fprintf(stderr, "load: cannot write %s\n", l->o.ledger);
+		return false;
+	}
 	return l->conn != NULL && l->queue != NULL && l->epoll >= 0;
 }
 
@@ -634,11 +645,22 @@ close_all(struct load *l)
 		free(c->free);
 		free(c->pending);
 	}
+	if (l->ledger != NULL)
+		fclose(l->ledger);
 	close(l->epoll);
 	free(l->conn);
 	free(l->queue);
 	free(l->payload.text);
 	load_credentials_close(&l->credentials);
+}
+
+static volatile sig_atomic_t asked_to_end;
+
+static void
+on_end(int number)
+{
+	(void)number;
+	asked_to_end = 1;
 }
 
 int
@@ -652,7 +674,8 @@ main(int argc, char **argv)
 	l.now_ns = l.tick_ns = l.progress_ns = load_now_ns();
 	l.at_start = load_server_sample(l.o.server_pid);
 	enter(&l, LOAD_PHASE_CONNECT);
-	while (l.phase != LOAD_PHASE_END)
+	signal(SIGTERM, on_end);
+	while (l.phase != LOAD_PHASE_END && !asked_to_end)
 		round_of_events(&l);
 	if (l.to_ns == 0)
 		l.to_ns = l.from_ns = l.now_ns;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include <mbedtls/ctr_drbg.h>
@@ -47,6 +48,8 @@ struct load_options {
 	bool persistent;                      // MQTT: keep the session
 	uint64_t base_ms;                     // device time of the first message of each connection
 	unsigned step_ms;
+	unsigned seq_first;                   // sequence number of each connection's first message
+	const char *ledger;                   // file: what was sent and what was acknowledged
 	int server_pid;
 	bool wait, quiet, poll;
 };
@@ -239,6 +242,7 @@ struct load {
 	uint64_t connect_ns, from_ns, to_ns;
 	double own_from_s, own_to_s;
 	uint64_t progress_acked;
+	FILE *ledger;
 };
 
 uint64_t load_now_ns(void);

@@ -58,6 +58,8 @@ static const struct row {
 	{ "persistent",      FLAG,     AT(persistent),      "",      "MQTT: keep the session" },
 	{ "base-ms",         COUNT,    AT(base_ms),         "N",     "device time of the first message (ten minutes ago)" },
 	{ "step-ms",         UNSIGNED, AT(step_ms),         "N",     "device time between messages of a connection (1)" },
+	{ "seq-first",       UNSIGNED, AT(seq_first),       "N",     "sequence number of each connection's first message (0)" },
+	{ "ledger",          TEXT,     AT(ledger),          "FILE",  "append a line for each message: S device seq when it is sent, A device seq when it is acknowledged" },
 	{ "server-pid",      INTEGER,  AT(server_pid),      "PID",   "measure this process's CPU and memory" },
 	{ "wait",            FLAG,     AT(wait),            "",      "say \"ready\" when connected, begin at a line on standard input" },
 	{ "poll",            FLAG,     AT(poll),            "",      "never sleep while sending: the server does not pay for waking us" },
