@@ -147,6 +147,16 @@ put_member(struct gw_text_out *out, const char *name, struct gw_span text)
 	gw_put_json(out, text);
 }
 
+// A text of our own, which needs no escapes.
+static void
+put_plain(struct gw_text_out *out, const char *name, const char *text)
+{
+	gw_put_text(out, name);
+	gw_put_text(out, "\"");
+	gw_put_text(out, text);
+	gw_put_text(out, "\"");
+}
+
 static void
 put_samples(struct gw_text_out *out, const struct gw_samples *samples)
 {
@@ -182,7 +192,7 @@ put_bus_value(struct gw_text_out *out, const struct gw_reading *reading)
 		gw_put_text(out, "{\"code\":");
 		gw_put_number(out, reading->code);
 		if (refid != NULL)
-			put_member(out, ",\"refid\":", gw_span_text(refid));
+			put_plain(out, ",\"refid\":", refid);
 		gw_put_text(out, "}");
 		return;
 	case GW_VALUE_TEXT:
@@ -222,7 +232,7 @@ put_unit(struct gw_text_out *out, uint32_t unit)
 {
 	if (unit == 0)
 		return;
-	put_member(out, ",\"unit\":", gw_span_text(unit_name(unit)));
+	put_plain(out, ",\"unit\":", unit_name(unit));
 	gw_put_text(out, ",\"unit_mdc\":");
 	gw_put_number(out, unit);
 }
@@ -242,13 +252,13 @@ put_signal(struct gw_text_out *out, const struct gw_reading *reading)
 	const char *refid = gw_code_refid(reading->signal);
 	char spare[16];
 
-	put_member(out, ",\"signal\":", gw_span_text(signal_name(reading, spare)));
+	put_plain(out, ",\"signal\":", signal_name(reading, spare));
 	gw_put_text(out, ",\"instance\":");
 	gw_put_number(out, reading->instance);
 	gw_put_text(out, ",\"mdc\":");
 	gw_put_number(out, reading->signal);
 	if (refid != NULL)
-		put_member(out, ",\"refid\":", gw_span_text(refid));
+		put_plain(out, ",\"refid\":", refid);
 }
 
 size_t
@@ -258,16 +268,17 @@ gw_bus_encode(uint64_t incarnation, const struct gw_batch_head *head, const stru
 	struct gw_text_out to = { out, cap, 0 };
 	char id[GW_READING_ID_MAX], time[40];
 
-	put_member(&to, "{\"id\":", gw_span(id, gw_reading_id(incarnation, head->device, reading, id)));
+	gw_reading_id(incarnation, head->device, reading, id);
+	put_plain(&to, "{\"id\":", id);
 	put_member(&to, ",\"device\":", head->device);
 	put_signal(&to, reading);
 	put_bus_value(&to, reading);
 	put_unit(&to, reading->unit);
 	put_received(&to, reading);
 	put_flags(&to, reading->flags);
-	put_member(&to, ",\"kind\":", gw_span_text(reading->kind < 3 ? kinds[reading->kind] : "unknown"));
-	put_member(&to, ",\"time\":", gw_span_text(gw_time_format(reading->time_us, time)));
-	put_member(&to, ",\"received_time\":", gw_span_text(gw_time_format(head->received_us, time)));
+	put_plain(&to, ",\"kind\":", reading->kind < 3 ? kinds[reading->kind] : "unknown");
+	put_plain(&to, ",\"time\":", gw_time_format(reading->time_us, time));
+	put_plain(&to, ",\"received_time\":", gw_time_format(head->received_us, time));
 	if (reading->sequence > 0) {
 		gw_put_text(&to, ",\"sequence\":");
 		gw_put_number(&to, reading->sequence);
