@@ -246,6 +246,7 @@ struct load {
 };
 
 uint64_t load_now_ns(void);
+void load_report(const struct load *l);
 void load_first_error(struct load *l, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
