@@ -70,15 +70,16 @@ class Gateway:
     def start(self, auth=None, slow_ms=0, slowsync=None, wrap=()):
         shutil.rmtree(self.folder / "data", ignore_errors=True)
         subprocess.run(["cp", "-r", "--sparse=always", self.registered, self.folder / "data"], check=True)
-        env = dict(os.environ)
         if slow_ms:
-            env.update(LD_PRELOAD=str(slowsync), SLOWSYNC_MS=str(slow_ms))
-        return self.begin(wrap, env)
+            # A program with the address sanitizer wants to be asked before another library is loaded ahead of it.
+            wrap = [*wrap, "env", f"LD_PRELOAD={slowsync}", f"SLOWSYNC_MS={slow_ms}",
+                    f"ASAN_OPTIONS={os.environ.get('ASAN_OPTIONS', '')}:verify_asan_link_order=0"]
+        return self.begin(wrap)
 
-    def begin(self, wrap=(), env=None):
+    def begin(self, wrap=()):
         """Waits until it serves: a socket that a killed one left behind says nothing."""
         (self.folder / "vitalgate.sock").unlink(missing_ok=True)
-        self.hub.start_gateway(wrap=[*pinned(SERVER_CORE), *wrap], env=env)
+        self.hub.start_gateway(wrap=[*pinned(SERVER_CORE), *wrap])
         wait_for(lambda: self.hub.status().get("running"), "the gateway to serve")
         return self.hub.gateway.pid
 
