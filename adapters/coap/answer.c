@@ -6,6 +6,8 @@
 #include "gateway/clock.h"
 
 #define LATE_US INT64_C(1000000)
+#define LATE_WINDOW_US INT64_C(60000000) // libcoap gives a confirmable message up after 45 s
+#define LATE_ANSWERS_MAX 32
 
 struct row {
 	uint8_t code;
@@ -112,11 +114,29 @@ is_unwanted(const struct gw_coap_request *request, uint8_t code)
 	return (request->no_response >> ((code >> 5) - 1) & 1) != 0;
 }
 
+// An answer after its own ACK is confirmable; libcoap sends one of them at a time and keeps the others, so a device that acknowledges
+// none gets the rest of them unconfirmed.
+static coap_pdu_type_t
+late_type(struct gw_coap *coap, const struct gw_coap_request *request)
+{
+	struct gw_coap_session *state = request->state;
+
+	if (request->type != COAP_MESSAGE_CON)
+		return COAP_MESSAGE_NON;
+	if (coap->now_us - state->late_since_us > LATE_WINDOW_US) {
+		state->late_since_us = coap->now_us;
+		state->late_answers = 0;
+	}
+	if (state->late_answers >= LATE_ANSWERS_MAX)
+		return COAP_MESSAGE_NON;
+	state->late_answers++;
+	return COAP_MESSAGE_CON;
+}
+
 static void
 send_answer(struct gw_coap *coap, const struct gw_coap_request *request, const struct gw_coap_answer *answer)
 {
 	bool own = request->type == COAP_MESSAGE_CON && !request->acked;
-	coap_pdu_type_t type = own ? COAP_MESSAGE_ACK : (coap_pdu_type_t)request->type;
 	coap_pdu_t *pdu;
 
 	if (is_unwanted(request, answer->code)) {
@@ -124,13 +144,14 @@ send_answer(struct gw_coap *coap, const struct gw_coap_request *request, const s
 			send_empty_ack(request->session, request->mid);
 		return;
 	}
-	pdu = coap_pdu_init(type, answer->code, own ? request->mid : coap_new_message_id(request->session),
+	pdu = coap_pdu_init(own ? COAP_MESSAGE_ACK : late_type(coap, request), answer->code, own ? request->mid : coap_new_message_id(request->session),
 	    coap_session_max_pdu_size(request->session));
 	if (pdu == NULL)
 		return;
 	coap_add_token(pdu, request->token_len, request->token);
 	gw_coap_fill(coap, pdu, answer);
-	coap_send(request->session, pdu);
+	if (coap_send(request->session, pdu) == COAP_INVALID_MID)
+		gw_coap_add(&coap->counts.unsent, 1);
 }
 
 static struct gw_coap_answer

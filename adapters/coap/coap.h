@@ -83,8 +83,8 @@ struct gw_coap {
 	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
 
 	struct {
-		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, uploads, uploads_lost, crowded, pauses, bad_packets;
-		gw_coap_count under_way, uploads_now;
+		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, unsent, uploads, uploads_lost, crowded, pauses, bad_packets;
+		gw_coap_count states, under_way, uploads_now;
 		gw_coap_count answers[256]; // by code
 	} counts;
 };
@@ -100,6 +100,8 @@ struct gw_coap_session {
 	bool doomed;         // to be closed at the end of this turn
 	bool uploads;        // has sent blocks
 	char principal[GW_ID_MAX + 1];
+	uint8_t late_answers; // confirmable ones since late_since_us
+	int64_t late_since_us;
 	coap_session_t *session;
 	struct gw_coap_session *next, **link;
 };

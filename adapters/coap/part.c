@@ -164,9 +164,10 @@ static void
 status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
 	struct gw_coap *coap = part;
-	uint64_t opened = gw_coap_get(&coap->counts.opened), closed = gw_coap_get(&coap->counts.closed);
+	uint64_t opened = gw_coap_get(&coap->counts.opened), gone = gw_coap_get(&coap->counts.closed) + gw_coap_get(&coap->counts.states);
 
-	add(doc, object, "sessions", opened > closed ? opened - closed : 0);
+	add(doc, object, "sessions", gw_coap_get(&coap->counts.states));
+	add(doc, object, "handshakes", opened > gone ? opened - gone : 0);
 	add(doc, object, "sessions_opened", opened);
 	add(doc, object, "sessions_proved", gw_coap_get(&coap->counts.proved));
 	add(doc, object, "credentials_refused", gw_coap_get(&coap->counts.refused));
@@ -174,6 +175,7 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	add(doc, object, "under_way", gw_coap_get(&coap->counts.under_way));
 	add(doc, object, "duplicates", gw_coap_get(&coap->counts.duplicates));
 	add(doc, object, "answered_late", gw_coap_get(&coap->counts.late));
+	add(doc, object, "answers_unsent", gw_coap_get(&coap->counts.unsent));
 	add(doc, object, "crowded", gw_coap_get(&coap->counts.crowded));
 	add(doc, object, "pauses", gw_coap_get(&coap->counts.pauses));
 	add(doc, object, "bad_packets", gw_coap_get(&coap->counts.bad_packets));

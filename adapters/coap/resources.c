@@ -311,12 +311,13 @@ static const struct resource {
 	const char *route;
 	uint32_t format;
 	uint32_t max_age_s; // a proxy or client may keep the answer for this time
+	bool proved;        // only for who has proved who it is
 	void (*get)(struct gw_coap *coap, struct gw_coap_session *state, struct body *body);
 } resources[] = {
-	{ "", COAP_MEDIATYPE_TEXT_PLAIN, 60, get_root },
-	{ "time", COAP_MEDIATYPE_TEXT_PLAIN, 0, get_time },
-	{ "readings", COAP_MEDIATYPE_APPLICATION_SENML_JSON, 0, get_readings },
-	{ ".well-known/core", COAP_MEDIATYPE_APPLICATION_LINK_FORMAT, 60, get_core },
+	{ "", COAP_MEDIATYPE_TEXT_PLAIN, 60, false, get_root },
+	{ "time", COAP_MEDIATYPE_TEXT_PLAIN, 0, false, get_time },
+	{ "readings", COAP_MEDIATYPE_APPLICATION_SENML_JSON, 0, true, get_readings },
+	{ ".well-known/core", COAP_MEDIATYPE_APPLICATION_LINK_FORMAT, 60, false, get_core },
 };
 
 static void
@@ -326,6 +327,10 @@ get(struct gw_coap *coap, struct gw_coap_session *state, const struct resource *
 
 	if (ask->accept != UINT32_MAX && ask->accept != resource->format) {
 		refuse(coap, response, COAP_RESPONSE_CODE(406), "only the usual content format is to be had");
+		return;
+	}
+	if (resource->proved && state->auth == GW_AUTH_NONE) {
+		refuse(coap, response, COAP_RESPONSE_CODE(401), "readings are shown over DTLS only");
 		return;
 	}
 	resource->get(coap, state, &body);

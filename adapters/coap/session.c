@@ -180,6 +180,7 @@ state_of(struct gw_coap *coap, coap_session_t *session)
 		state->next->link = &state->next;
 	coap->sessions = state;
 	coap_session_set_app_data(session, state);
+	gw_coap_add(&coap->counts.states, 1);
 	return state;
 }
 
@@ -198,6 +199,7 @@ state_free(struct gw_coap *coap, coap_session_t *session)
 		state->next->link = state->link;
 	gw_coap_recent_fini(&state->recent);
 	free(state);
+	gw_coap_add(&coap->counts.states, UINT64_MAX); // one less
 }
 
 static void
