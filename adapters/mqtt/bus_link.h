@@ -38,7 +38,7 @@ bool gw_bus_link_up(struct gw_bus_link *link);
 // Messages that may be published now without waiting, and those published and not yet settled.
 uint32_t gw_bus_link_room(struct gw_bus_link *link);
 uint32_t gw_bus_link_pending(struct gw_bus_link *link);
-// Waits until half the window is answered, the connection ends, gw_bus_link_wake() is called or timeout_ms have passed.
+// Waits until the oldest message is answered, the connection ends, gw_bus_link_wake() is called or timeout_ms have passed.
 void gw_bus_link_wait(struct gw_bus_link *link, int timeout_ms);
 void gw_bus_link_wake(struct gw_bus_link *link); // any thread
 

@@ -27,8 +27,8 @@ struct broker {
 	pthread_t thread;
 	_Atomic bool stopping;
 	_Atomic unsigned connections, messages;
-	int connack;
-	int (*answer)(unsigned index); // for the message with this number (from 1, status messages not counted)
+	_Atomic int connack;
+	int (*_Atomic answer)(unsigned index); // for the message with this number (from 1, status messages not counted)
 	uint8_t held[16][2];           // packet identifiers not yet answered
 	_Atomic unsigned held_count, release;
 };
@@ -326,7 +326,7 @@ test_nothing_passes_an_unanswered_one(void **state)
 		publish(link, i);
 	do {
 		gw_bus_link_stats(link, &stats);
-	} while (stats.acknowledged < 2); // the last two
+	} while (stats.acknowledged < 2); // those behind the three
 	settle(link, &seen);
 	assert_int_equal(seen.position, 0);
 	assert_int_equal(gw_bus_link_room(link), 0);
