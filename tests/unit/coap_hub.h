@@ -8,6 +8,7 @@
 #include "gateway/daemon.h"
 
 #include <arpa/inet.h>
+#include <lmdb.h>
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
 #include <mbedtls/ssl.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -33,6 +35,8 @@ static struct hub {
 	struct gw_config *config;
 	struct gw_core core;
 	void *part;
+	pid_t holder;
+	int holder_pipe;
 	int socket;
 	uint16_t mid;
 } hub;
@@ -109,6 +113,57 @@ stop_part(void)
 	close(hub.socket);
 }
 
+// ---- a store that is busy ----
+
+// A process of its own that takes LMDB's lock for writers when told to, so that no commit ends until it lets go. A byte from the other end is a request,
+// a byte back says that it is done.
+static void
+run_holder(int fd, const char *store)
+{
+	MDB_env *env = NULL;
+	MDB_txn *txn = NULL;
+	char byte;
+
+	while (read(fd, &byte, 1) == 1) {
+		if (byte == 'h' && (mdb_env_create(&env) != 0 || mdb_env_open(env, store, 0, 0600) != 0 || mdb_txn_begin(env, NULL, 0, &txn) != 0))
+			_exit(1);
+		if (byte == 'r') {
+			mdb_txn_abort(txn);
+			mdb_env_close(env);
+		}
+		if (write(fd, &byte, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+static void
+start_holder(const char *store)
+{
+	int ends[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	hub.holder = fork();
+	assert_true(hub.holder >= 0);
+	if (hub.holder == 0) {
+		close(ends[0]);
+		run_holder(ends[1], store);
+	}
+	close(ends[1]);
+	hub.holder_pipe = ends[0];
+}
+
+// 'h': hold, 'r': release.
+static void
+tell_holder(char what)
+{
+	char done = 0;
+
+	assert_int_equal(write(hub.holder_pipe, &what, 1), 1);
+	assert_int_equal(read(hub.holder_pipe, &done, 1), 1);
+	assert_int_equal(done, what);
+}
+
 static int
 start_hub(void **state)
 {
@@ -120,6 +175,7 @@ start_hub(void **state)
 	snprintf(hub.dir, sizeof(hub.dir), "/tmp/vg-coap-XXXXXX");
 	assert_non_null(mkdtemp(hub.dir));
 	snprintf(store, sizeof(store), "%s/store", hub.dir);
+	start_holder(store);
 	assert_int_equal(gw_config_load(NULL, &hub.config, &why), GW_OK);
 	replace(&hub.config->store_dir, store);
 	hub.config->store_budget_mb = 64;
@@ -145,6 +201,8 @@ stop_hub(void **state)
 
 	(void)state;
 	stop_part();
+	close(hub.holder_pipe);
+	waitpid(hub.holder, NULL, 0);
 	gw_core_close(&hub.core);
 	gw_config_free(hub.config);
 	snprintf(command, sizeof(command), "rm -r %s", hub.dir);

@@ -142,6 +142,36 @@ test_who_wants_no_answer_gets_only_the_ack(void **state)
 	assert_int_equal(stats().readings, before + 1);
 }
 
+// After a second the device is told to wait (RFC 7252 section 5.2.2), and gets the answer as a message of its own.
+static void
+test_where_the_commit_takes_long_the_answer_comes_later(void **state)
+{
+	struct message out = post(CON, READING("1700000008", "71")), ack;
+	uint64_t before = stats().readings;
+	struct answer in;
+
+	(void)state;
+	tell_holder('h');
+	exchange(&out, &in);
+	assert_int_equal(in.type, ACK);
+	assert_int_equal(in.code, 0);
+	assert_int_equal(in.mid, hub.mid);
+	assert_int_equal(stats().readings, before);
+	tell_holder('r');
+	receive(&in);
+	assert_int_equal(in.type, CON);
+	assert_int_equal(in.code, CODE(2, 4));
+	assert_string_equal(in.token, "t1");
+	assert_int_equal(stats().readings, before + 1);
+	ack = message(ACK, 0, (uint16_t)in.mid, "");
+	send_message(&ack);
+	exchange(&out, &in);
+	assert_int_equal(in.type, ACK);
+	assert_int_equal(in.code, CODE(2, 4));
+	assert_int_equal(stats().readings, before + 1);
+	expect_silence();
+}
+
 // ---- refusals ----
 
 static void
@@ -478,6 +508,7 @@ main(void)
 		cmocka_unit_test(test_the_same_message_id_with_other_content_is_another_request),
 		cmocka_unit_test(test_a_non_is_answered_by_a_non_after_the_commit),
 		cmocka_unit_test(test_who_wants_no_answer_gets_only_the_ack),
+		cmocka_unit_test(test_where_the_commit_takes_long_the_answer_comes_later),
 		cmocka_unit_test(test_bad_content_is_quarantined_and_told),
 		cmocka_unit_test(test_an_unknown_path_is_quarantined_and_told),
 		cmocka_unit_test(test_another_devices_path_is_forbidden),
