@@ -75,6 +75,7 @@ by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const
 	device = gw_snapshot_by_user(snapshot, connect->user);
 	if (device == NULL || !connect->has_password)
 		return refuse_credential(refusal, GW_E_FORBIDDEN, connect->user, device == NULL ? "unknown user" : "no password");
+	conn->user_hash = gw_name_hash(connect->user);
 	if (!conn->checked)
 		return GW_MQTT_CHECK_PASSWORD;
 	if (!conn->password_right)

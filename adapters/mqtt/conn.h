@@ -71,7 +71,9 @@ struct gw_mqtt_conn {
 	uint8_t state;                     // enum gw_mqtt_state
 	bool dirty, starved, stalled, blocked, eof;
 	bool talked;                       // the door's: TLS has taken something of it
-	bool checked, password_right, abandoned;
+	bool checked, password_right;
+	bool abandoned;                    // under the door's lock while its password is checked
+	uint64_t user_hash;                // whose password
 	bool leaving;                      // its session's last row is under way
 	_Atomic uint8_t kicked;            // reason to end it, from another thread
 	uint32_t tickets;                  // under way

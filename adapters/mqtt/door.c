@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TICKETS = 64, NAMES = 256, RECORD_EVERY_S = 60, EXPIRE_MOST = 64 };
+enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TICKETS = 64, NAMES = 256, RECORD_EVERY_S = 60, EXPIRE_MOST = 64, CHECKS_OF_ONE = 4 };
 
 struct list {
 	struct gw_mqtt_conn *first, *last;
@@ -89,7 +89,9 @@ drop(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 		return;
 	take_out(list_of(door, conn), conn);
 	if (conn->state == GW_MQTT_CHECKING) { // freed when its password is checked
+		pthread_mutex_lock(&door->lock);
 		conn->abandoned = true;
+		pthread_mutex_unlock(&door->lock);
 		(void)epoll_ctl(door->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
 		return;
 	}
@@ -212,6 +214,23 @@ take_tickets(struct gw_mqtt_door *door)
 
 // ---- Passwords ----
 
+static struct gw_mqtt_conn *
+next_to_check(struct gw_mqtt_door *door)
+{
+	struct gw_mqtt_conn *conn;
+
+	while (door->to_check == NULL && !door->closing)
+		pthread_cond_wait(&door->wake, &door->lock);
+	if (door->closing)
+		return NULL;
+	conn = door->to_check;
+	door->to_check = conn->inbox_next;
+	if (door->to_check == NULL)
+		door->to_check_end = &door->to_check;
+	return conn;
+}
+
+// Argon2id costs tens of milliseconds and megabytes: nobody but those who come with a password waits for it.
 static void *
 check_passwords(void *arg)
 {
@@ -219,19 +238,13 @@ check_passwords(void *arg)
 	struct gw_mqtt_conn *conn;
 
 	pthread_mutex_lock(&door->lock);
-	for (;;) {
-		while (door->to_check == NULL && !door->closing)
-			pthread_cond_wait(&door->wake, &door->lock);
-		if (door->closing)
-			break;
-		conn = door->to_check;
-		door->to_check = conn->inbox_next;
-		if (door->to_check == NULL)
-			door->to_check_end = &door->to_check;
-		pthread_mutex_unlock(&door->lock);
-		conn->password_right = gw_mqtt_check_password(conn);
-		conn->checked = true;
-		pthread_mutex_lock(&door->lock);
+	while ((conn = next_to_check(door)) != NULL) {
+		if (!conn->abandoned) {
+			pthread_mutex_unlock(&door->lock);
+			conn->password_right = gw_mqtt_check_password(conn);
+			conn->checked = true;
+			pthread_mutex_lock(&door->lock);
+		}
 		conn->inbox_next = door->checked;
 		door->checked = conn;
 		gw_mqtt_wake(door->mqtt->door_fd);
@@ -240,18 +253,37 @@ check_passwords(void *arg)
 	return NULL;
 }
 
-static void
-ask_password(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+// Guesses at one user's password do not fill the queue in which the others stand.
+static bool
+join_queue(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
-	conn->state = GW_MQTT_CHECKING;
-	conn->stalled = true;
-	gw_mqtt_conn_watch(conn);
+	unsigned same = 0;
+
+	for (const struct gw_mqtt_conn *other = door->to_check; other != NULL; other = other->inbox_next)
+		same += other->user_hash == conn->user_hash && !other->abandoned;
+	if (same >= CHECKS_OF_ONE)
+		return false;
 	conn->inbox_next = NULL;
-	pthread_mutex_lock(&door->lock);
 	*door->to_check_end = conn;
 	door->to_check_end = &conn->inbox_next;
 	pthread_cond_signal(&door->wake);
+	return true;
+}
+
+static bool
+ask_password(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	bool queued;
+
+	pthread_mutex_lock(&door->lock);
+	conn->state = GW_MQTT_CHECKING;
+	queued = join_queue(door, conn);
 	pthread_mutex_unlock(&door->lock);
+	if (!queued)
+		conn->state = GW_MQTT_WAITS_CONNECT;
+	conn->stalled = queued;
+	gw_mqtt_conn_watch(conn);
+	return queued;
 }
 
 // ---- Admission ----
@@ -298,7 +330,11 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 			drop(door, conn);
 		return;
 	case GW_MQTT_CHECK_PASSWORD:
-		ask_password(door, conn);
+		if (ask_password(door, conn))
+			return;
+		refusal.reason = GW_MQTT_BUSY;
+		say_refused(conn, &refusal);
+		drop(door, conn);
 		return;
 	case GW_MQTT_SESSION_BUSY:
 		conn->state = GW_MQTT_WAITING;
