@@ -87,7 +87,7 @@ find_last(struct gw_journal *journal, MDB_cursor *cursor)
 static int
 put(struct gw_journal *journal, MDB_cursor *cursor, const struct gw_index_entry *entry)
 {
-	uint8_t bytes[GW_INDEX_KEY];
+	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data = gw_val("", 0);
 	bool end = !journal->index_any || compare(entry, &journal->index_last) > 0;
 	int rc;

@@ -39,6 +39,7 @@ struct gw_sweep {
 
 struct gw_room {
 	uint64_t limit_pages, pressure_pages, free_pages, since_pages; // pages taken since free_pages was counted
+	uint64_t newest_rows;    // in the store, when free_pages was counted
 	int64_t counted_us, looked_us;
 	uint64_t allocated;      // bytes of the data file known to have blocks
 	bool fallocate_missing;
@@ -148,7 +149,8 @@ enum gw_error gw_journal_append(struct gw_journal *journal, struct gw_span recor
 
 // ---- gateway/journal_newest.c ----
 enum gw_error gw_newest_open(struct gw_journal *journal, struct gw_why *why);
-// Writes a piece of the newest times with the transaction under way, where it is time to.
+// Whether newest times wait to be written; then every commit takes a piece of them along.
+bool gw_sweep_due(struct gw_journal *journal);
 enum gw_error gw_sweep_piece(struct gw_journal *journal);
 void gw_sweep_committed(struct gw_journal *journal);
 void gw_sweep_aborted(struct gw_journal *journal);

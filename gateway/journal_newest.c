@@ -81,7 +81,9 @@ gw_newest_open(struct gw_journal *journal, struct gw_why *why)
 	enum gw_error error = gw_reader_begin(journal, &txn);
 
 	if (error == GW_OK) {
-		if ((error = load_rows(journal, txn)) == GW_OK)
+		error = load_rows(journal, txn);
+		journal->room.newest_rows = journal->newest.count;
+		if (error == GW_OK)
 			error = replay(journal, txn);
 		gw_reader_end(journal, txn);
 	}
@@ -104,20 +106,27 @@ put_row(struct gw_journal *journal, const struct gw_newest *entry)
 	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_NEWEST], &key, &data, 0));
 }
 
-static void
-start_if_due(struct gw_journal *journal, int64_t now_us)
+bool
+gw_sweep_due(struct gw_journal *journal)
 {
 	struct gw_sweep *sweep = &journal->sweep;
-	uint64_t last = atomic_load(&journal->last), behind = last - journal->checkpoint;
+	uint64_t behind = atomic_load(&journal->last) - journal->checkpoint;
 
 	if (sweep->active || behind == 0)
-		return;
-	if (behind < SWEEP_EVERY_RECORDS && now_us - sweep->done_us < SWEEP_EVERY_US && !gw_room_pressure(journal))
-		return;
+		return sweep->active;
+	return behind >= SWEEP_EVERY_RECORDS || gw_clock_mono_us() - sweep->done_us >= SWEEP_EVERY_US ||
+	    gw_room_pressure(journal);
+}
+
+static void
+start(struct gw_journal *journal)
+{
+	struct gw_sweep *sweep = &journal->sweep;
+
 	sweep->active = true;
 	sweep->at = sweep->at_before = 0;
 	sweep->epoch = journal->newest.epoch;
-	sweep->upto = last;
+	sweep->upto = atomic_load(&journal->last);
 }
 
 static enum gw_error
@@ -150,11 +159,18 @@ write_piece(struct gw_journal *journal, size_t rows_max, size_t slots_max)
 enum gw_error
 gw_sweep_piece(struct gw_journal *journal)
 {
+	// Each row may take a new page until the old one comes free: a quarter of the reserve at most.
 	size_t rows = journal->records / 4 > PIECE_MIN ? journal->records / 4 : PIECE_MIN;
+	size_t rows_max = journal->options.reserve_bytes / 4 / journal->page_size + 1;
 
-	start_if_due(journal, gw_clock_mono_us());
+	if (rows_max > GW_SWEEP_ROWS)
+		rows_max = GW_SWEEP_ROWS;
+	if (!gw_sweep_due(journal))
+		return GW_OK;
+	if (!journal->sweep.active)
+		start(journal);
 	journal->sweep.at_before = journal->sweep.at;
-	return journal->sweep.active ? write_piece(journal, rows < GW_SWEEP_ROWS ? rows : GW_SWEEP_ROWS, SCAN_SLOTS) : GW_OK;
+	return write_piece(journal, journal->plain && rows < rows_max ? rows : rows_max, SCAN_SLOTS);
 }
 
 void
@@ -167,6 +183,7 @@ gw_sweep_committed(struct gw_journal *journal)
 	if (!sweep->finishing)
 		return;
 	journal->checkpoint = sweep->upto;
+	journal->room.newest_rows = journal->newest.count; // about: those made since come in with the next count or sweep
 	sweep->done_us = gw_clock_mono_us();
 	sweep->active = sweep->finishing = false;
 }

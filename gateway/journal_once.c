@@ -141,7 +141,7 @@ look_at_time(struct gw_journal *journal, uint64_t device, int64_t time_us)
 {
 	struct gw_once *once = journal->once;
 	struct gw_index_entry entry = { gw_index_time(time_us), device, UINT64_MAX };
-	uint8_t bytes[GW_INDEX_KEY];
+	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data;
 	MDB_cursor *cursor;
 	enum gw_error error = gw_index_cursor(journal, &cursor);

@@ -164,7 +164,7 @@ copy_record(struct range *range, const struct gw_index_entry *entry, MDB_val dat
 static int
 scan(struct gw_journal *journal, MDB_txn *txn, MDB_cursor *cursor, struct range *range)
 {
-	uint8_t bytes[GW_INDEX_KEY];
+	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data;
 	int rc;
 

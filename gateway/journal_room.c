@@ -11,6 +11,7 @@
 #define STEP (16u << 20)
 #define SMALL_STEP (1u << 20)
 #define ESSENTIAL_BYTES (1u << 20) // of what is allocated only essential tickets use the last of it
+#define ROW_BYTES 64 // of newest times, with what half-full pages waste
 #define LOOK_EVERY_US 200000
 #define COUNT_EVERY_US 20000
 
@@ -30,10 +31,13 @@ count_free(struct gw_journal *journal)
 	MDB_txn *txn;
 	MDB_cursor *cursor;
 	MDB_val key, data;
+	MDB_stat stat;
 	uint64_t pages = 0;
 
 	if (gw_reader_begin(journal, &txn) != GW_OK)
 		return 0;
+	if (mdb_stat(txn, journal->tables[GW_T_NEWEST], &stat) == 0)
+		journal->room.newest_rows = stat.ms_entries;
 	if (mdb_cursor_open(txn, 0, &cursor) == 0) {
 		while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0)
 			pages += gw_val_u64(data);
@@ -43,28 +47,38 @@ count_free(struct gw_journal *journal)
 	return pages;
 }
 
-// Pages in use; free ones are only counted where the file has grown so far that it matters. In between what is said is at least
-// what is used.
+// Counts what is free, where it matters and not too often.
+static void
+count_if_due(struct gw_journal *journal)
+{
+	struct gw_room *room = &journal->room;
+	int64_t now = gw_clock_mono_us(), since = now - room->counted_us;
+
+	if (room->counted_us != 0 && since <= LOOK_EVERY_US &&
+	    (room->since_pages <= room->limit_pages / 256 || since <= COUNT_EVERY_US))
+		return;
+	room->free_pages = count_free(journal);
+	room->since_pages = 0;
+	room->counted_us = now;
+}
+
+// Pages in use, and those promised: newest times that are not yet in the store will want room there before anything can be trimmed.
+// Free pages are only counted where the file has grown so far that it matters; in between at least what is used is said.
 static uint64_t
 used_pages(struct gw_journal *journal)
 {
 	struct gw_room *room = &journal->room;
-	uint64_t pages = map_pages(journal), used;
-	int64_t now = gw_clock_mono_us();
+	uint64_t pages = map_pages(journal), used = pages, promised = 0;
 
-	if (pages > room->pressure_pages) {
-		uint64_t slack = room->limit_pages / 256;
-		if (room->counted_us == 0 || now - room->counted_us > LOOK_EVERY_US ||
-		    (room->since_pages > slack && now - room->counted_us > COUNT_EVERY_US)) {
-			room->free_pages = count_free(journal);
-			room->since_pages = 0;
-			room->counted_us = now;
-		}
+	if (journal->newest.count > room->newest_rows)
+		promised = (journal->newest.count - room->newest_rows) * ROW_BYTES / journal->page_size;
+	if (pages + promised > room->pressure_pages) {
+		count_if_due(journal);
 		used = pages - room->free_pages + room->since_pages;
-		pages = used < pages ? used : pages;
+		used = used < pages ? used : pages;
 	}
-	atomic_store_explicit(&journal->used_bytes, pages * journal->page_size, memory_order_relaxed);
-	return pages;
+	atomic_store_explicit(&journal->used_bytes, used * journal->page_size, memory_order_relaxed);
+	return used + promised;
 }
 
 bool

@@ -22,7 +22,7 @@ delete_index(struct gw_journal *journal, uint64_t position, const struct gw_reco
 		return GW_OK;
 	entry.device = gw_name_hash(batch.head.device);
 	while (rc == 0 && gw_batch_next(&batch, &reading)) {
-		uint8_t bytes[GW_INDEX_KEY];
+		uint8_t bytes[GW_INDEX_KEY] = { 0 };
 		MDB_val key = gw_val(bytes, sizeof(bytes));
 		if (any && entry.time == gw_index_time(reading.time_us))
 			continue;
@@ -42,6 +42,7 @@ struct trim {
 	uint64_t left;      // bytes of work of this piece
 	uint64_t first;
 	bool done;          // the oldest record stays
+	bool behind;        // more could go if the checkpoint were further
 	uint8_t *copy;      // of the record, GW_RECORD_MAX bytes: LMDB lends its own only until the next change
 };
 
@@ -113,8 +114,10 @@ find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 	trim->upto = last > 0 ? last - 1 : 0;
 	if (cursor < trim->upto)
 		trim->upto = cursor;
-	if (journal->checkpoint < trim->upto)
+	if (journal->checkpoint < trim->upto) {
 		trim->upto = journal->checkpoint;
+		trim->behind = gw_sweep_due(journal);
+	}
 	trim->before_us = now_us - keep;
 	trim->left = piece_size(journal);
 	return error;
@@ -131,7 +134,8 @@ trim_and_commit(struct gw_journal *journal, int64_t now_us, struct trim *trim, b
 		gw_journal_abort(journal);
 		return error;
 	}
-	*more = !trim->done;
+	journal->touched |= trim->behind; // a commit takes the checkpoint on even if nothing could be deleted
+	*more = !trim->done || trim->behind;
 	if ((error = gw_journal_commit(journal)) != GW_OK)
 		return error;
 	journal->appended_since_trim = 0;
