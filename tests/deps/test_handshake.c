@@ -267,6 +267,25 @@ static void contract_spoofed_restart(void **state)
 	server_close(&s);
 }
 
+// A session that the application ends: its peer is told, and the session is gone after the next step.
+static void contract_disconnect(void **state)
+{
+	struct server s;
+	struct peer p;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, NULL);
+	peer_open(&p, &s, "one", false, 0);
+	assert_int_equal(peer_handshake(&p), 0);
+	peer_send(&p, buf, post(buf, 1));
+	assert_true(peer_receive(&p, buf, 5000) > 0);
+	coap_session_disconnected(s.session, COAP_NACK_TLS_FAILED);
+	assert_int_equal(peer_receive(&p, buf, 5000), MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY);
+	assert_int_equal(s.closed, 1);
+	assert_int_equal(s.sessions_del, 1);
+	peer_close(&p);
+	server_close(&s);
+}
+
 // On close every peer is told.
 static void contract_close_notify(void **state)
 {
@@ -315,6 +334,7 @@ const struct CMUnitTest handshake_tests[] = {
 	cmocka_unit_test(p08_another_peer),
 	cmocka_unit_test(p08_while_busy),
 	cmocka_unit_test(contract_spoofed_restart),
+	cmocka_unit_test(contract_disconnect),
 	cmocka_unit_test(contract_close_notify),
 	cmocka_unit_test(p16_psk_before_certificates),
 	{ 0 },

@@ -2,6 +2,7 @@
 // Messages: block-wise, cut off, answered later; and small things with a CVE. Names as in test_session.c.
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -170,6 +171,44 @@ static void p18_path_not_built(void **state)
 	server_close(&s);
 }
 
+static double cpu_s(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// The least CPU time of several rounds of looking for an option.
+static double lookup_cost(const coap_pdu_t *pdu, coap_option_num_t number, bool there)
+{
+	coap_opt_iterator_t it;
+	double least = 1e9;
+	for (int round = 0; round < 5; round++) {
+		double start = cpu_s();
+		for (int i = 0; i < 500; i++)
+			assert_int_equal(coap_check_option(pdu, number, &it) != NULL, there);
+		double cost = cpu_s() - start;
+		least = cost < least ? cost : least;
+	}
+	return least;
+}
+
+// An option above all that a message has costs nothing to miss, however many those are.
+static void p19_absent_option(void **state)
+{
+	coap_startup();
+	coap_pdu_t *pdu = coap_pdu_init(COAP_MESSAGE_CON, COAP_REQUEST_CODE_POST, 1, 1024);
+	for (int i = 0; i < 300; i++)
+		assert_true(coap_add_option(pdu, COAP_OPTION_URI_PATH, 1, (const uint8_t *)"x") > 0);
+	assert_true(coap_add_option(pdu, COAP_OPTION_URI_QUERY, 1, (const uint8_t *)"y") > 0);
+	double last = lookup_cost(pdu, COAP_OPTION_URI_QUERY, true);
+	double absent = lookup_cost(pdu, COAP_OPTION_NORESPONSE, false);
+	if (absent > last / 4)
+		fail_msg("%.0f us to find the last option, %.0f us to miss one above it", last * 1e6, absent * 1e6);
+	coap_delete_pdu(pdu);
+	coap_cleanup();
+}
+
 const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p09_block1),
 	cmocka_unit_test(p10_long_host_name),
@@ -179,5 +218,6 @@ const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p14_cut_off),
 	cmocka_unit_test(contract_deferred_answer),
 	cmocka_unit_test(p18_path_not_built),
+	cmocka_unit_test(p19_absent_option),
 	{ 0 },
 };
