@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast the journal is by itself: records of one reading each, by size of the group. Prints records per second and the writer
-// thread's CPU per record, first with commits, then for the part before the commit alone.
+// thread's CPU per record, with the part before the commit
+// apart; then the same through intake, by how many tickets a source keeps under way.
 // Usage: journal_bench DIR [records in all for each size]
 #include "gateway/clock.h"
 #include "gateway/intake.h"
 #include "gateway/journal.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -75,6 +77,51 @@ measure(struct gw_journal *journal, struct gw_ticket **tickets, uint32_t group, 
 	fflush(stdout);
 }
 
+// ---- Through intake: one source that keeps so many tickets under way ----
+
+static void
+through_intake(struct gw_journal *journal, uint32_t window, uint64_t total, uint64_t *n)
+{
+	struct gw_intake_options options = { .journal = journal };
+	struct gw_intake_stats stats;
+	struct gw_source source;
+	struct gw_intake *intake;
+	uint64_t sent = 0, back = 0;
+	int64_t wall, cpu, own;
+	struct timespec all[2];
+
+	check(gw_intake_open(&options, &intake, NULL), "intake");
+	check(gw_source_init(&source, intake, window), "source");
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &all[0]);
+	wall = gw_clock_mono_us();
+	own = cpu_ns();
+	while (back < total) {
+		struct pollfd wait = { .fd = source.event_fd, .events = POLLIN };
+		while (sent < total && sent - back < window) {
+			struct gw_ticket *ticket = gw_ticket_get(&source);
+			fill(ticket, (*n)++);
+			gw_intake_submit(ticket);
+			sent++;
+		}
+		poll(&wait, 1, -1);
+		for (struct gw_ticket *ticket = gw_source_take(&source), *next; ticket != NULL; ticket = next, back++) {
+			next = ticket->next;
+			check(ticket->result, "commit");
+			gw_ticket_release(ticket);
+		}
+	}
+	wall = gw_clock_mono_us() - wall;
+	own = cpu_ns() - own;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &all[1]);
+	cpu = (all[1].tv_sec - all[0].tv_sec) * INT64_C(1000000000) + all[1].tv_nsec - all[0].tv_nsec - own;
+	gw_intake_stats(intake, &stats);
+	printf("%8u %12.0f %14.0f %14.0f %14.1f\n", window, (double)total * 1e6 / (double)wall, (double)cpu / (double)total,
+	    (double)own / (double)total, (double)total / (double)stats.groups);
+	fflush(stdout);
+	gw_source_fini(&source);
+	gw_intake_close(intake);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -100,6 +147,9 @@ main(int argc, char **argv)
 	printf("%8s %12s %14s %14s %14s %12s\n", "group", "records/s", "ns CPU/record", "ns applying", "ns committing", "us/commit");
 	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
 		measure(journal, tickets, groups[i], groups[i] < 100 ? total / 100 * groups[i] / 2 + groups[i] : total, &n);
+	printf("\n%8s %12s %14s %14s %14s\n", "window", "records/s", "ns writer", "ns source", "records/commit");
+	for (size_t i = 0; i < 5; i++)
+		through_intake(journal, groups[i], groups[i] < 100 ? total / 100 * groups[i] / 2 + groups[i] : total, &n);
 	gw_journal_close(journal);
 	return 0;
 }
