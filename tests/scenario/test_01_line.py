@@ -20,7 +20,7 @@ def test_a_reading_gets_through_everywhere(hubs):
     assert done.returncode == 0, done.stderr
     pack = json.dumps([{"n": "temperature_body", "u": "Cel", "v": 36.6, "t": ms / 1000}])
     done = coap(hub, "post", "readings", pack, auth=coap_psk(sensor), content_format=110)
-    assert done.returncode == 0 and "4." not in done.stdout, done.stdout + done.stderr
+    assert abs(float(done.stdout) - ms / 1000) < 60, done.stdout + done.stderr  # the answer carries the time
 
     # The store: what was acknowledged is there at once.
     kept = {r["signal"]: r for r in hub.readings("m1")}
