@@ -37,7 +37,7 @@ struct gw_mqtt_door {
 	struct gw_mqtt_conn *dead;
 	int64_t now_us, tick_us;
 	struct { uint64_t hash; int64_t us; } recorded[NAMES]; // refusals of late
-	struct gw_diag_limit said_refused, said_failed, said_files;
+	struct gw_diag_limit said_refused, said_failed, said_files, said_full;
 
 	// Passwords: the lock guards both lists.
 	pthread_mutex_t lock;
@@ -143,23 +143,51 @@ record_event(struct gw_mqtt_door *door, const struct gw_event *event)
 		gw_ticket_release(ticket);
 }
 
+// A stranger chose the name: no control characters and nothing but UTF-8 goes into a line of diagnostics or into the journal.
 static void
-record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn, uint8_t auth, const char *name, const char *text)
+clean_name(const char *name, char out[GW_TLS_NAME_MAX + 1])
 {
-	char words[192];
+	bool utf8 = gw_mqtt_utf8(gw_span_text(name));
+	size_t i;
+
+	for (i = 0; name[i] != '\0' && i < GW_TLS_NAME_MAX; i++) {
+		unsigned char c = (unsigned char)name[i];
+
+		out[i] = c < 0x20 || c == 0x7F || (c >= 0x80 && !utf8) ? '?' : name[i];
+	}
+	out[i] = '\0';
+}
+
+static void
+record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn, uint8_t auth, const char *given, const char *text)
+{
+	char words[GW_TLS_NAME_MAX + 128], name[GW_TLS_NAME_MAX + 1];
 	struct gw_event event = {
 		.received_us = gw_clock_wall_us(), .door = GW_DOOR_MQTT, .auth = auth, .code = GW_EVENT_REFUSED_CREDENTIAL,
 	};
 
+	clean_name(given, name);
 	gw_mqtt_add(&door->mqtt->door_counts.refused, 1);
 	gw_diag_limited(&door->said_refused, 1, GW_NOTICE, "mqtt.refused", "peer=%s name=%s: %s", conn->peer, name, text);
 	if (!may_record(door, name))
 		return;
-	snprintf(words, sizeof(words), "%s: %.100s", text, name);
+	snprintf(words, sizeof(words), "%.100s: %s", text, name);
 	event.text = gw_span_text(words);
 	if (strlen(name) <= GW_ID_MAX)
 		event.principal = gw_span_text(name);
 	record_event(door, &event);
+}
+
+// At most GW_ROUTE_MAX bytes of it, whole characters.
+static struct gw_span
+will_route(const struct gw_mqtt_will *will)
+{
+	size_t len = will->topic_len;
+
+	if (len > GW_ROUTE_MAX)
+		for (len = GW_ROUTE_MAX; len > 0 && (will->bytes[len] & 0xC0) == 0x80; len--)
+			;
+	return gw_span(will->bytes, len);
 }
 
 static bool
@@ -168,7 +196,7 @@ record_will(struct gw_mqtt_door *door, const struct gw_mqtt_will *will)
 	struct gw_event event = {
 		.received_us = gw_clock_wall_us(), .door = GW_DOOR_MQTT, .auth = will->auth, .code = GW_EVENT_WILL,
 		.device = gw_span_text(will->principal), .principal = gw_span_text(will->principal),
-		.route = gw_span(will->bytes, will->topic_len < GW_ROUTE_MAX ? will->topic_len : GW_ROUTE_MAX),
+		.route = will_route(will),
 		.text = gw_span_text("connection ended without DISCONNECT"),
 		.data = gw_span(will->bytes + will->topic_len, will->payload_len),
 	};
@@ -467,6 +495,7 @@ welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, 
 	gw_mqtt_add(&door->mqtt->door_counts.accepted, 1);
 	if (atomic_load(&door->mqtt->connections) >= door->mqtt->connections_max) {
 		gw_mqtt_add(&door->mqtt->door_counts.full, 1);
+		gw_diag_limited(&door->said_full, 60, GW_WARNING, "mqtt.full", "mqtt.connections_max is reached: a connection was closed");
 		close(fd);
 		return;
 	}

@@ -43,11 +43,16 @@ gw_mqtt_link_end(struct gw_mqtt_link *link, uint8_t reason, const char *why)
 {
 	uint8_t packet[256];
 	struct gw_span words = link->problem_info ? gw_span_text(why) : nothing;
+	size_t len;
 
 	if (link->closed)
 		return GW_MQTT_CLOSE;
-	if (link->version == 5)
-		send_bytes(link, packet, gw_mqtt_write_disconnect(reason, words, packet, sizeof(packet)));
+	if (link->version == 5) {
+		len = gw_mqtt_write_disconnect(reason, words, packet, sizeof(packet));
+		if (len > link->packet_bytes_max)
+			len = gw_mqtt_write_disconnect(reason, nothing, packet, sizeof(packet));
+		send_bytes(link, packet, len);
+	}
 	link->closed = true;
 	link->reason = reason;
 	return GW_MQTT_CLOSE;
