@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-#define SAME_TIME_MAX 256       // stored records of one device and time that are compared, newest first
+#define SAME_TIME_MAX 64        // stored records of one device and time that are compared, newest first
 #define ENTRIES_MAX 32768       // index entries in all
 #define RECORDS_MAX 8192        // stored records in all
 #define STEPS_MAX 1048576       // comparisons with stored readings in all

@@ -97,17 +97,32 @@ run_source(void *arg)
 	return NULL;
 }
 
+// An outlet that keeps up, and everything else that reads: what has been told is there, whole and in order.
 static void *
 follow(void *arg)
 {
-	uint64_t *seen = arg, last = 0;
+	uint64_t *seen = arg, last = 0, next = 1, read = 0;
+	uint64_t series = gw_series_hash(gw_name_hash(gw_span_text("device-0")), 1, 0);
+	static uint8_t buf[GW_RECORD_MAX + 16];
+	struct gw_journal_stats stats;
+	struct gw_record record;
+	int64_t time_us;
+	size_t used;
 
 	while (last < SOURCES * EACH) {
 		uint64_t now = gw_intake_wait(intake, last, -1);
-		if (now < last)
+		if (now < last || gw_journal_newest(journal, series, &time_us) > gw_journal_last(journal))
 			return NULL;
 		last = now;
 		(*seen)++;
+		while (next <= last) {
+			if (gw_journal_read(journal, next, buf, sizeof(buf), &used, &next) != GW_OK || used == 0)
+				return NULL;
+			for (struct gw_span rest = gw_span(buf, used); gw_journal_step(&rest, &record);)
+				if (record.position != ++read || record.type != GW_RECORD_READINGS)
+					return NULL;
+		}
+		gw_journal_stats(journal, &stats);
 	}
 	return arg;
 }
