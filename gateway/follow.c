@@ -32,6 +32,7 @@ struct gw_follow {
 	struct gw_span rest; // of buf: records read and not yet given
 	uint64_t next;       // where the chunk after it begins
 	uint64_t given;      // last position given (or skipped)
+	uint64_t again;      // up to here a rewind gives what had been delivered: the limits do not apply to it
 
 	_Atomic uint64_t done, cursor;
 	bool under_way;      // a cursor's ticket
@@ -243,7 +244,7 @@ gw_follow_limit(struct gw_follow *follow)
 {
 	uint64_t last = gw_journal_last(follow->journal), old = 0, many, resume, from = follow->given + 1;
 
-	if (last < from)
+	if (last < from || follow->given < follow->again)
 		return 0;
 	if (from < gw_journal_first(follow->journal))
 		from = gw_journal_first(follow->journal);
@@ -339,6 +340,8 @@ gw_follow_move(struct gw_follow *follow, struct gw_ticket *ticket, uint64_t posi
 	enum gw_error error;
 
 	reap_all(follow); // a move under way must not come after this one
+	if (position < follow->done && follow->done > follow->again)
+		follow->again = follow->done;
 	error = put(follow, ticket, position);
 	ticket->tag[0] = tag;
 	if (error == GW_OK)
