@@ -86,9 +86,9 @@ class Patient:
     def __init__(self, hub):
         credential = hub.add_device("paho", "plain-text", "--password")
         self.sent, self.acknowledged, self.stopping = 0, set(), False
-        self.lock, self.waiting = threading.Lock(), {}
+        self.waiting, self.published = {}, collections.deque()
         self.client = mqtt.Client("paho", clean_session=False)
-        self.client.on_publish = self.published
+        self.client.on_publish = lambda client, userdata, mid: self.published.append(mid)
         self.client.tls_set(ca_certs=str(hub.pki.ca), tls_version=ssl.PROTOCOL_TLS_CLIENT)
         self.client.username_pw_set(credential["user"], credential["password"])
         self.client.max_inflight_messages_set(8)
@@ -98,16 +98,15 @@ class Patient:
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
-    def published(self, client, userdata, mid):
-        with self.lock:
-            self.acknowledged.add(self.waiting.pop(mid))
-
     def run(self):
         while not self.stopping or self.waiting:
             if not self.stopping and len(self.waiting) < 20:
-                with self.lock:
-                    self.waiting[self.client.publish("sensors/paho/heart_rate", str(self.sent), qos=2).mid] = self.sent
-                    self.sent += 1
+                self.waiting[self.client.publish("sensors/paho/heart_rate", str(self.sent), qos=2).mid] = self.sent
+                self.sent += 1
+            while self.published:
+                mid = self.published.popleft()
+                if mid in self.waiting:  # a PUBREL sent again is answered again
+                    self.acknowledged.add(self.waiting.pop(mid))
             time.sleep(0.002)
 
     def stop(self):
