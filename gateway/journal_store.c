@@ -3,6 +3,7 @@
 // another name and renamed when it is whole and synced, so that a power cut leaves a store or none.
 #include "gateway/journal_internal.h"
 #include "gateway/bytes.h"
+#include "gateway/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define LOCK_US_MAX 5000000 // how long another process may hold the store before ours gives up
 
 static const struct { const char *name; unsigned flags; } tables[GW_T_COUNT] = {
 	[GW_T_META] = { "meta", 0 },
@@ -132,6 +135,20 @@ make_dir(const char *dir, struct gw_why *why)
 	return error;
 }
 
+// A command that ran without a gateway, or a gateway that is about to end, holds it for a moment only.
+static bool
+lock_in_time(int fd)
+{
+	int64_t end_us = gw_clock_mono_us() + LOCK_US_MAX;
+
+	while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		if (gw_clock_mono_us() > end_us)
+			return false;
+		usleep(20000);
+	}
+	return true;
+}
+
 static enum gw_error
 take_lock(struct gw_journal *journal, struct gw_why *why)
 {
@@ -142,15 +159,16 @@ take_lock(struct gw_journal *journal, struct gw_why *why)
 	journal->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (journal->lock_fd < 0)
 		return gw_fail(why, GW_E_SYSTEM, "cannot open %s: %s", path, strerror(errno));
-	if (flock(journal->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+	if (!lock_in_time(journal->lock_fd)) {
 		n = read(journal->lock_fd, pid, sizeof(pid) - 1);
-		pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
+		pid[n > 0 ? strcspn(pid, " \n") : 0] = '\0';
 		return gw_fail(why, GW_E_BUSY, "the store in %s is in use by process %s: stop it first", journal->dir,
 		    pid[0] != '\0' ? pid : "(unknown)");
 	}
-	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-	if (ftruncate(journal->lock_fd, 0) != 0 || pwrite(journal->lock_fd, pid, (size_t)n, 0) != n)
-		return gw_fail(why, GW_E_SYSTEM, "cannot write %s: %s", path, strerror(errno));
+	// In place and always as long, so that a full disk is no reason not to start; it is only for people.
+	n = snprintf(pid, sizeof(pid), "%-15ld\n", (long)getpid());
+	if (pwrite(journal->lock_fd, pid, (size_t)n, 0) < 0)
+		pid[0] = '\0';
 	return GW_OK;
 }
 
