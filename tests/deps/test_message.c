@@ -2,6 +2,7 @@
 // Messages: block-wise, cut off, answered later; and small things with a CVE. Names as in test_session.c.
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -209,6 +210,48 @@ static void p19_absent_option(void **state)
 	coap_cleanup();
 }
 
+// How many datagrams had been read from any socket when the first request was handled.
+static unsigned read_so_far, read_at_first;
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	ssize_t n = syscall(SYS_recvmsg, fd, message, flags);
+	read_so_far += n > 0;
+	return n;
+}
+
+static void note_reads(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *req, const coap_string_t *query,
+	coap_pdu_t *resp)
+{
+	if (read_at_first == 0)
+		read_at_first = read_so_far;
+	coap_pdu_set_code(resp, COAP_RESPONSE_CODE_CHANGED);
+}
+
+// A burst is read before its first request is handled, and every one of it is answered.
+static void p20_read_before_handled(void **state)
+{
+	enum { COUNT = 40 };
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	int fds[COUNT];
+	coap_str_const_t x = { 1, (const uint8_t *)"x" };
+	server_open(&s, NULL);
+	coap_register_request_handler(coap_get_resource_from_uri_path(s.context, &x), COAP_REQUEST_POST, note_reads);
+	read_so_far = read_at_first = 0;
+	for (uint16_t i = 0; i < COUNT; i++) {
+		fds[i] = udp_socket(0, s.udp_port);
+		assert_true(send(fds[i], buf, post(buf, i), 0) > 0);
+	}
+	for (uint16_t i = 0; i < COUNT; i++) {
+		assert_true(udp_receive(&s, fds[i], buf, 5000) >= 4);
+		assert_int_equal(message_id(buf), i);
+		close(fds[i]);
+	}
+	assert_in_range(read_at_first, 2, COUNT);
+	server_close(&s);
+}
+
 const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p09_block1),
 	cmocka_unit_test(p10_long_host_name),
@@ -219,5 +262,6 @@ const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(contract_deferred_answer),
 	cmocka_unit_test(p18_path_not_built),
 	cmocka_unit_test(p19_absent_option),
+	cmocka_unit_test(p20_read_before_handled),
 	{ 0 },
 };
