@@ -5,6 +5,9 @@
 
 #include "gateway/clock.h"
 
+#include <mbedtls/ssl.h>
+
+#define BATCH 16
 #define LATE_US INT64_C(1000000)
 #define LATE_WINDOW_US INT64_C(60000000) // libcoap gives a confirmable message up after 45 s
 #define LATE_ANSWERS_MAX 32
@@ -204,23 +207,77 @@ answer(struct gw_coap *coap, struct gw_coap_request *request, const struct gw_ti
 	remember(request, ticket, &answer);
 }
 
+// ---- many answers at once ----
+
+static void
+prefetch(const void *at, size_t lines)
+{
+	for (size_t i = 0; i < lines; i++)
+		__builtin_prefetch((const uint8_t *)at + i * 64);
+}
+
+static mbedtls_ssl_context *
+ssl_of(const struct gw_coap_request *request)
+{
+	coap_tls_library_t library;
+
+	return request != NULL && request->session != NULL ? coap_session_get_tls(request->session, &library) : NULL;
+}
+
+// With thousands of sessions nothing of these is in the processor's cache any more: asked for together, the waiting is done once for all
+// of them instead of once for each (measured with 10,000 sessions).
+static void
+warm(struct gw_ticket *const *batch, size_t count)
+{
+	mbedtls_ssl_context *ssl;
+
+	for (size_t i = 0; i < count; i++)
+		prefetch(batch[i]->owner, 1);
+	for (size_t i = 0; i < count; i++) {
+		const struct gw_coap_request *request = batch[i]->owner;
+		if (request == NULL || request->session == NULL)
+			continue;
+		prefetch(request->session, 14);
+		prefetch(request->state, 1);
+	}
+	for (size_t i = 0; i < count; i++)
+		if ((ssl = ssl_of(batch[i]->owner)) != NULL)
+			prefetch(ssl, 10);
+	for (size_t i = 0; i < count; i++) {
+		if ((ssl = ssl_of(batch[i]->owner)) == NULL)
+			continue;
+		prefetch(ssl->MBEDTLS_PRIVATE(transform_out), 6);
+		prefetch(ssl->MBEDTLS_PRIVATE(out_buf), 3);
+	}
+}
+
+static void
+answer_batch(struct gw_coap *coap, struct gw_ticket *const *batch, size_t count, int64_t stamp_us)
+{
+	warm(batch, count);
+	for (size_t i = 0; i < count; i++) {
+		struct gw_coap_request *request = batch[i]->owner;
+		if (request != NULL) {
+			if (request->session != NULL)
+				answer(coap, request, batch[i], stamp_us);
+			finish(coap, request);
+		}
+		gw_ticket_release(batch[i]);
+		coap->tickets_out--;
+	}
+}
+
 void
 gw_coap_answer_done(struct gw_coap *coap)
 {
-	struct gw_ticket *ticket = gw_source_take(&coap->source);
+	struct gw_ticket *ticket = gw_source_take(&coap->source), *batch[BATCH];
 	int64_t stamp_us = ticket != NULL ? gw_clock_wall_us() : 0;
 
 	while (ticket != NULL) {
-		struct gw_ticket *next = ticket->next;
-		struct gw_coap_request *request = ticket->owner;
-		if (request != NULL) {
-			if (request->session != NULL)
-				answer(coap, request, ticket, stamp_us);
-			finish(coap, request);
-		}
-		gw_ticket_release(ticket);
-		coap->tickets_out--;
-		ticket = next;
+		size_t count = 0;
+		for (; ticket != NULL && count < BATCH; ticket = ticket->next)
+			batch[count++] = ticket;
+		answer_batch(coap, batch, count, stamp_us);
 	}
 }
 
