@@ -3,13 +3,14 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import socket
 import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.hub import Hub, Process, free_port, listening, mosquitto, wait_for  # noqa: E402
+from harness.hub import Hub, Process, listening, mosquitto, wait_for  # noqa: E402
 from harness.pki import Pki  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -47,7 +48,8 @@ class Gateway:
 
     def __init__(self, folder, program, devices=DEVICES_MAX):
         self.folder, self.devices = pathlib.Path(folder) / "gateway", devices
-        self.hub = Hub(self.folder, program, bus=False, options={
+        ports = {"mqtt": server_port(), "coap": server_port(socket.SOCK_DGRAM)}
+        self.hub = Hub(self.folder, program, bus=False, ports=ports, options={
             "store": {"dir": "data", "budget_mb": 16384, "disk_reserve_mb": 16},
             "log": {"level": "warning"},
         })
@@ -135,7 +137,7 @@ class Mosquitto:
         if not keep:
             shutil.rmtree(data, ignore_errors=True)
             data.mkdir()
-            self.port = free_port()
+            self.port = server_port()
         door = ["psk_hint bench", f"psk_file {self.folder / 'psk'}"] if auth == "psk12" else [
             f"cafile {self.pki.ca}", f"certfile {self.certificate}", f"keyfile {self.key}", "require_certificate true"]
         conf = self.folder / "mosquitto.conf"
@@ -182,7 +184,7 @@ class CoapServer:
         pass
 
     def start(self, auth=None, wrap=(), **_):
-        self.port = free_pair()
+        self.port = server_port(socket.SOCK_DGRAM, 2)
         self.process = Process("coap-server", [*pinned(SERVER_CORE), *wrap, self.program, "-A", "127.0.0.1", "-p", self.port,
                                                "-k", KEY.decode(), "-h", "bench", "-v", "2"], self.folder / "coap-server.log")
         wait_for(lambda: self.process.check() and bound(self.port + 1), "coap-server to listen")
@@ -200,8 +202,8 @@ class CoapServer:
         return "coap-server of libcoap 4.3.5"
 
 
-def bound(port):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+def bound(port, kind=socket.SOCK_DGRAM):
+    with socket.socket(socket.AF_INET, kind) as s:
         try:
             s.bind(("127.0.0.1", port))
             return False
@@ -209,11 +211,11 @@ def bound(port):
             return True
 
 
-def free_pair():
-    """A free UDP port whose next one is free too."""
+def server_port(kind=socket.SOCK_STREAM, together=1):
+    """A free port (and the ones after it) below those that the kernel gives to clients: thousands of them come and go here."""
     while True:
-        port = free_port(socket.SOCK_DGRAM)
-        if port < 65535 and not bound(port + 1):
+        port = random.randint(20000, 31999)
+        if not any(bound(port + i, kind) for i in range(together)):
             return port
 
 
