@@ -78,7 +78,7 @@ gw_journal_begin(struct gw_journal *journal)
 	rc = mdb_txn_begin(journal->env, NULL, 0, &journal->txn);
 	journal->append = journal->index = NULL;
 	journal->touched = journal->plain = journal->index_last_known = false;
-	journal->bytes = journal->pending_count = 0;
+	journal->bytes = journal->copies = journal->pending_count = 0;
 	journal->records = journal->readings = journal->duplicates = journal->revisions = 0;
 	journal->next = atomic_load_explicit(&journal->last, memory_order_relaxed) + 1;
 	journal->quarantine_id_before = journal->quarantine_id;

@@ -92,6 +92,9 @@ put(struct gw_journal *journal, MDB_cursor *cursor, const struct gw_index_entry 
 	bool end = !journal->index_any || compare(entry, &journal->index_last) > 0;
 	int rc;
 
+	// At the end entries fill page after page; elsewhere each one may need a new copy of its page.
+	journal->bytes += 48;
+	journal->copies += !end;
 	gw_index_key(entry, bytes);
 	rc = mdb_cursor_put(cursor, &key, &data, end ? MDB_APPEND : 0);
 	if (rc == 0 && end) {

@@ -65,7 +65,7 @@ struct gw_journal {
 	bool broken;            // a commit failed: nothing is written any more
 	uint64_t next;          // position of the next record
 	bool touched, plain;    // something was written; not only essential tickets
-	size_t bytes;           // about what it adds
+	size_t bytes, copies;   // about what it adds; pages elsewhere of which it may need new copies
 	uint64_t records, readings, duplicates, revisions;
 	struct gw_index_entry *pending;
 	size_t pending_count, pending_cap;

@@ -133,8 +133,8 @@ allocate(struct gw_journal *journal, uint64_t end)
 enum gw_error
 gw_room_prepare(struct gw_journal *journal)
 {
-	// New pages for the data, half as much again for the tables' own, and a path of each table.
-	uint64_t need = map_pages(journal) * journal->page_size + journal->bytes + journal->bytes / 2 + 64 * journal->page_size;
+	// New pages for the data, half as much again for the tables' own, copies of old pages, and a path of each table.
+	uint64_t need = journal->bytes + journal->bytes / 2 + (map_pages(journal) + journal->copies + 64) * journal->page_size;
 	uint64_t budget = journal->options.budget_bytes & ~UINT64_C(4095);
 
 	if (need > budget) // LMDB itself refuses beyond

@@ -16,7 +16,8 @@ gw_rows_put(struct gw_journal *journal, const struct gw_op *op)
 {
 	MDB_val key = op_key(op), data = gw_val(gw_op_body(op), op->body_len);
 
-	journal->bytes += op->body_len + op->key_len + 64 + (op->body_len > 2000 ? 4096 : 0);
+	journal->bytes += op->body_len + op->key_len + 32;
+	journal->copies++;
 	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_ROWS], &key, &data, 0));
 }
 
@@ -26,6 +27,7 @@ gw_rows_del(struct gw_journal *journal, const struct gw_op *op)
 	MDB_val key = op_key(op);
 	int rc = mdb_del(journal->txn, journal->tables[GW_T_ROWS], &key, NULL);
 
+	journal->copies++;
 	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
 }
 
@@ -52,6 +54,7 @@ gw_rows_del_prefix(struct gw_journal *journal, const struct gw_op *op)
 			break;
 		if ((rc = mdb_cursor_del(cursor, 0)) != 0)
 			break;
+		journal->copies++;
 	}
 	mdb_cursor_close(cursor);
 	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define PIECE_MIN 500
-#define PIECE_MAX 20000
+#define PIECE_MAX 5000
 
 static enum gw_error
 delete_index(struct gw_journal *journal, uint64_t position, const struct gw_record *record)
@@ -28,6 +28,7 @@ delete_index(struct gw_journal *journal, uint64_t position, const struct gw_reco
 			continue;
 		any = true;
 		entry.time = gw_index_time(reading.time_us);
+		journal->bytes += 256; // copies of pages: entries of one age lie close together
 		gw_index_key(&entry, bytes);
 		rc = mdb_del(journal->txn, journal->tables[GW_T_INDEX], &key, NULL);
 		if (rc == MDB_NOTFOUND) // readings of one time need not stand side by side
@@ -116,7 +117,7 @@ find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 		trim->upto = cursor;
 	if (journal->checkpoint < trim->upto) {
 		trim->upto = journal->checkpoint;
-		trim->behind = gw_sweep_due(journal);
+		trim->behind = gw_sweep_due(journal) && !journal->room.disk_full;
 	}
 	trim->before_us = now_us - keep;
 	trim->left = piece_size(journal);

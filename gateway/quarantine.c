@@ -160,6 +160,7 @@ gw_quarantine_del(struct gw_journal *journal, const struct gw_op *op)
 	owner = owner_of(gw_val_span(data));
 	if ((rc = mdb_del(journal->txn, journal->tables[GW_T_QUARANTINE], &key, NULL)) != 0)
 		return gw_store_error(rc);
+	journal->copies++;
 	add_total(journal, owner, -(int64_t)len);
 	return GW_OK;
 }
