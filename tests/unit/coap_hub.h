@@ -89,10 +89,10 @@ replace(char **text, const char *with)
 	*text = strdup(with);
 }
 
+// Ports that were free a moment ago.
 static void
-start_part(void)
+choose_ports(void)
 {
-	struct gw_why why = { 0 };
 	uint16_t plain, dtls;
 	int probes[2] = { bound_socket(&plain), bound_socket(&dtls) };
 
@@ -100,9 +100,22 @@ start_part(void)
 	close(probes[1]);
 	hub.config->coap_plain_port = plain;
 	hub.config->coap_port = dtls;
-	if (gw_coap_part.start(&hub.core, &hub.part, &why) != GW_OK)
+}
+
+static void
+start_part(void)
+{
+	struct gw_why why = { 0 };
+	enum gw_error error;
+	int tries = 0;
+
+	do {
+		choose_ports();
+		error = gw_coap_part.start(&hub.core, &hub.part, &why);
+	} while (error == GW_E_SYSTEM && ++tries < 10);
+	if (error != GW_OK)
 		fail_msg("%s", why.text);
-	hub.socket = socket_to(plain);
+	hub.socket = socket_to(hub.config->coap_plain_port);
 }
 
 static void
