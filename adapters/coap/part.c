@@ -145,18 +145,17 @@ add(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, uint64_t valu
 	yyjson_mut_obj_add_uint(doc, object, name, value);
 }
 
+// "answers_2.04" and so on, of the codes that were sent.
 static void
 add_answers(struct gw_coap *coap, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
-	yyjson_mut_val *answers = yyjson_mut_obj_add_obj(doc, object, "answers");
-
 	for (unsigned code = 0; code < 256; code++) {
 		uint64_t count = gw_coap_get(&coap->counts.answers[code]);
-		char name[8];
+		char name[16];
 		if (count == 0)
 			continue;
-		snprintf(name, sizeof(name), "%u.%02u", code >> 5, code & 31);
-		yyjson_mut_obj_add(answers, yyjson_mut_strcpy(doc, name), yyjson_mut_uint(doc, count));
+		snprintf(name, sizeof(name), "answers_%u.%02u", code >> 5, code & 31);
+		yyjson_mut_obj_add(object, yyjson_mut_strcpy(doc, name), yyjson_mut_uint(doc, count));
 	}
 }
 
