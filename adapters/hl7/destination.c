@@ -176,7 +176,7 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	d->options = *options;
 	d->made_last = &d->made;
-	d->outbox.last = &d->outbox.first;
+	gw_hl7_outbox_init(&d->outbox, options->core->journal, options->sender.destination);
 	pthread_mutex_init(&d->lock, NULL);
 	if ((d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
 		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: eventfd", options->sender.destination);

@@ -210,11 +210,10 @@ gw_hl7_reload(struct gw_hl7_destination *d, struct gw_why *why)
 	d->broken = true;
 	drop_made(d);
 	gw_hl7_grouper_free(d->grouper);
-	gw_hl7_outbox_fini(&d->outbox);
 	gw_hl7_reap_removals(d, true);
 	if ((d->grouper = gw_hl7_grouper_new(&options)) == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
-	if ((error = gw_hl7_outbox_open(&d->outbox, d->options.core->journal, d->options.sender.destination, why)) != GW_OK)
+	if ((error = gw_hl7_outbox_load(&d->outbox, why)) != GW_OK)
 		return error;
 	if ((error = gw_hl7_outbox_restore(&d->outbox, d->grouper)) != GW_OK)
 		return gw_fail(why, error, "HL7 destination %s: its devices' rows: %s", d->options.sender.destination, gw_error_text(error));

@@ -184,21 +184,27 @@ gw_hl7_outbox_recount(struct gw_hl7_outbox *outbox)
 	return error;
 }
 
+void
+gw_hl7_outbox_init(struct gw_hl7_outbox *outbox, struct gw_journal *journal, const char *destination)
+{
+	*outbox = (struct gw_hl7_outbox){ .journal = journal };
+	outbox->last = &outbox->first;
+	snprintf(outbox->prefix, sizeof(outbox->prefix), "outlet/hl7/%s/", destination);
+}
+
 enum gw_error
-gw_hl7_outbox_open(struct gw_hl7_outbox *outbox, struct gw_journal *journal, const char *destination, struct gw_why *why)
+gw_hl7_outbox_load(struct gw_hl7_outbox *outbox, struct gw_why *why)
 {
 	struct load load = { .outbox = outbox };
 	char key[KEY_MAX];
 	enum gw_error error;
 
-	*outbox = (struct gw_hl7_outbox){ .journal = journal };
-	outbox->last = &outbox->first;
-	snprintf(outbox->prefix, sizeof(outbox->prefix), "outlet/hl7/%s/", destination);
-	error = gw_journal_each(journal, table_key(outbox, "outbox", key), gw_span(NULL, 0), load_message, &load);
+	gw_hl7_outbox_fini(outbox);
+	error = gw_journal_each(outbox->journal, table_key(outbox, "outbox", key), gw_span(NULL, 0), load_message, &load);
 	if (error == GW_OK && (error = load.error) == GW_OK && (error = gw_hl7_outbox_recount(outbox)) == GW_OK)
 		return GW_OK;
 	gw_hl7_outbox_fini(outbox);
-	return gw_fail(why, error, "HL7 destination %s: its stored messages: %s", destination, gw_error_text(error));
+	return gw_fail(why, error, "stored messages below %s: %s", outbox->prefix, gw_error_text(error));
 }
 
 void

@@ -38,8 +38,10 @@ struct gw_hl7_outbox {
 	uint64_t number; // given last
 };
 
-enum gw_error gw_hl7_outbox_open(struct gw_hl7_outbox *outbox, struct gw_journal *journal, const char *destination, struct gw_why *why);
+void gw_hl7_outbox_init(struct gw_hl7_outbox *outbox, struct gw_journal *journal, const char *destination);
 void gw_hl7_outbox_fini(struct gw_hl7_outbox *outbox);
+// Lists what is stored, and nothing else: at the start, and again where memory and store may differ.
+enum gw_error gw_hl7_outbox_load(struct gw_hl7_outbox *outbox, struct gw_why *why);
 // Tells the grouper what is in messages already.
 enum gw_error gw_hl7_outbox_restore(struct gw_hl7_outbox *outbox, struct gw_hl7_grouper *grouper);
 

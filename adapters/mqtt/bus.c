@@ -77,8 +77,10 @@ settle(struct bus *bus)
 				return;
 			}
 	} while (count == SETTLED);
-	if (position > bus->done)
+	if (position > bus->done) {
 		gw_follow_done(bus->follow, bus->done = position);
+		bus->backoff_ms = BACKOFF_MS_MIN; // not for a connection alone: a broker may drop it at the same message each time
+	}
 }
 
 // Waits for a place in the window. False: the connection ended, or we stop.
@@ -276,7 +278,6 @@ connect_broker(struct bus *bus)
 		return false;
 	}
 	gw_diag(GW_NOTICE, "bus.connected", "broker=%s from=%llu", bus->config->bus_uri, (unsigned long long)bus->done + 1);
-	bus->backoff_ms = BACKOFF_MS_MIN;
 	bus->connected = true;
 	return true;
 }
@@ -311,6 +312,7 @@ run(void *arg)
 {
 	struct bus *bus = arg;
 	struct gw_record record;
+	bool pending;
 
 	pthread_setname_np(pthread_self(), "bus");
 	while (!bus->stopping) {
@@ -319,8 +321,11 @@ run(void *arg)
 			continue;
 		settle(bus);
 		retry_parked(bus);
-		if (gw_follow_next(bus->follow, gw_bus_link_pending(bus->link) > 0 ? 50 : 500, &record))
+		pending = gw_bus_link_pending(bus->link) > 0;
+		if (gw_follow_next(bus->follow, pending ? 20 : 500, &record))
 			take(bus, &record);
+		else if (pending)
+			gw_bus_link_nudge(bus->link);
 		if (!gw_bus_link_up(bus->link))
 			ended(bus);
 	}

@@ -17,6 +17,24 @@
 #define CONNECT_S_MAX 10
 #define KEEP_ALIVE_S 20
 #define PUBACK_PACKET 4 // MQTT 5, section 2.1.2
+// Messages that Paho holds and has not yet written. Paho 1.3.12 to 1.3.14 leak the topic and payload of those when a client is destroyed
+// (MQTTAsync_NULLPublishCommands), so they are few: at most some KB are lost with a connection that ends under load.
+#define UNWRITTEN_MAX 16
+#if defined(__SANITIZE_ADDRESS__)
+#define LEAKS_ARE_LOOKED_FOR 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LEAKS_ARE_LOOKED_FOR 1
+#endif
+#endif
+#ifdef LEAKS_ARE_LOOKED_FOR
+const char *__lsan_default_suppressions(void);
+const char *
+__lsan_default_suppressions(void)
+{
+	return "leak:libpaho-mqtt3as\n";
+}
+#endif
 
 enum state { WAITING, ACKNOWLEDGED, REFUSED };
 
@@ -41,6 +59,7 @@ struct gw_bus_link {
 	struct context *contexts; // GENERATIONS * window
 
 	MQTTAsync client;         // the outlet's thread only
+	MQTTAsync nudge;          // never connected: see gw_bus_link_nudge()
 
 	pthread_mutex_t lock;     // guards all below
 	pthread_cond_t changed;
@@ -163,6 +182,8 @@ on_message(void *context, char *topic, int topic_len, MQTTAsync_message *message
 
 // ---- The outlet's thread ----
 
+static enum gw_error make_nudge(struct gw_bus_link *link, struct gw_why *why);
+
 static enum gw_error
 read_password(struct gw_bus_link *link, struct gw_why *why)
 {
@@ -224,6 +245,8 @@ gw_bus_link_new(const struct gw_config *config, struct gw_bus_link **out, struct
 	error = link->slots == NULL || link->contexts == NULL ? gw_fail(why, GW_E_MEMORY, "out of memory") : set_uri(link, why);
 	if (error == GW_OK && config->bus_password_file[0] != '\0')
 		error = read_password(link, why);
+	if (error == GW_OK)
+		error = make_nudge(link, why);
 	if (error != GW_OK) {
 		gw_bus_link_free(link);
 		return error;
@@ -238,6 +261,8 @@ gw_bus_link_free(struct gw_bus_link *link)
 	if (link == NULL)
 		return;
 	gw_bus_link_close(link, false);
+	if (link->nudge != NULL)
+		MQTTAsync_destroy(&link->nudge);
 	if (link->password != NULL)
 		explicit_bzero(link->password, link->password_len);
 	free(link->password);
@@ -368,7 +393,7 @@ gw_bus_link_connect(struct gw_bus_link *link, struct gw_why *why)
 
 	gw_bus_link_close(link, false);
 	context = begin(link);
-	create.maxBufferedMessages = (int)link->window;
+	create.maxBufferedMessages = UNWRITTEN_MAX;
 	code = MQTTAsync_createWithOptions(&link->client, link->uri, link->config->bus_client_id, MQTTCLIENT_PERSISTENCE_NONE, NULL, &create);
 	if (code != MQTTASYNC_SUCCESS) {
 		link->client = NULL;
@@ -465,12 +490,38 @@ gw_bus_link_wake(struct gw_bus_link *link)
 	pthread_mutex_unlock(&link->lock);
 }
 
+// A message for a client that is never connected takes the place of the one before and is never sent; but Paho's thread wakes up for it.
+void
+gw_bus_link_nudge(struct gw_bus_link *link)
+{
+	if (link->nudge != NULL)
+		(void)MQTTAsync_send(link->nudge, "nudge", 0, "", 0, 0, NULL);
+}
+
+static enum gw_error
+make_nudge(struct gw_bus_link *link, struct gw_why *why)
+{
+	MQTTAsync_createOptions create = MQTTAsync_createOptions_initializer5;
+	int code;
+
+	create.sendWhileDisconnected = 1;
+	create.allowDisconnectedSendAtAnyTime = 1;
+	create.deleteOldestMessages = 1;
+	create.maxBufferedMessages = 1;
+	code = MQTTAsync_createWithOptions(&link->nudge, link->uri, "nudge", MQTTCLIENT_PERSISTENCE_NONE, NULL, &create);
+	if (code == MQTTASYNC_SUCCESS)
+		return GW_OK;
+	link->nudge = NULL;
+	return gw_fail(why, GW_E_CONFIG, "bus: %s", MQTTAsync_strerror(code) != NULL ? MQTTAsync_strerror(code) : link->uri);
+}
+
 enum gw_error
 gw_bus_link_publish(struct gw_bus_link *link, const char *topic, struct gw_span payload, const struct gw_bus_ref *ref)
 {
 	MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
 	struct context *context;
 	uint32_t slot;
+	int code;
 
 	pthread_mutex_lock(&link->lock);
 	if (!link->up || link->tail - link->head >= link->window) {
@@ -487,7 +538,13 @@ gw_bus_link_publish(struct gw_bus_link *link, const char *topic, struct gw_span 
 	options.onSuccess5 = on_acknowledged;
 	options.onFailure5 = on_refused;
 	options.context = context;
-	if (MQTTAsync_send(link->client, topic, (int)payload.len, payload.at, 1, 0, &options) == MQTTASYNC_SUCCESS)
+	for (unsigned i = 1; (code = MQTTAsync_send(link->client, topic, (int)payload.len, payload.at, 1, 0, &options)) ==
+	    MQTTASYNC_MAX_BUFFERED_MESSAGES; i++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL); // Paho's thread is writing
+		if (i % 16 == 0)
+			gw_bus_link_nudge(link);
+	}
+	if (code == MQTTASYNC_SUCCESS)
 		return GW_OK;
 	on_end(context, "the message could not be handed to the connection");
 	return GW_E_CLOSED;

@@ -44,6 +44,9 @@ void gw_bus_link_wake(struct gw_bus_link *link); // any thread
 
 // QoS 1. Needs room. Topic is terminated. GW_E_CLOSED: the connection has ended.
 enum gw_error gw_bus_link_publish(struct gw_bus_link *link, const char *topic, struct gw_span payload, const struct gw_bus_ref *ref);
+// Wakes Paho's sending thread, whose wake-ups can be lost (1.3.12 to 1.3.14 wait on a condition without looking again): a message would lie there
+// for up to a second. To be called when messages are pending and none was answered for a while.
+void gw_bus_link_nudge(struct gw_bus_link *link);
 // Everything up to this journal position has been published: told by settle once it is answered. False where nothing is under way: it is already.
 bool gw_bus_link_covers(struct gw_bus_link *link, uint64_t position);
 // Takes answered messages from the window's beginning, in order. *position: what is covered now (unchanged if nothing new). Gives those
