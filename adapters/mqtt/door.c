@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The door: accepts, shakes hands, admits, and hands over. One thread for all of it, so that TLS 1.3 handshakes stay on one; a second one, beside it,
-// checks passwords. Also its work: wills that are due, sessions that have expired, refusals that are recorded.
+// The door: accepts, shakes hands, admits, and hands over. One thread for all of it, so that TLS 1.3 handshakes stay on one (passwords
+// have theirs: password.c). Also its work: wills that are due, sessions that have expired, refusals that are recorded.
 //
 // Strangers can fill it only up to mqtt.handshakes_max; beyond, the oldest goes that has not said a word yet, or else the oldest.
-#include "adapters/mqtt/admit.h"
+#include "adapters/mqtt/door.h"
 
 #include "gateway/clock.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -18,44 +16,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TICKETS = 64, NAMES = 256, RECORD_EVERY_S = 60, EXPIRE_MOST = 64, CHECKS_OF_ONE = 4 };
-
-struct list {
-	struct gw_mqtt_conn *first, *last;
-	unsigned count;
-};
-
-struct gw_mqtt_door {
-	struct gw_mqtt *mqtt;
-	pthread_t thread, password_thread;
-	bool passwords_run;
-	int epoll, listener;
-	bool listening;          // the listener is in epoll
-	struct gw_source source;
-	struct gw_mqtt_io io;
-	struct list silent, talking; // by age
-	struct gw_mqtt_conn *dead;
-	int64_t now_us, tick_us;
-	struct { uint64_t hash; int64_t us; } recorded[NAMES]; // refusals of late
-	struct gw_diag_limit said_refused, said_failed, said_files, said_full;
-
-	// Passwords: the lock guards both lists.
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct gw_mqtt_conn *to_check, **to_check_end, *checked;
-	bool closing;
-};
+enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TICKETS = 64, EXPIRE_MOST = 64 };
 
 // ---- Lists ----
 
-static struct list *
+static struct gw_mqtt_list *
 list_of(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn)
 {
 	return conn->talked ? &door->talking : &door->silent;
 }
 
 static void
-append(struct list *list, struct gw_mqtt_conn *conn)
+append(struct gw_mqtt_list *list, struct gw_mqtt_conn *conn)
 {
 	conn->prev = list->last;
 	conn->next = NULL;
@@ -68,7 +40,7 @@ append(struct list *list, struct gw_mqtt_conn *conn)
 }
 
 static void
-take_out(struct list *list, struct gw_mqtt_conn *conn)
+take_out(struct gw_mqtt_list *list, struct gw_mqtt_conn *conn)
 {
 	if (conn->prev != NULL)
 		conn->prev->next = conn->next;
@@ -89,9 +61,7 @@ drop(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 		return;
 	take_out(list_of(door, conn), conn);
 	if (conn->state == GW_MQTT_CHECKING) { // freed when its password is checked
-		pthread_mutex_lock(&door->lock);
-		conn->abandoned = true;
-		pthread_mutex_unlock(&door->lock);
+		gw_mqtt_passwords_abandon(door->passwords, conn);
 		(void)epoll_ctl(door->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
 		return;
 	}
@@ -111,124 +81,6 @@ bury(struct gw_mqtt_door *door)
 	}
 }
 
-// ---- Records of refusals and wills ----
-
-// At most one a minute for a name (by its hash: a collision leaves one out, never adds).
-static bool
-may_record(struct gw_mqtt_door *door, const char *name)
-{
-	uint64_t hash = gw_name_hash(gw_span_text(name));
-	int64_t *us = &door->recorded[hash % NAMES].us;
-
-	if (door->recorded[hash % NAMES].hash == hash && *us != 0 && door->now_us - *us < RECORD_EVERY_S * INT64_C(1000000))
-		return false;
-	// A flood of names that do not exist must not fill the journal: a slot changes hands at most once a second.
-	if (*us != 0 && door->now_us - *us < INT64_C(1000000))
-		return false;
-	door->recorded[hash % NAMES].hash = hash;
-	*us = door->now_us;
-	return true;
-}
-
-static void
-record_event(struct gw_mqtt_door *door, const struct gw_event *event)
-{
-	struct gw_ticket *ticket = gw_ticket_get(&door->source);
-
-	if (ticket == NULL)
-		return;
-	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, event) == GW_OK)
-		gw_intake_submit(ticket);
-	else
-		gw_ticket_release(ticket);
-}
-
-// A stranger chose the name: no control characters and nothing but UTF-8 goes into a line of diagnostics or into the journal.
-static void
-clean_name(const char *name, char out[GW_TLS_NAME_MAX + 1])
-{
-	bool utf8 = gw_mqtt_utf8(gw_span_text(name));
-	size_t i;
-
-	for (i = 0; name[i] != '\0' && i < GW_TLS_NAME_MAX; i++) {
-		unsigned char c = (unsigned char)name[i];
-
-		out[i] = c < 0x20 || c == 0x7F || (c >= 0x80 && !utf8) ? '?' : name[i];
-	}
-	out[i] = '\0';
-}
-
-static void
-record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn, uint8_t auth, const char *given, const char *text)
-{
-	char words[GW_TLS_NAME_MAX + 128], name[GW_TLS_NAME_MAX + 1];
-	struct gw_event event = {
-		.received_us = gw_clock_wall_us(), .door = GW_DOOR_MQTT, .auth = auth, .code = GW_EVENT_REFUSED_CREDENTIAL,
-	};
-
-	clean_name(given, name);
-	gw_mqtt_add(&door->mqtt->door_counts.refused, 1);
-	gw_diag_limited(&door->said_refused, 1, GW_NOTICE, "mqtt.refused", "peer=%s name=%s: %s", conn->peer, name, text);
-	if (!may_record(door, name))
-		return;
-	snprintf(words, sizeof(words), "%.100s: %s", text, name);
-	event.text = gw_span_text(words);
-	if (strlen(name) <= GW_ID_MAX)
-		event.principal = gw_span_text(name);
-	record_event(door, &event);
-}
-
-// At most GW_ROUTE_MAX bytes of it, whole characters.
-static struct gw_span
-will_route(const struct gw_mqtt_will *will)
-{
-	size_t len = will->topic_len;
-
-	if (len > GW_ROUTE_MAX)
-		for (len = GW_ROUTE_MAX; len > 0 && (will->bytes[len] & 0xC0) == 0x80; len--)
-			;
-	return gw_span(will->bytes, len);
-}
-
-static bool
-record_will(struct gw_mqtt_door *door, const struct gw_mqtt_will *will)
-{
-	struct gw_event event = {
-		.received_us = gw_clock_wall_us(), .door = GW_DOOR_MQTT, .auth = will->auth, .code = GW_EVENT_WILL,
-		.device = gw_span_text(will->principal), .principal = gw_span_text(will->principal),
-		.route = will_route(will),
-		.text = gw_span_text("connection ended without DISCONNECT"),
-		.data = gw_span(will->bytes + will->topic_len, will->payload_len),
-	};
-	struct gw_ticket *ticket = gw_ticket_get(&door->source);
-
-	if (ticket == NULL)
-		return false;
-	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK) {
-		gw_ticket_release(ticket);
-		return true;
-	}
-	gw_intake_submit(ticket);
-	gw_mqtt_add(&door->mqtt->door_counts.wills, 1);
-	return true;
-}
-
-static void
-record_wills(struct gw_mqtt_door *door)
-{
-	struct gw_mqtt_will *will = gw_mqtt_sessions_wills(door->mqtt->sessions, door->now_us), *next;
-
-	for (; will != NULL; will = next) {
-		next = will->next;
-		if (record_will(door, will)) {
-			free(will);
-		} else {
-			will->session = NULL; // no ticket: at the next tick
-			gw_mqtt_sessions_leave_will(door->mqtt->sessions, will);
-		}
-	}
-}
-
 static void
 take_tickets(struct gw_mqtt_door *door)
 {
@@ -240,81 +92,16 @@ take_tickets(struct gw_mqtt_door *door)
 	}
 }
 
-// ---- Passwords ----
-
-static struct gw_mqtt_conn *
-next_to_check(struct gw_mqtt_door *door)
-{
-	struct gw_mqtt_conn *conn;
-
-	while (door->to_check == NULL && !door->closing)
-		pthread_cond_wait(&door->wake, &door->lock);
-	if (door->closing)
-		return NULL;
-	conn = door->to_check;
-	door->to_check = conn->inbox_next;
-	if (door->to_check == NULL)
-		door->to_check_end = &door->to_check;
-	return conn;
-}
-
-// Argon2id costs tens of milliseconds and megabytes: nobody but those who come with a password waits for it.
-static void *
-check_passwords(void *arg)
-{
-	struct gw_mqtt_door *door = arg;
-	struct gw_mqtt_conn *conn;
-
-	pthread_mutex_lock(&door->lock);
-	while ((conn = next_to_check(door)) != NULL) {
-		if (!conn->abandoned) {
-			pthread_mutex_unlock(&door->lock);
-			conn->password_right = gw_mqtt_check_password(conn);
-			conn->checked = true;
-			pthread_mutex_lock(&door->lock);
-		}
-		conn->inbox_next = door->checked;
-		door->checked = conn;
-		gw_mqtt_wake(door->mqtt->door_fd);
-	}
-	pthread_mutex_unlock(&door->lock);
-	return NULL;
-}
-
-// Guesses at one user's password do not fill the queue in which the others stand.
-static bool
-join_queue(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
-{
-	unsigned same = 0;
-
-	for (const struct gw_mqtt_conn *other = door->to_check; other != NULL; other = other->inbox_next)
-		same += other->user_hash == conn->user_hash && !other->abandoned;
-	if (same >= CHECKS_OF_ONE)
-		return false;
-	conn->inbox_next = NULL;
-	*door->to_check_end = conn;
-	door->to_check_end = &conn->inbox_next;
-	pthread_cond_signal(&door->wake);
-	return true;
-}
+// ---- Admission ----
 
 static bool
 ask_password(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
-	bool queued;
-
-	pthread_mutex_lock(&door->lock);
 	conn->state = GW_MQTT_CHECKING;
-	queued = join_queue(door, conn);
-	pthread_mutex_unlock(&door->lock);
-	if (!queued)
-		conn->state = GW_MQTT_WAITS_CONNECT;
-	conn->stalled = queued;
+	conn->stalled = true;
 	gw_mqtt_conn_watch(conn);
-	return queued;
+	return gw_mqtt_passwords_ask(door->passwords, conn);
 }
-
-// ---- Admission ----
 
 static void
 say_refused(struct gw_mqtt_conn *conn, const struct gw_mqtt_refusal *refusal)
@@ -360,6 +147,7 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	case GW_MQTT_CHECK_PASSWORD:
 		if (ask_password(door, conn))
 			return;
+		conn->state = GW_MQTT_WAITS_CONNECT;
 		refusal.reason = GW_MQTT_BUSY;
 		say_refused(conn, &refusal);
 		drop(door, conn);
@@ -371,7 +159,7 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 		return;
 	case GW_MQTT_REFUSED:
 		if (refusal.error != GW_OK)
-			record_refusal(door, conn, conn->auth, refusal.name, refusal.text);
+			gw_mqtt_record_refusal(door, conn, conn->auth, refusal.name, refusal.text);
 		else
 			gw_diag_limited(&door->said_refused, 1, GW_INFO, "mqtt.refused", "peer=%s reason=0x%02x", conn->peer, refusal.reason);
 		say_refused(conn, &refusal);
@@ -406,7 +194,7 @@ shaking_failed(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 
 	gw_mqtt_add(&door->mqtt->door_counts.handshakes_failed, 1);
 	if (refused.auth != GW_AUTH_NONE)
-		record_refusal(door, conn, refused.auth, refused.name, reason);
+		gw_mqtt_record_refusal(door, conn, refused.auth, refused.name, reason);
 	else
 		gw_diag_limited(&door->said_failed, 1, GW_INFO, "mqtt.handshake", "peer=%s: %s", conn->peer, reason);
 	drop(door, conn);
@@ -543,70 +331,13 @@ accept_some(struct gw_mqtt_door *door)
 	}
 }
 
-static enum gw_error
-bind_one(const struct addrinfo *ai, int *out, struct gw_why *why)
-{
-	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0;
-
-	if (fd < 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: socket: %s", strerror(errno));
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (ai->ai_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) != 0 || listen(fd, 1024) != 0) {
-		int error = errno;
-
-		close(fd);
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: cannot listen there: %s", strerror(error));
-	}
-	*out = fd;
-	return GW_OK;
-}
-
-static void
-say_listening(int fd)
-{
-	struct sockaddr_storage at;
-	socklen_t len = sizeof(at);
-	char host[64] = "", port[8] = "";
-
-	if (getsockname(fd, (struct sockaddr *)&at, &len) == 0)
-		(void)getnameinfo((struct sockaddr *)&at, len, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV);
-	gw_diag(GW_NOTICE, "mqtt.listening", "address=%s port=%s", host, port);
-}
-
-static enum gw_error
-listen_at(const char *address, int64_t port, int *out, struct gw_why *why)
-{
-	struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *found = NULL;
-	struct gw_why detail;
-	enum gw_error error;
-	char service[8];
-
-	snprintf(service, sizeof(service), "%u", (unsigned)port & 0xFFFF);
-	if (getaddrinfo(address, service, &hints, &found) != 0)
-		return gw_fail(why, GW_E_CONFIG, "mqtt.address: %s is not an IP address", address);
-	error = bind_one(found, out, &detail);
-	freeaddrinfo(found);
-	if (error != GW_OK && strcmp(address, "::") == 0) // a machine without IPv6
-		return listen_at("0.0.0.0", port, out, why);
-	if (error != GW_OK)
-		return gw_fail(why, error, "%s (mqtt.address %s, mqtt.port %s)", detail.text, address, service);
-	say_listening(*out);
-	return GW_OK;
-}
-
 // ---- The loop ----
 
 static void
 take_checked(struct gw_mqtt_door *door)
 {
-	struct gw_mqtt_conn *conn, *list;
+	struct gw_mqtt_conn *conn, *list = gw_mqtt_passwords_take(door->passwords);
 
-	pthread_mutex_lock(&door->lock);
-	list = door->checked;
-	door->checked = NULL;
-	pthread_mutex_unlock(&door->lock);
 	while ((conn = list) != NULL) {
 		list = conn->inbox_next;
 		conn->state = GW_MQTT_WAITS_CONNECT;
@@ -635,7 +366,7 @@ try_waiting(struct gw_mqtt_door *door)
 }
 
 static void
-drop_slow(struct gw_mqtt_door *door, struct list *list)
+drop_slow(struct gw_mqtt_door *door, struct gw_mqtt_list *list)
 {
 	int64_t before = door->now_us - door->mqtt->admit_s_max * INT64_C(1000000);
 
@@ -669,7 +400,7 @@ tick(struct gw_mqtt_door *door)
 	listen_again(door, true);
 	drop_slow(door, &door->silent);
 	drop_slow(door, &door->talking);
-	record_wills(door);
+	gw_mqtt_record_wills(door);
 	expire_sessions(door);
 }
 
@@ -689,7 +420,7 @@ dispatch(struct gw_mqtt_door *door, const struct epoll_event *events, int count)
 			(void)!read(door->mqtt->door_fd, &ignored, sizeof(ignored));
 			take_checked(door);
 			try_waiting(door);
-			record_wills(door);
+			gw_mqtt_record_wills(door);
 		} else {
 			on_event(door, who);
 		}
@@ -700,20 +431,13 @@ dispatch(struct gw_mqtt_door *door, const struct epoll_event *events, int count)
 static void
 close_door(struct gw_mqtt_door *door)
 {
-	pthread_mutex_lock(&door->lock);
-	door->closing = true;
-	pthread_cond_signal(&door->wake);
-	pthread_mutex_unlock(&door->lock);
-	pthread_join(door->password_thread, NULL);
-	for (struct gw_mqtt_conn *conn = door->to_check, *next; conn != NULL; conn = next) {
-		next = conn->inbox_next;
-		conn->inbox_next = door->checked;
-		door->checked = conn;
-	}
-	for (struct gw_mqtt_conn *conn = door->checked; conn != NULL; conn = conn->inbox_next)
+	struct gw_mqtt_conn *conn, *list;
+
+	gw_mqtt_passwords_stop(door->passwords);
+	list = gw_mqtt_passwords_take(door->passwords);
+	while ((conn = list) != NULL) {
+		list = conn->inbox_next;
 		conn->state = GW_MQTT_WAITS_CONNECT;
-	for (struct gw_mqtt_conn *conn = door->checked, *next; conn != NULL; conn = next) {
-		next = conn->inbox_next;
 		if (conn->abandoned) {
 			conn->inbox_next = door->dead;
 			door->dead = conn;
@@ -790,7 +514,7 @@ open_door(struct gw_mqtt_door *door, struct gw_why *why)
 	door->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (door->epoll < 0)
 		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
-	error = listen_at(config->mqtt_address, config->mqtt_port, &door->listener, why);
+	error = gw_mqtt_listen(config->mqtt_address, config->mqtt_port, &door->listener, why);
 	if (error != GW_OK)
 		return error;
 	door->listening = true;
@@ -809,22 +533,21 @@ free_door(struct gw_mqtt_door *door)
 	if (door->epoll >= 0)
 		close(door->epoll);
 	gw_mqtt_io_fini(&door->io);
-	pthread_cond_destroy(&door->wake);
-	pthread_mutex_destroy(&door->lock);
+	gw_mqtt_passwords_close(door->passwords);
 	free(door);
 }
 
 static enum gw_error
 start_threads(struct gw_mqtt_door *door, struct gw_why *why)
 {
-	int rc = pthread_create(&door->password_thread, NULL, check_passwords, door);
+	int rc;
 
-	if (rc != 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread: %s", strerror(rc));
-	pthread_setname_np(door->password_thread, "vg-mqtt-pass");
+	door->passwords = gw_mqtt_passwords_open(door->mqtt->door_fd);
+	if (door->passwords == NULL)
+		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread for passwords");
 	rc = pthread_create(&door->thread, NULL, run, door);
 	if (rc != 0) {
-		close_door(door);
+		gw_mqtt_passwords_stop(door->passwords);
 		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread: %s", strerror(rc));
 	}
 	pthread_setname_np(door->thread, "vg-mqtt-door");
@@ -841,9 +564,6 @@ gw_mqtt_door_start(struct gw_mqtt *mqtt, struct gw_why *why)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	door->mqtt = mqtt;
 	door->epoll = door->listener = -1;
-	door->to_check_end = &door->to_check;
-	pthread_mutex_init(&door->lock, NULL);
-	pthread_cond_init(&door->wake, NULL);
 	error = open_door(door, why);
 	if (error == GW_OK)
 		error = start_threads(door, why);

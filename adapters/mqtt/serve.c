@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A serving thread. A round reads top to bottom: sockets are read and their messages become tickets; all of them are submitted; tickets that came
 // back are answered; what is to be sent is sent, one TLS record and one system call a connection. Nothing here allocates or locks for a message.
-#include "adapters/mqtt/conn.h"
+#include "adapters/mqtt/serve.h"
 
 #include "adapters/mqtt/answer.h"
 #include "gateway/clock.h"
@@ -32,118 +32,6 @@ gw_mqtt_worker_wake(struct gw_mqtt_worker *worker)
 {
 	gw_mqtt_wake(worker->wake_fd);
 }
-
-// ---- Tickets ----
-
-static struct gw_ticket *
-get_ticket(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn, const struct gw_mqtt_pass *pass)
-{
-	struct gw_ticket *ticket = gw_ticket_get(&worker->source);
-
-	if (ticket == NULL) {
-		worker->no_ticket = true;
-		return NULL;
-	}
-	ticket->owner = conn;
-	ticket->tag[0] = (uint64_t)pass->kind | (uint64_t)pass->qos << 8 | (uint64_t)pass->id << 16;
-	ticket->tag[1] = pass->hash;
-	return ticket;
-}
-
-static struct gw_mqtt_pass
-pass_of(const struct gw_ticket *ticket)
-{
-	return (struct gw_mqtt_pass){ (uint8_t)ticket->tag[0], (uint8_t)(ticket->tag[0] >> 8), (uint16_t)(ticket->tag[0] >> 16), ticket->tag[1] };
-}
-
-static void
-queue_ticket(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn, struct gw_ticket *ticket)
-{
-	conn->tickets++;
-	ticket->next = NULL;
-	*worker->batch_end = ticket;
-	worker->batch_end = &ticket->next;
-}
-
-static void
-submit_batch(struct gw_mqtt_worker *worker)
-{
-	struct gw_ticket *ticket = worker->batch, *next;
-
-	worker->batch = NULL;
-	worker->batch_end = &worker->batch;
-	for (; ticket != NULL; ticket = next) {
-		next = ticket->next;
-		gw_intake_submit(ticket);
-	}
-}
-
-// PUBREC will say success, so the identifier commits with the frame.
-static bool
-keeps_id(const struct gw_mqtt_conn *conn, enum gw_error verdict)
-{
-	struct gw_mqtt_answer answer = gw_mqtt_answer(verdict);
-
-	if (!conn->link.session->durable || answer.disconnect != 0)
-		return false;
-	return conn->link.version == 5 ? answer.ack < 0x80 : !answer.v3_closes;
-}
-
-static void
-fill_message(struct gw_mqtt_conn *conn, const struct gw_mqtt_pass *pass, const struct gw_mqtt_message *message, struct gw_ticket *ticket)
-{
-	struct gw_mqtt_counts *counts = &conn->worker->counts;
-	struct gw_frame frame = {
-		.door = GW_DOOR_MQTT,
-		.auth = conn->auth,
-		.principal = conn->principal,
-		.route = message->topic,
-		.payload = message->payload,
-		.content_format = message->content_format,
-		.received_us = conn->worker->wall_us,
-	};
-
-	gw_line_take(conn->worker->line, &frame, ticket);
-	gw_mqtt_add(&counts->messages, 1);
-	gw_mqtt_add(&counts->bytes, message->payload.len);
-	if (pass->qos == 2 && keeps_id(conn, ticket->verdict) && gw_mqtt_session_put_id(ticket, conn->link.session, pass->id) != GW_OK)
-		ticket->verdict = GW_E_MEMORY; // it is stored, but not acknowledged: it comes again and is known then
-}
-
-static enum gw_error
-fill_rows(struct gw_mqtt_conn *conn, const struct gw_mqtt_pass *pass, struct gw_ticket *ticket)
-{
-	ticket->essential = true;
-	switch (pass->kind) {
-	case GW_MQTT_PASS_RELEASE: return gw_mqtt_session_drop_id(ticket, conn->link.session, pass->id);
-	case GW_MQTT_PASS_KEEP: return gw_mqtt_session_put(ticket, conn->link.session);
-	default: return GW_OK;
-	}
-}
-
-static enum gw_error
-on_submit(void *arg, const struct gw_mqtt_pass *pass, const struct gw_mqtt_message *message)
-{
-	struct gw_mqtt_conn *conn = arg;
-	struct gw_ticket *ticket = get_ticket(conn->worker, conn, pass);
-
-	if (ticket == NULL)
-		return GW_E_BUSY;
-	if (message != NULL)
-		fill_message(conn, pass, message, ticket);
-	else
-		ticket->verdict = fill_rows(conn, pass, ticket);
-	queue_ticket(conn->worker, conn, ticket);
-	return GW_OK;
-}
-
-static void
-on_write(void *arg, const uint8_t *bytes, size_t len)
-{
-	gw_mqtt_conn_write(arg, bytes, len);
-}
-
-static const struct gw_mqtt_host host = { on_submit, on_write };
 
 // ---- Ending ----
 
@@ -201,7 +89,7 @@ leave(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 		release(worker, conn);
 		return;
 	}
-	ticket = get_ticket(worker, conn, &pass);
+	ticket = gw_mqtt_ticket_get(worker, conn, &pass);
 	if (ticket == NULL) {
 		conn->inbox_next = worker->leaving;
 		worker->leaving = conn;
@@ -214,7 +102,7 @@ leave(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 	else
 		ticket->verdict = gw_mqtt_session_drop(ticket, session);
 	conn->leaving = true;
-	queue_ticket(worker, conn, ticket);
+	gw_mqtt_ticket_queue(worker, conn, ticket);
 }
 
 static void
@@ -377,7 +265,7 @@ static void
 ticket_done(struct gw_mqtt_worker *worker, struct gw_ticket *ticket)
 {
 	struct gw_mqtt_conn *conn = ticket->owner;
-	struct gw_mqtt_pass pass = pass_of(ticket);
+	struct gw_mqtt_pass pass = gw_mqtt_pass_of(ticket);
 	enum gw_error error = gw_mqtt_outcome(ticket->result, ticket->verdict);
 	enum gw_mqtt_step step = GW_MQTT_NEXT;
 
@@ -446,7 +334,7 @@ store_session(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 
 	if (!session->purge && !session->durable && !session->stored)
 		return true;
-	ticket = get_ticket(worker, conn, &pass);
+	ticket = gw_mqtt_ticket_get(worker, conn, &pass);
 	if (ticket == NULL)
 		return false;
 	ticket->essential = true;
@@ -456,7 +344,7 @@ store_session(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 		ticket->verdict = gw_mqtt_session_put(ticket, session);
 	session->purge = false;
 	session->stored = session->durable;
-	queue_ticket(worker, conn, ticket);
+	gw_mqtt_ticket_queue(worker, conn, ticket);
 	return true;
 }
 
@@ -490,7 +378,7 @@ serve(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 	if (conn->next != NULL)
 		conn->next->prev = conn;
 	worker->conns = conn;
-	conn->link.host = &host;
+	conn->link.host = &gw_mqtt_serving_host;
 	conn->link.arg = conn;
 	send_connack(conn);
 	gw_mqtt_add(&worker->counts.connections, 1);
@@ -685,14 +573,14 @@ dispatch(struct gw_mqtt_worker *worker, const struct epoll_event *events, int co
 static void
 settle(struct gw_mqtt_worker *worker)
 {
-	submit_batch(worker);
+	gw_mqtt_tickets_submit(worker);
 	take_tickets(worker);
 	feed_starved(worker);
 	serve_arrived(worker);
 	try_leaving(worker);
 	tick(worker);
 	flush_dirty(worker);
-	submit_batch(worker);
+	gw_mqtt_tickets_submit(worker);
 	bury(worker);
 }
 
