@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# Debian packages by purpose, sourced by ./run and ./test; works on Debian 12 and 13.
+# Debian packages by purpose, and how they are installed. Sourced by ./run and ./test; works on Debian 12 and 13.
 
 VG_PACKAGES_BUILD="build-essential cmake ninja-build pkg-config python3 ca-certificates curl bzip2 xz-utils patch
- liblmdb-dev libcbor-dev libcyaml-dev libsodium-dev libpaho-mqtt-dev libssl-dev"
-VG_PACKAGES_RUN="mosquitto mosquitto-clients libcoap3-bin openssl python3-hl7 python3-paho-mqtt"
+ liblmdb-dev libcbor-dev libcyaml-dev libyaml-dev libsodium-dev libpaho-mqtt-dev libssl-dev"
+VG_PACKAGES_RUN="mosquitto mosquitto-clients libcoap3-bin openssl python3-hl7 python3-paho-mqtt tzdata"
 VG_PACKAGES_TEST="libcmocka-dev python3-pytest python3-cbor2 python3-yaml python3-cryptography strace
  docker.io docker-compose debootstrap iptables uidmap"
 
@@ -20,27 +20,71 @@ vg_missing() {
 	done
 }
 
+# Shows what apt does: on a terminal in one line that moves, else every 25th step.
+vg_apt_progress() {
+	local word what more n=0 tty=0
+	[ ! -t 1 ] || tty=1
+	while read -r word what more; do
+		case $word in
+		Need) [ $tty = 0 ] || printf '\r%-78s\r' ''; echo "  $word $what $more"; continue ;;
+		Get:* | Hit:* | Ign:* | Err:*) ;;
+		Unpacking) more= ;;
+		Setting) what=${more%% *} more= word='Setting up' ;;
+		*) continue ;;
+		esac
+		n=$((n + 1))
+		if [ $tty = 1 ]; then printf '\r  %-76.76s' "$word $what $more"; elif [ $((n % 25)) = 1 ]; then echo "  $word $what $more"; fi
+	done
+	[ $tty = 0 ] || printf '\r%-78s\r' ''
+}
+
+# Runs apt-get with its output in a file; what went wrong is shown whole.
+vg_apt() {
+	local log rc=0
+	log=$(mktemp)
+	"${vg_as[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -q "$@" 2>&1 | tee "$log" | vg_apt_progress || rc=$?
+	# apt-get update is content with servers that it cannot reach.
+	if [ $rc != 0 ] || grep -qE '^(E:|W: Failed to fetch|Err:)' "$log"; then
+		grep -E '^(E|W|Err:[0-9]*|dpkg:|Could not)' "$log" | sort -u | head -n 12 | sed 's/^/  apt: /' >&2
+	fi
+	rm -f "$log"
+	return $rc
+}
+
 # Installs what is missing of the packages named; shows that it moves.
 vg_install() {
-	local missing as=
+	local missing
 	missing=$(vg_missing "$@")
 	[ -n "$missing" ] || return 0
-	if [ "$(id -u)" != 0 ]; then
-		command -v sudo >/dev/null || {
-			echo "These packages are missing and neither root nor sudo is at hand; ask an administrator for:" >&2
-			echo "  apt-get install $missing" >&2
-			return 1
-		}
-		as=sudo
-	fi
-	echo "Installing with apt: $missing"
-	$as apt-get update -q 2>&1 | tail -n 1
-	DEBIAN_FRONTEND=noninteractive $as apt-get install -y -q --no-install-recommends $missing 2>&1 |
-		awk '/^(Setting up|Unpacking)/ { n++; printf "\r  %d steps, %s %s          ", n, $1, $2; fflush() } /^E:/ { print } END { print "" }'
-	missing=$(vg_missing "$@")
-	[ -z "$missing" ] || {
-		echo "apt could not install: $missing" >&2
-		echo "Run 'apt-get update' and 'apt-get install $missing' to see why." >&2
+	command -v apt-get >/dev/null || {
+		echo "This is not Debian: apt-get is missing. Install what these Debian packages hold, or use docker/Dockerfile:" >&2
+		echo "  $missing" >&2
 		return 1
 	}
+	vg_as=()
+	if [ "$(id -u)" != 0 ]; then
+		command -v sudo >/dev/null || {
+			echo "Packages are missing, and neither root nor sudo is at hand. Run this as root, then start again:" >&2
+			echo "  apt-get update && apt-get install --no-install-recommends $missing" >&2
+			return 1
+		}
+		vg_as=(sudo)
+	fi
+	echo "Installing with apt${vg_as:+ (sudo may ask for your password)}: $missing"
+	vg_apt update || true
+	if ! vg_apt install -y --no-install-recommends $missing || [ -n "$(vg_missing $missing)" ]; then
+		echo "apt could not install: $(vg_missing $missing)" >&2
+		echo "Is there a network, and room on the disk? To see more, run as root:" >&2
+		echo "  dpkg --configure -a; apt-get update && apt-get install --no-install-recommends $(vg_missing $missing)" >&2
+		return 1
+	fi
+}
+
+# Configures and builds a preset; what CMake says is shown when it fails, what the compiler says always.
+vg_build() { # preset [target...]
+	local log=build/$1.cmake.log preset=$1
+	shift
+	mkdir -p build
+	cmake --preset "$preset" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+	cmake --build --preset "$preset" ${1:+--target "$@"}
 }

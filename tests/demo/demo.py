@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a hub on this machine until Ctrl-C: what ./run starts after it has built."""
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.hub import ROOT, Hub, Process, port_or_free  # noqa: E402
+from harness.hub import ROOT, Hub, Process, port_or_free, wait_for  # noqa: E402
 
 DEMO = [  # name, profile, ward, kind, options of `device add`
     ("demo-monitor-1", "bedside-json", "3a", "monitor", ["--cert-subject", "demo-monitor-1", "--bed", "1"]),
@@ -20,18 +21,45 @@ DEMO = [  # name, profile, ward, kind, options of `device add`
     ("demo-thermo-1", "plain-text", "3a", "thermometer", ["--password", "--bed", "1"]),
     ("demo-oximeter-1", "senml", "3a", "oximeter", ["--psk", "--bed", "2"]),
 ]
+PORTS = [  # name, usual port, kind, what for
+    ("mqtt", 8883, socket.SOCK_STREAM, "MQTT over TLS"),
+    ("coap", 5684, socket.SOCK_DGRAM, "CoAP over DTLS"),
+    ("bus", 1883, socket.SOCK_STREAM, "the bus"),
+    ("bus_tls", 8884, socket.SOCK_STREAM, "the bus with TLS"),
+    ("hl7", 2575, socket.SOCK_STREAM, "the HL7 receiver"),
+]
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def choose_ports(demo):
+    """The usual ports, and others where somebody has them: said, and the same at the next start."""
+    ports = {}
+    for name, usual, kind, what in PORTS if demo else PORTS[:-1]:
+        ports[name] = port_or_free(usual, kind, everywhere=name in ("mqtt", "coap", "bus_tls"))
+        if ports[name] != usual:
+            say(f"Port {usual} is taken by another program: {what} listens on {ports[name]}")
+    return ports
 
 
 def devices(hub, demo):
-    """Registers the user's own device and the demonstration's, once; returns their credentials."""
+    """Registers the user's own devices and the demonstration's, once; returns their credentials."""
     path = hub.state / "secrets" / "devices.json"
     known = json.loads(path.read_text()) if path.exists() else {}
+    rows = hub.cli("device", "list", "--format", "json").stdout.splitlines()
+    registered = {json.loads(row)["device"] for row in rows if row.strip()}
 
     def add(name, profile, *args):
-        if name not in known:
-            known[name] = hub.add_device(name, profile, *args)
-            path.touch(mode=0o600)
-            path.write_text(json.dumps(known, indent=2) + "\n")
+        if name in known and name in registered:
+            return known[name]
+        if name in registered:  # its credential is not known here any more
+            hub.cli("device", "remove", name)
+        known[name] = hub.add_device(name, profile, *args)
+        path.touch(mode=0o600)
+        path.with_suffix(".part").write_text(json.dumps(known, indent=2) + "\n")
+        path.with_suffix(".part").replace(path)
         return known[name]
 
     hub.pki.issue("my-monitor")
@@ -50,91 +78,126 @@ def devices(hub, demo):
     return known
 
 
-def paste(hub, known):
+def short(path):
+    """As one would type it in the folder where ./run was started."""
+    path, here = pathlib.Path(path), pathlib.Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def paste(hub, known, demo):
     """The lines to paste, each complete."""
-    here = pathlib.Path.cwd()
-
-    def short(path):
-        path = pathlib.Path(path)
-        return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-    pki, sensor = hub.state / "pki", known["my-sensor"]
+    pki, sensor, monitor = hub.state / "pki", known["my-sensor"], known["my-monitor"]
     program, config = short(hub.program), short(hub.file)
-    now = "'{\"hr\": 72, \"spo2\": 98}'"
+    frame = "'{\"hr\": 72, \"spo2\": 98}'"
     pack = "'[{\"n\":\"temperature_body\",\"u\":\"Cel\",\"v\":36.6}]'"
-    bus = " ".join(shlex.quote(a) for a in hub.bus_arguments())
+    mqtt = f"mosquitto_pub -h localhost -p {hub.mqtt_port} --cafile {short(pki / 'ca.pem')}"
+    coap = f"-u {sensor['psk_identity']} -k {sensor['psk']}"
+    uri = f"coaps://localhost:{hub.coap_port}"
+    more = f"  {program} readings -c {config} --device demo-monitor-1 --from -1m\n" if demo else ""
     return f"""
 A reading over MQTT/TLS with a client certificate:
-  mosquitto_pub -h localhost -p {hub.mqtt_port} --cafile {short(pki / 'ca.pem')} --cert {short(pki / 'my-monitor.pem')} \\
-    --key {short(pki / 'my-monitor.key')} -q 1 -i my-monitor -t ward/3a/my-monitor/vitals -m {now}
+  {mqtt} --cert {short(pki / 'my-monitor.pem')} \\
+    --key {short(pki / 'my-monitor.key')} -q 1 -i my-monitor -t ward/3a/my-monitor/vitals -m {frame}
 The same with user and password inside TLS:
-  mosquitto_pub -h localhost -p {hub.mqtt_port} --cafile {short(pki / 'ca.pem')} -u {known['my-monitor']['user']} \\
-    -P {shlex.quote(known['my-monitor']['password'])} -q 1 -i my-monitor -t ward/3a/my-monitor/vitals -m {now}
-A reading over CoAP/DTLS with a pre-shared key:
-  coap-client-openssl -m post -u {sensor['psk_identity']} -k {sensor['psk']} -t 110 -e {pack} \\
-    coaps://localhost:{hub.coap_port}/readings
+  {mqtt} -u {monitor['user']} \\
+    -P {shlex.quote(monitor['password'])} -q 1 -i my-monitor -t ward/3a/my-monitor/vitals -m {frame}
+A reading over CoAP/DTLS with a pre-shared key (the answer is the hub's time):
+  coap-client-openssl -m post {coap} -t 110 -e {pack} \\
+    {uri}/readings
 The device's latest readings, and the hub's time:
-  coap-client-openssl -m get -u {sensor['psk_identity']} -k {sensor['psk']} coaps://localhost:{hub.coap_port}/readings
-  coap-client-openssl -m get -u {sensor['psk_identity']} -k {sensor['psk']} coaps://localhost:{hub.coap_port}/time
+  coap-client-openssl -m get {coap} {uri}/readings
+  coap-client-openssl -m get {coap} {uri}/time
 What goes out on the bus:
-  mosquitto_sub {bus} -v -t 'vitals/#'
-What is kept:
+  mosquitto_sub {' '.join(shlex.quote(a) for a in hub.bus_arguments())} -v -t 'vitals/#'
+What is kept, and how everything is:
   {program} readings -c {config} --device my-monitor
-  {program} status -c {config}
+{more}  {program} status -c {config}
 """
+
+
+def where(hub, demo):
+    lines = f"""
+The hub runs. It listens on
+  MQTT over TLS    port {hub.mqtt_port}   (devices)
+  CoAP over DTLS   port {hub.coap_port}   (devices)
+  MQTT bus         port {hub.bus_port} on loopback, {hub.bus_tls_port} with TLS   (applications)"""
+    if demo:
+        lines += f"\n  HL7 receiver     port {hub.hl7_port} on loopback, messages in {short(hub.state / 'hl7')}"
+        lines += f"\nSimulated devices: {', '.join(row[0] for row in DEMO)}"
+    return lines
+
+
+def start_devices(hub):
+    process = Process("simulated devices", ["/usr/bin/python3", ROOT / "tests" / "demo" / "devices.py",
+                                            "--devices", hub.state / "demo-devices.jsonl", "--mqtt-port", hub.mqtt_port,
+                                            "--coap-port", hub.coap_port, "--ca", hub.pki.ca],
+                      hub.state / "demo-devices.log", with_parent=True)
+    for row in DEMO:
+        wait_for(lambda: process.check() and hub.readings(row[0], "--from", "-1m"), f"a reading of {row[0]}", 60, 0.2)
+    return process
+
+
+def lock(state):
+    """One hub a folder; kept until the process ends."""
+    state.mkdir(parents=True, exist_ok=True)
+    file = open(state / "run.lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise RuntimeError(f"a hub with the folder {state} runs already; stop it, or say --state DIR") from None
+    return file
+
+
+def end(*_):
+    raise KeyboardInterrupt
 
 
 def main():
     parser = argparse.ArgumentParser(prog="./run", description="Runs a hub on this machine until Ctrl-C.")
-    parser.add_argument("--program", default="build/release/vitalgate", help=argparse.SUPPRESS)
-    parser.add_argument("--state", default="state", help="folder of keys and data (default: state)")
+    parser.add_argument("--program", default=str(ROOT / "build" / "release" / "vitalgate"), help=argparse.SUPPRESS)
+    parser.add_argument("--state", default=str(ROOT / "state"), help="folder of keys and data (default: state)")
     parser.add_argument("--no-demo", action="store_true", help="gateway and bus alone")
     args = parser.parse_args()
-    ports = {"mqtt": port_or_free(8883), "coap": port_or_free(5684, socket.SOCK_DGRAM), "bus": port_or_free(1883),
-             "bus_tls": port_or_free(8884), "hl7": port_or_free(2575)}
-    hub = Hub(args.state, args.program, ports=ports, hl7=not args.no_demo,
-              options={"mqtt": {"address": "::"}, "coap": {"address": "::"}})
-    simulated = None
-
-    def end(*_):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
+    demo, hub, simulated, status = not args.no_demo, None, None, 0
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     try:
-        print(f"Keys and data: {hub.state}", flush=True)
+        locked = lock(pathlib.Path(args.state).resolve())
+        hub = Hub(args.state, args.program, ports=choose_ports(demo), hl7=demo, with_parent=True,
+                  options={"mqtt": {"address": "::"}, "coap": {"address": "::"}})
+        say(f"Keys and data: {hub.state}\nStarting the bus{', an HL7 receiver' if demo else ''} and the gateway")
         hub.prepare().start()
-        known = devices(hub, not args.no_demo)
-        if not args.no_demo:
-            simulated = Process("simulated devices", ["/usr/bin/python3", ROOT / "tests" / "demo" / "devices.py",
-                                                      "--devices", hub.state / "demo-devices.jsonl", "--mqtt-port", hub.mqtt_port,
-                                                      "--coap-port", hub.coap_port, "--ca", hub.pki.ca],
-                                hub.state / "demo-devices.log")
-        print(f"""
-The hub runs. It listens on
-  MQTT over TLS    port {hub.mqtt_port}   (devices)
-  CoAP over DTLS   port {hub.coap_port}   (devices)
-  MQTT bus         port {hub.bus_port} on loopback, {hub.bus_tls_port} with TLS   (applications)""")
-        if not args.no_demo:
-            print(f"  HL7 receiver     port {hub.hl7_port} on loopback, messages in {hub.state / 'hl7'}")
-            print(f"Simulated devices: {', '.join(row[0] for row in DEMO)}")
-        print(paste(hub, known))
-        print(f"Logs: {hub.state}/*.log      Ctrl-C stops all of it.", flush=True)
+        known = devices(hub, demo)
+        if demo:
+            say("Starting simulated devices")
+            simulated = start_devices(hub)
+        print(where(hub, demo))
+        print(paste(hub, known, demo))
+        say(f"Logs: {short(hub.state)}/*.log      Ctrl-C stops all of it.")
         while True:
             for process in (hub.gateway, hub.broker, hub.receiver, simulated):
                 if process is not None:
                     process.check()
             time.sleep(0.5)
     except KeyboardInterrupt:
-        print("\nStopping", flush=True)
+        say("\nStopping")
     except (RuntimeError, AssertionError, OSError) as failure:
         print(f"./run: {failure}", file=sys.stderr)
-        return 1
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        status = 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
         if simulated is not None:
             simulated.stop()
-        hub.stop()
-    return 0
+        if hub is not None:
+            hub.stop()
+    except AssertionError as failure:
+        print(f"./run: {failure}", file=sys.stderr)
+        status = 1
+    if hub is not None:
+        say("Everything is stopped." if status == 0 else f"Logs: {short(hub.state)}/*.log")
+        locked.close()
+    return status
 
 
 if __name__ == "__main__":

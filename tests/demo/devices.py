@@ -9,6 +9,7 @@ import datetime
 import json
 import math
 import random
+import signal
 import ssl
 import subprocess
 import threading
@@ -43,8 +44,16 @@ class Patient:
         return systolic, diastolic, round(diastolic + (systolic - diastolic) / 3)
 
 
+def say(device, text):
+    print(f"{datetime.datetime.now().isoformat(timespec='seconds')} {device['name']}: {text}", flush=True)
+
+
 def mqtt_client(device, args):
-    client = mqtt.Client(client_id=device["name"], clean_session=False, protocol=mqtt.MQTTv311)
+    api = getattr(mqtt, "CallbackAPIVersion", None)  # from version 2 of the library on
+    client = mqtt.Client(*[api.VERSION2] if api else [], client_id=device["name"], clean_session=False, protocol=mqtt.MQTTv311)
+    client.on_connect = lambda *event: say(device, f"connected: {event[3]}")
+    client.on_disconnect = lambda *event: say(device, "disconnected")
+    client.max_queued_messages_set(1000)  # a hub that is away is caught up with, as a real monitor does
     client.tls_set(ca_certs=args.ca, certfile=device.get("certificate"), keyfile=device.get("key"), tls_version=ssl.PROTOCOL_TLS_CLIENT)
     if device.get("password"):
         client.username_pw_set(device["user"], device["password"])
@@ -75,12 +84,18 @@ def thermometer(device, args, stop):
 
 def oximeter(device, args, stop):
     patient = Patient(device["name"])
+    worked = None
     while not stop.wait(args.interval):
         pack = [{"bn": "", "bt": round(time.time(), 3), "n": "spo2", "u": "/100", "v": patient.spo2()},
                 {"n": "pulse_rate_spo2", "u": "{beat}/min", "v": patient.heart_rate()}]
-        subprocess.run(["coap-client-openssl", "-m", "post", "-u", device["identity"], "-k", device["psk"], "-t", "110",
-                        "-e", json.dumps(pack), f"coaps://{args.host}:{args.coap_port}/readings"],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
+        command = ["coap-client-openssl", "-m", "post", "-B", "10", "-u", device["identity"], "-k", device["psk"], "-t", "110",
+                   "-e", json.dumps(pack), f"coaps://{args.host}:{args.coap_port}/readings"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        # The answer is the gateway's time; nothing or words: it was not taken.
+        taken = done.stdout.strip()[:1].isdigit()
+        if taken != worked:
+            worked = taken
+            say(device, "readings are taken" if worked else f"not taken: {(done.stdout + done.stderr).strip() or 'no answer'}")
 
 
 KINDS = {"monitor": monitor, "thermometer": thermometer, "oximeter": oximeter}
@@ -98,13 +113,13 @@ def main():
     stop = threading.Event()
     with open(args.devices, encoding="utf-8") as file:
         devices = [json.loads(line) for line in file]
-    for device in devices:
-        threading.Thread(target=KINDS[device["kind"]], args=(device, args, stop), daemon=True).start()
-    print(f"{len(devices)} devices", flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        stop.set()
+    threads = [threading.Thread(target=KINDS[device["kind"]], args=(device, args, stop), daemon=True) for device in devices]
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    for thread in threads:
+        thread.join(3)
 
 
 if __name__ == "__main__":

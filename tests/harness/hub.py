@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole hub on loopback: the gateway, Mosquitto as its bus, an HL7 receiver. Used by ./run and by the scenario tests."""
+import contextlib
+import errno
 import getpass
 import json
 import os
@@ -21,16 +23,27 @@ def free_port(kind=socket.SOCK_STREAM):
         return s.getsockname()[1]
 
 
-def port_or_free(port, kind=socket.SOCK_STREAM):
-    """The usual port, or a free one where somebody has it."""
-    with socket.socket(socket.AF_INET, kind) as s:
-        if kind == socket.SOCK_STREAM:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def port_is_free(port, kind=socket.SOCK_STREAM, everywhere=False):
+    for family, address in [(socket.AF_INET, "0.0.0.0" if everywhere else "127.0.0.1")] + [(socket.AF_INET6, "::")] * everywhere:
         try:
-            s.bind(("127.0.0.1", port))
-            return port
-        except OSError:
-            return free_port(kind)
+            with socket.socket(family, kind) as s:
+                if kind == socket.SOCK_STREAM:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                s.bind((address, port))
+        except OSError as failure:
+            if failure.errno == errno.EADDRINUSE or port < 1024:
+                return False
+    return True
+
+
+def port_or_free(port, kind=socket.SOCK_STREAM, everywhere=False):
+    """The usual port; where somebody has it 10,000 higher, so that it is the same at the next start; else any."""
+    for candidate in (port, port + 10000, port + 20000):
+        if port_is_free(candidate, kind, everywhere):
+            return candidate
+    return free_port(kind)
 
 
 def wait_for(condition, what, seconds=30, every=0.02):
@@ -52,10 +65,12 @@ def listening(port, host="127.0.0.1"):
 
 
 class Process:
-    """A child with its output in a file; ended with us."""
+    """A child with its output in a file. with_parent: it ends with the thread that made it, however that ends."""
 
-    def __init__(self, name, command, log, env=None, cwd=None):
+    def __init__(self, name, command, log, env=None, cwd=None, with_parent=False):
         self.name, self.command, self.log = name, [str(c) for c in command], pathlib.Path(log)
+        if with_parent:
+            self.command = ["setpriv", "--pdeathsig", "TERM", "--", *self.command]
         self.file = open(self.log, "ab")
         self.child = subprocess.Popen(self.command, stdout=self.file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                       env=env, cwd=cwd, start_new_session=True)
@@ -89,13 +104,15 @@ class Process:
                 raise AssertionError(f"{self.name} did not stop within {seconds} s of SIGTERM; see {self.log}") from None
             finally:
                 self.file.close()
+            with contextlib.suppress(ProcessLookupError):  # what the child started itself
+                os.killpg(self.pid, signal.SIGKILL)
         return self.child.returncode
 
 
 class Hub:
     """Keys, configuration and processes below one folder. Options override the configuration: {"mqtt": {"threads": 2}}."""
 
-    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False):
+    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False, with_parent=False):
         self.state = pathlib.Path(state).resolve()
         self.state.mkdir(parents=True, exist_ok=True)
         self.program = pathlib.Path(program).resolve()
@@ -105,7 +122,7 @@ class Hub:
         self.bus_port = ports.get("bus") or free_port()
         self.bus_tls_port = ports.get("bus_tls") or free_port()
         self.hl7_port = ports.get("hl7") or free_port()
-        self.with_bus, self.with_hl7 = bus, hl7
+        self.with_bus, self.with_hl7, self.with_parent = bus, hl7, with_parent
         # Where the broker finds itself: another address and other folders in a container.
         self.bus_address = "127.0.0.1"
         self.bus_folder, self.pki_folder = self.state / "bus", self.state / "pki"
@@ -178,18 +195,18 @@ class Hub:
 
     def start_bus(self):
         self.broker = Process("mosquitto", [mosquitto(), "-c", self.state / "bus" / "mosquitto.conf"],
-                              self.state / "mosquitto.log")
+                              self.state / "mosquitto.log", with_parent=self.with_parent)
         wait_for(lambda: self.broker.check() and listening(self.bus_port), "Mosquitto to listen")
 
     def start_receiver(self, *args):
         self.receiver = Process("HL7 receiver", ["/usr/bin/python3", ROOT / "tests" / "demo" / "hl7_receiver.py",
                                                  "--port", self.hl7_port, "--out", self.state / "hl7", *args],
-                                self.state / "hl7-receiver.log")
+                                self.state / "hl7-receiver.log", with_parent=self.with_parent)
         wait_for(lambda: self.receiver.check() and listening(self.hl7_port), "the HL7 receiver to listen")
 
     def start_gateway(self, wrap=(), env=None):
         self.gateway = Process("vitalgate", [*wrap, self.program, "run", "-c", self.file], self.state / "vitalgate.log",
-                               env=env or self.env)
+                               env=env or self.env, with_parent=self.with_parent)
         wait_for(self.ready, "the gateway to answer", 60)
         return self
 
