@@ -65,6 +65,7 @@ struct gw_bus_link {
 	pthread_cond_t changed;
 	uint32_t generation;
 	bool up, connecting, waiting, woken;
+	char tls_error[160];
 	struct slot *slots;       // a ring: head is the oldest unsettled, tail the next free
 	uint64_t head, tail;
 	struct gw_bus_link_stats stats;
@@ -168,6 +169,20 @@ on_not_connected(void *context, MQTTAsync_failureData5 *data)
 	else
 		snprintf(words, sizeof(words), "%s", data != NULL && data->message != NULL ? data->message : "the broker cannot be reached");
 	on_end(context, words);
+}
+
+// OpenSSL's words for what on_not_connected() calls a failure of TLS: the last of them are the most exact. "...:error:...:reason:file:line:data".
+static int
+on_tls_error(const char *text, size_t len, void *arg)
+{
+	struct gw_bus_link *link = arg;
+
+	while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ':'))
+		len--;
+	pthread_mutex_lock(&link->lock);
+	snprintf(link->tls_error, sizeof(link->tls_error), "%.*s", len < sizeof(link->tls_error) ? (int)len : (int)sizeof(link->tls_error) - 1, text);
+	pthread_mutex_unlock(&link->lock);
+	return 1;
 }
 
 // Nothing is subscribed to; Paho wants the function.
@@ -284,6 +299,7 @@ begin(struct gw_bus_link *link)
 	link->head = link->tail = 0;
 	link->up = false;
 	link->connecting = true;
+	link->tls_error[0] = '\0';
 	contexts = &link->contexts[(size_t)(link->generation % GENERATIONS) * link->window];
 	for (uint32_t i = 0; i < link->window; i++)
 		contexts[i] = (struct context){ link, link->generation, i };
@@ -345,6 +361,8 @@ connect_client(struct gw_bus_link *link, struct context *context)
 		tls.keyStore = config->bus_certificate[0] != '\0' ? config->bus_certificate : NULL;
 		tls.privateKey = config->bus_key[0] != '\0' ? config->bus_key : NULL;
 		tls.enableServerCertAuth = 1;
+		tls.ssl_error_cb = on_tls_error;
+		tls.ssl_error_context = link;
 		tls.verify = 1; // the certificate must be for this host
 		options.ssl = &tls;
 	}
@@ -378,6 +396,9 @@ failed(struct gw_bus_link *link, struct gw_why *why, int code)
 	link->up = link->connecting = false;
 	if (code != MQTTASYNC_SUCCESS)
 		snprintf(link->stats.last_error, sizeof(link->stats.last_error), "%s", MQTTAsync_strerror(code) != NULL ? MQTTAsync_strerror(code) : "failed");
+	if (link->tls_error[0] != '\0')
+		snprintf(link->stats.last_error + strlen(link->stats.last_error), sizeof(link->stats.last_error) - strlen(link->stats.last_error), " (%s)",
+		    link->tls_error);
 	memcpy(words, link->stats.last_error, sizeof(words));
 	pthread_mutex_unlock(&link->lock);
 	gw_bus_link_close(link, false);
