@@ -4,10 +4,14 @@
 //
 // What a device can rely on:
 // - POST and PUT to a route of a profile: 2.04 after the commit, as the request's own ACK; where the commit takes longer than a second, an empty ACK and
-//   then a confirmable 2.04. Its payload is the gateway's time as text, seconds since 1970 with three decimals, so that a device without a clock
-//   has one.
-// - Refusals carry a diagnostic payload (RFC 7252 section 5.5.2); "later" is 5.03 with Max-Age.
-// - GET of /, /time, /readings and /.well-known/core.
+//   then a message of its own (confirmable, up to 32 a minute). A non-confirmable request gets a non-confirmable answer, after the commit too. The payload
+//   of 2.04 is the gateway's time as text, seconds since 1970 with three decimals, for devices without a clock. No-Response is obeyed.
+// - The same request again (message ID, token, content) within 247 s gets the same answer and is not taken twice, whether or not it has one already.
+// - Refusals carry a diagnostic payload (RFC 7252 section 5.5.2): 4.00 content, 4.01 credential, 4.03 another's device, 4.04 path, 4.05 method, 4.08 block
+//   missing, 4.12 If-Match, 4.13 size (with Size1), 4.15 Content-Format, 4.29 quota. "Later" is 5.03 with Max-Age.
+// - Block1 up to coap.payload_bytes_max, blocks in order, of 16 to 1024 bytes; Block2 in answers.
+// - GET of /, /time, /.well-known/core, and over DTLS /readings: the principal's own latest.
+// A message that cannot be taken for a moment waits in the socket. Messages to groups are not answered.
 #ifndef GW_COAP_H
 #define GW_COAP_H
 

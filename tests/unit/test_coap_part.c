@@ -468,6 +468,26 @@ test_a_stop_says_good_bye(void **state)
 	start_part();
 }
 
+// What was taken before the stop is answered before the good-bye.
+static void
+test_a_stop_waits_for_answers_under_way(void **state)
+{
+	struct message out = post(CON, READING("1700010003", "71"));
+	struct answer in;
+
+	(void)state;
+	tell_holder('h');
+	exchange(&out, &in);
+	assert_int_equal(in.code, 0); // taken
+	gw_coap_part.stop(hub.part);
+	tell_holder('r');
+	receive(&in);
+	assert_int_equal(in.code, CODE(2, 4));
+	gw_coap_part.close(hub.part);
+	close(hub.socket);
+	start_part();
+}
+
 // ---- the end ----
 
 static void
@@ -524,6 +544,7 @@ main(void)
 		cmocka_unit_test(test_an_unknown_identity_is_refused_and_recorded),
 		cmocka_unit_test(test_a_disabled_device_is_told_good_bye),
 		cmocka_unit_test(test_a_stop_says_good_bye),
+		cmocka_unit_test(test_a_stop_waits_for_answers_under_way),
 		cmocka_unit_test(test_the_adapter_starts_again),
 		cmocka_unit_test(test_a_disabled_principal_is_refused),
 	};
