@@ -304,7 +304,9 @@ trim_if_due(struct gw_intake *intake)
 		die(intake, NULL, error);
 		return;
 	}
-	if (!more)
+	if (error == GW_E_FULL)
+		intake->trim_due_us = now + IDLE_FULL_US;
+	else if (!more)
 		intake->trim_due_us = now + TRIM_EVERY_US;
 	else if (!atomic_load_explicit(&intake->full, memory_order_relaxed))
 		intake->trim_due_us = gw_clock_mono_us() + TRIM_MORE_US;
@@ -470,24 +472,50 @@ gw_ticket_release(struct gw_ticket *ticket)
 	ticket->source->free = ticket;
 }
 
+// Turns the list round, newest first as the queue is, and settles what each comes with. Returns how many there are.
+static uint64_t
+turn_round(struct gw_intake *intake, struct gw_ticket *first, struct gw_ticket **newest)
+{
+	bool stopping = atomic_load(&intake->stopping);
+	uint64_t count = 0;
+
+	*newest = NULL;
+	while (first != NULL) {
+		struct gw_ticket *next = first->next;
+		// Through the queue all the same, so that tickets come back in order.
+		first->result = stopping && !first->essential ? GW_E_STOPPING : GW_OK;
+		first->next = *newest;
+		*newest = first;
+		first = next;
+		count++;
+	}
+	return count;
+}
+
+void
+gw_intake_submit_all(struct gw_ticket *first)
+{
+	struct gw_intake *intake = first->source->intake;
+	struct gw_ticket *old = atomic_load_explicit(&intake->queue, memory_order_relaxed), *oldest = first, *newest;
+
+	atomic_fetch_add_explicit(&intake->submitted, turn_round(intake, first, &newest), memory_order_relaxed);
+	do {
+		if (old == &closed_mark) {
+			oldest->next = NULL;
+			refuse_all(newest, GW_E_STOPPING);
+			give_back(oldest->source, newest, oldest);
+			return;
+		}
+		oldest->next = old;
+	} while (!atomic_compare_exchange_weak(&intake->queue, &old, newest));
+	wake_writer(intake);
+}
+
 void
 gw_intake_submit(struct gw_ticket *ticket)
 {
-	struct gw_intake *intake = ticket->source->intake;
-	struct gw_ticket *old = atomic_load_explicit(&intake->queue, memory_order_relaxed);
-
-	// Through the queue all the same, so that tickets come back in order.
-	ticket->result = atomic_load(&intake->stopping) && !ticket->essential ? GW_E_STOPPING : GW_OK;
-	atomic_fetch_add_explicit(&intake->submitted, 1, memory_order_relaxed);
-	do {
-		if (old == &closed_mark) {
-			refuse(ticket, GW_E_STOPPING);
-			give_back(ticket->source, ticket, ticket);
-			return;
-		}
-		ticket->next = old;
-	} while (!atomic_compare_exchange_weak(&intake->queue, &old, ticket));
-	wake_writer(intake);
+	ticket->next = NULL;
+	gw_intake_submit_all(ticket);
 }
 
 struct gw_ticket *

@@ -82,6 +82,8 @@ void gw_ticket_release(struct gw_ticket *ticket);
 
 // Hands the ticket over: the source must not touch it until it is back. Any one thread at a time per source.
 void gw_intake_submit(struct gw_ticket *ticket);
+// The same for a list of one source's tickets, oldest first, linked by next (at least one): the writer is woken once and finds them together.
+void gw_intake_submit_all(struct gw_ticket *first);
 // The tickets that are back, oldest first, linked by next; NULL for none. Resets event_fd.
 struct gw_ticket *gw_source_take(struct gw_source *source);
 

@@ -37,14 +37,12 @@ gw_mqtt_ticket_queue(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn, s
 void
 gw_mqtt_tickets_submit(struct gw_mqtt_worker *worker)
 {
-	struct gw_ticket *ticket = worker->batch, *next;
+	struct gw_ticket *first = worker->batch;
 
 	worker->batch = NULL;
 	worker->batch_end = &worker->batch;
-	for (; ticket != NULL; ticket = next) {
-		next = ticket->next;
-		gw_intake_submit(ticket);
-	}
+	if (first != NULL)
+		gw_intake_submit_all(first); // together: one wake-up, one group
 }
 
 // PUBREC will say success, so the identifier commits with the frame.
