@@ -408,3 +408,75 @@ gw_follow_lag(const struct gw_follow *follow, int64_t *lag_us_max)
 		*lag_us_max = gw_clock_wall_us() - us;
 	return last - done;
 }
+
+// ---- Outlets that do not run ----
+
+struct absent {
+	struct gw_ticket *ticket;
+	const char *const *running;
+	size_t count;
+	uint64_t resume; // first record that is inside the limit
+	enum gw_error error;
+};
+
+// "outlet/<name>/cursor" -> name, where it is not running.
+static bool
+absent_name(const struct absent *absent, struct gw_span key, char name[GW_ID_MAX + 1])
+{
+	static const char head[] = "outlet/", tail[] = "/cursor";
+	size_t ends = sizeof(head) - 1 + sizeof(tail) - 1;
+
+	if (key.len <= ends || key.len - ends > GW_ID_MAX || memcmp(key.at + key.len - (sizeof(tail) - 1), tail, sizeof(tail) - 1) != 0)
+		return false;
+	memcpy(name, key.at + sizeof(head) - 1, key.len - ends);
+	name[key.len - ends] = '\0';
+	for (size_t i = 0; i < absent->count; i++)
+		if (strcmp(absent->running[i], name) == 0)
+			return false;
+	return true;
+}
+
+static bool
+move_absent(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct absent *absent = arg;
+	char name[GW_ID_MAX + 1], route[GW_ID_MAX + 16], text[160];
+	uint8_t row[8];
+	uint64_t cursor;
+
+	if (!absent_name(absent, key, name) || value.len != sizeof(row) || (cursor = gw_get64(value.at)) + 1 >= absent->resume)
+		return true;
+	snprintf(route, sizeof(route), "outlet/%s", name);
+	snprintf(text, sizeof(text), "journal records %llu to %llu left out: the outlet does not run, and they are older than its limit",
+	    (unsigned long long)cursor + 1, (unsigned long long)absent->resume - 1);
+	gw_diag(GW_WARNING, "outlet.gap", "outlet=%s: %s", name, text);
+	gw_put64(row, absent->resume - 1);
+	absent->error = gw_ticket_put(absent->ticket, key, gw_span(row, sizeof(row)));
+	if (absent->error == GW_OK)
+		absent->error = gw_ticket_event(absent->ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = gw_clock_wall_us(),
+		    .code = GW_EVENT_GAP, .route = gw_span_text(route), .text = gw_span_text(text) });
+	return absent->error == GW_OK;
+}
+
+enum gw_error
+gw_follow_absent(struct gw_journal *journal, struct gw_intake *intake, const char *const *running, size_t count, int64_t backlog_us_max)
+{
+	struct absent absent = { .running = running, .count = count };
+	struct gw_source source;
+	enum gw_error error;
+
+	if ((error = gw_journal_seek(journal, gw_clock_wall_us() - backlog_us_max, &absent.resume)) != GW_OK ||
+	    (error = gw_source_init(&source, intake, 1)) != GW_OK)
+		return error;
+	if ((absent.ticket = gw_ticket_get(&source)) == NULL) {
+		gw_source_fini(&source);
+		return GW_E_MEMORY;
+	}
+	absent.ticket->essential = true;
+	error = gw_journal_each(journal, gw_span_text("outlet/"), gw_span(NULL, 0), move_absent, &absent);
+	if (error == GW_OK && (error = absent.error) == GW_OK && absent.ticket->ops_len > 0)
+		error = gw_intake_commit(absent.ticket);
+	gw_ticket_release(absent.ticket);
+	gw_source_fini(&source);
+	return error;
+}

@@ -283,6 +283,31 @@ test_more_than_the_limit_is_left_out_and_recorded(void **state)
 	gw_follow_close(follow);
 }
 
+static void
+test_an_outlet_that_does_not_run(void **state)
+{
+	const char *const running[] = { "x" };
+	struct gw_intake_stats before, after;
+	char text[256];
+
+	(void)state;
+	open_limited(0, 0);
+	gw_follow_close(follow);
+	for (int i = 0; i < 5; i++)
+		give(T0 + i * INT64_C(600000000), 1); // every ten minutes
+	gw_clock_fake_wall(T0 + INT64_C(4900000000)); // the first three are older than an hour
+	gw_intake_stats(intake, &before);
+	assert_int_equal(gw_follow_absent(journal, intake, running, 1, INT64_C(3600000000)), GW_OK); // it runs: its own affair
+	gw_intake_stats(intake, &after);
+	assert_int_equal(after.submitted, before.submitted);
+	assert_int_equal(gw_follow_absent(journal, intake, NULL, 0, INT64_C(3600000000)), GW_OK);
+	assert_int_equal(stored_cursor(), 3);
+	only_gap(text, sizeof(text));
+	assert_string_equal(text, "journal records 1 to 3 left out: the outlet does not run, and they are older than its limit");
+	assert_int_equal(gw_follow_absent(journal, intake, NULL, 0, INT64_C(3600000000)), GW_OK);
+	only_gap(text, sizeof(text)); // still the only one
+}
+
 int
 main(void)
 {
@@ -295,6 +320,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_stop_ends_a_wait, begin, finish),
 		cmocka_unit_test_setup_teardown(test_older_than_the_limit_is_left_out_and_recorded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_more_than_the_limit_is_left_out_and_recorded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_an_outlet_that_does_not_run, begin, finish),
 	};
 
 	gw_diag_open(false, GW_ERROR + 1);
