@@ -145,7 +145,7 @@ add(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, uint64_t valu
 	yyjson_mut_obj_add_uint(doc, object, name, value);
 }
 
-// "answers_2.04" and so on, of the codes that were sent.
+// "answers_204" for 2.04 and so on, of the codes that were sent (a point in a name would be taken for a path).
 static void
 add_answers(struct gw_coap *coap, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
@@ -154,7 +154,7 @@ add_answers(struct gw_coap *coap, yyjson_mut_doc *doc, yyjson_mut_val *object)
 		char name[16];
 		if (count == 0)
 			continue;
-		snprintf(name, sizeof(name), "answers_%u.%02u", code >> 5, code & 31);
+		snprintf(name, sizeof(name), "answers_%u%02u", code >> 5, code & 31);
 		yyjson_mut_obj_add(object, yyjson_mut_strcpy(doc, name), yyjson_mut_uint(doc, count));
 	}
 }
