@@ -65,9 +65,11 @@ const char *
 gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap)
 {
 	size_t len = strcspn(key, ".");
-	yyjson_val *value = yyjson_obj_getn(line, key, len);
+	yyjson_val *value = yyjson_obj_get(line, key);
 
-	value_text(key[len] == '.' ? yyjson_obj_get(value, key + len + 1) : value, out, cap);
+	if (value == NULL && key[len] == '.') // a member of a member; "answers_2.04" is a name of its own
+		value = yyjson_obj_get(yyjson_obj_getn(line, key, len), key + len + 1);
+	value_text(value, out, cap);
 	return out;
 }
 

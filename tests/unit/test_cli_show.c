@@ -105,6 +105,21 @@ test_json_and_senml(void **state)
 	expect(GW_SHOW_SENML, "[]", true, "[]\n");
 }
 
+// A dot leads into a member, where it is not part of a name.
+static void
+test_names_with_dots(void **state)
+{
+	const char *json = "{\"answers_2.04\":7,\"received\":{\"value\":\"7.50\"}}";
+	yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
+	char text[32];
+
+	(void)state;
+	assert_string_equal(gw_show_text(yyjson_doc_get_root(doc), "answers_2.04", text, sizeof(text)), "7");
+	assert_string_equal(gw_show_text(yyjson_doc_get_root(doc), "received.value", text, sizeof(text)), "7.50");
+	assert_string_equal(gw_show_text(yyjson_doc_get_root(doc), "received.other", text, sizeof(text)), "");
+	yyjson_doc_free(doc);
+}
+
 int
 main(void)
 {
@@ -113,6 +128,7 @@ main(void)
 		cmocka_unit_test(test_long_table),
 		cmocka_unit_test(test_csv),
 		cmocka_unit_test(test_json_and_senml),
+		cmocka_unit_test(test_names_with_dots),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
