@@ -49,7 +49,7 @@ def devices(hub, demo):
     path = hub.state / "secrets" / "devices.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     rows = hub.cli("device", "list", "--format", "json").stdout.splitlines()
-    registered = {json.loads(row)["device"] for row in rows if row.strip()}
+    registered = {json.loads(row)["id"] for row in rows if row.strip()}
 
     def add(name, profile, *args):
         if name in known and name in registered:
@@ -159,7 +159,7 @@ def main():
     parser.add_argument("--no-demo", action="store_true", help="gateway and bus alone")
     args = parser.parse_args()
     demo, hub, simulated, status = not args.no_demo, None, None, 0
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     try:
         locked = lock(pathlib.Path(args.state).resolve())
@@ -181,7 +181,7 @@ def main():
             time.sleep(0.5)
     except KeyboardInterrupt:
         say("\nStopping")
-    except (RuntimeError, AssertionError, OSError) as failure:
+    except Exception as failure:  # whatever it is, what was started is stopped
         print(f"./run: {failure}", file=sys.stderr)
         status = 1
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

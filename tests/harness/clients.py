@@ -68,6 +68,7 @@ class Subscriber:
         self.path = hub.state / f"sub-{time.monotonic_ns()}.txt"
         self.process = Process("mosquitto_sub", ["mosquitto_sub", *hub.bus_arguments(), "-q", "1", "-v", "-t", topic,
                                                  "-t", "vitals-gateway/#", *args], self.path)
+        hub.clients.append(self.process)
         # The gateway's own status is retained: it comes as soon as the subscription stands.
         wait_for(lambda: self.process.check() and b"vitals-gateway/" in self.path.read_bytes(), "mosquitto_sub to be subscribed")
 

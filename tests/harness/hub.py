@@ -129,6 +129,7 @@ class Hub:
         self.pki = Pki(self.state / "pki")
         self.options = options or {}
         self.gateway = self.broker = self.receiver = None
+        self.clients = []  # further processes that end with the hub
         self.file = self.state / "vitalgate.yaml"
         self.env = dict(os.environ)
 
@@ -231,6 +232,9 @@ class Hub:
 
     def stop(self):
         failures = []
+        for process in self.clients:
+            process.kill()
+            process.child.wait()
         for process in (self.gateway, self.receiver, self.broker):
             try:
                 if process is not None:
