@@ -85,6 +85,8 @@ struct gw_coap {
 
 	struct gw_coap_uploads uploads;
 	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
+	int64_t refusals_since_us;
+	unsigned refusals_recorded; // since then
 
 	struct {
 		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, unsent, uploads, uploads_lost, crowded, pauses, bad_packets;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define RECORD_AGAIN_US INT64_C(60000000)
+#define RECORDS_MAX 60 // in that time
 
 static struct gw_coap *
 coap_of(const coap_session_t *session)
@@ -35,30 +36,49 @@ snapshot(struct gw_coap *coap)
 
 // ---- refusals ----
 
+// One event a minute and name, and not more than some a minute in all: a stranger who tries credentials cannot fill the journal.
 static bool
-recorded_lately(struct gw_coap *coap, struct gw_span name)
+is_worth_recording(struct gw_coap *coap, struct gw_span name)
 {
 	uint64_t hash = gw_coap_hash(1, name.at, name.len);
 	struct gw_coap_refusal *slot = &coap->refusals[hash % GW_COAP_REFUSALS];
 
+	if (coap->now_us - coap->refusals_since_us >= RECORD_AGAIN_US) {
+		coap->refusals_since_us = coap->now_us;
+		coap->refusals_recorded = 0;
+	}
 	if (slot->hash == hash && slot->at_us != 0 && coap->now_us - slot->at_us < RECORD_AGAIN_US)
-		return true;
+		return false;
+	if (coap->refusals_recorded >= RECORDS_MAX)
+		return false;
+	coap->refusals_recorded++;
 	*slot = (struct gw_coap_refusal){ hash, coap->now_us };
-	return false;
+	return true;
 }
 
-// One event a minute and name, so that a stranger who tries credentials cannot fill the journal.
+// A stranger's bytes as they may be kept and shown.
+static struct gw_span
+printable(struct gw_span name, char out[GW_ID_MAX])
+{
+	size_t len = name.len < GW_ID_MAX ? name.len : GW_ID_MAX;
+
+	for (size_t i = 0; i < len; i++)
+		out[i] = name.at[i] > ' ' && name.at[i] < 0x7f ? (char)name.at[i] : '?';
+	return gw_span(out, len);
+}
+
 static void
 record_refusal(struct gw_coap *coap, enum gw_auth auth, struct gw_span name, const char *text)
 {
 	static struct gw_diag_limit limit;
 	struct gw_event event = { .received_us = gw_clock_wall_us(), .door = GW_DOOR_COAP, .auth = auth, .code = GW_EVENT_REFUSED_CREDENTIAL };
 	struct gw_ticket *ticket;
+	char clean[GW_ID_MAX];
 
 	gw_coap_add(&coap->counts.refused, 1);
-	name.len = name.len < GW_ID_MAX ? name.len : GW_ID_MAX;
+	name = printable(name, clean);
 	gw_diag_limited(&limit, 10, GW_WARNING, "coap.refused", "%s: %s=%.*s", text, gw_auth_name(auth), GW_SPAN_FMT(name));
-	if (recorded_lately(coap, name) || (ticket = gw_ticket_get(&coap->source)) == NULL)
+	if (!is_worth_recording(coap, name) || (ticket = gw_ticket_get(&coap->source)) == NULL)
 		return;
 	event.principal = name;
 	event.text = gw_span_text(text);
