@@ -510,16 +510,16 @@ open_door(struct gw_mqtt_door *door, struct gw_why *why)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	error = gw_source_init(&door->source, mqtt->core->intake, TICKETS);
 	if (error != GW_OK)
-		return gw_fail(why, error, "mqtt: %s", strerror(errno));
+		return gw_fail(why, error, "%s", strerror(errno));
 	door->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (door->epoll < 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+		return gw_fail(why, GW_E_SYSTEM, "%s", strerror(errno));
 	error = gw_mqtt_listen(config->mqtt_address, config->mqtt_port, &door->listener, why);
 	if (error != GW_OK)
 		return error;
 	door->listening = true;
 	if (!watch(door, door->listener, door) || !watch(door, mqtt->door_fd, mqtt) || !watch(door, door->source.event_fd, &door->source))
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+		return gw_fail(why, GW_E_SYSTEM, "%s", strerror(errno));
 	return GW_OK;
 }
 
@@ -544,11 +544,11 @@ start_threads(struct gw_mqtt_door *door, struct gw_why *why)
 
 	door->passwords = gw_mqtt_passwords_open(door->mqtt->door_fd);
 	if (door->passwords == NULL)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread for passwords");
+		return gw_fail(why, GW_E_SYSTEM, "no thread for passwords");
 	rc = pthread_create(&door->thread, NULL, run, door);
 	if (rc != 0) {
 		gw_mqtt_passwords_stop(door->passwords);
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: no thread: %s", strerror(rc));
+		return gw_fail(why, GW_E_SYSTEM, "no thread: %s", strerror(rc));
 	}
 	pthread_setname_np(door->thread, "vg-mqtt-door");
 	return GW_OK;

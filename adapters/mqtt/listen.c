@@ -15,7 +15,7 @@ bind_one(const struct addrinfo *ai, int *out, struct gw_why *why)
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), on = 1, off = 0;
 
 	if (fd < 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: socket: %s", strerror(errno));
+		return gw_fail(why, GW_E_SYSTEM, "socket: %s", strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (ai->ai_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
@@ -23,7 +23,7 @@ bind_one(const struct addrinfo *ai, int *out, struct gw_why *why)
 		int error = errno;
 
 		close(fd);
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: cannot listen there: %s", strerror(error));
+		return gw_fail(why, GW_E_SYSTEM, "cannot listen there: %s", strerror(error));
 	}
 	*out = fd;
 	return GW_OK;

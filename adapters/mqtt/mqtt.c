@@ -100,7 +100,7 @@ open_shared(struct gw_mqtt *mqtt, struct gw_why *why)
 
 	mqtt->door_fd = sessions.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (mqtt->door_fd < 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+		return gw_fail(why, GW_E_SYSTEM, "%s", strerror(errno));
 	error = gw_tls_server_open(&tls, &mqtt->tls, why);
 	if (error != GW_OK)
 		return error;

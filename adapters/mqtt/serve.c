@@ -638,13 +638,13 @@ open_worker(struct gw_mqtt_worker *worker, struct gw_why *why)
 	worker->epoll = epoll_create1(EPOLL_CLOEXEC);
 	worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (worker->epoll < 0 || worker->wake_fd < 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+		return gw_fail(why, GW_E_SYSTEM, "%s", strerror(errno));
 	error = gw_source_init(&worker->source, core->intake, worker->mqtt->tickets_max);
 	if (error != GW_OK)
-		return gw_fail(why, error, "mqtt: %s", strerror(errno));
+		return gw_fail(why, error, "%s", strerror(errno));
 	if (epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->wake_fd, &wake) != 0 ||
 	    epoll_ctl(worker->epoll, EPOLL_CTL_ADD, worker->source.event_fd, &done) != 0)
-		return gw_fail(why, GW_E_SYSTEM, "mqtt: %s", strerror(errno));
+		return gw_fail(why, GW_E_SYSTEM, "%s", strerror(errno));
 	return GW_OK;
 }
 
@@ -677,7 +677,7 @@ gw_mqtt_worker_start(struct gw_mqtt_worker *worker, struct gw_mqtt *mqtt, unsign
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	error = open_worker(worker, why);
 	if (error == GW_OK && (rc = pthread_create(&worker->thread, NULL, run, worker)) != 0)
-		error = gw_fail(why, GW_E_SYSTEM, "mqtt: no thread: %s", strerror(rc));
+		error = gw_fail(why, GW_E_SYSTEM, "no thread: %s", strerror(rc));
 	if (error != GW_OK) {
 		close_worker(worker);
 		return error;

@@ -34,7 +34,7 @@ struct gw_mqtt_subscription {
 
 struct gw_mqtt_session {
 	// The table's (sessions.c).
-	struct gw_mqtt_session *next;
+	struct gw_mqtt_session *next, *same_next; // slot of its name; lasting ones in the slot of their principal
 	uint64_t hash;
 	void *owner;                 // its connection
 	bool wanted;                 // another connection waits for it

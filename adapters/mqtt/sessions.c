@@ -16,7 +16,7 @@
 struct gw_mqtt_sessions {
 	struct gw_mqtt_sessions_options options;
 	pthread_mutex_t lock;
-	struct gw_mqtt_session **slots;
+	struct gw_mqtt_session **slots, **principals;
 	size_t mask;
 	uint32_t lasting, all;
 	size_t sweep; // slot where the next search for expired ones begins
@@ -111,16 +111,43 @@ name_session(struct gw_mqtt_session *session)
 	memcpy(&session->hash, digest, sizeof(session->hash));
 }
 
+static struct gw_mqtt_session **
+principal_slot(struct gw_mqtt_sessions *table, struct gw_span principal)
+{
+	return &table->principals[gw_name_hash(principal) & table->mask];
+}
+
+// Lasting sessions are counted, and found by their principal.
 static void
-insert(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session)
+set_durable(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session, bool durable)
+{
+	struct gw_mqtt_session **at = principal_slot(table, session->principal);
+
+	if (durable == session->durable)
+		return;
+	session->durable = durable;
+	if (durable) {
+		session->same_next = *at;
+		*at = session;
+		table->lasting++;
+		return;
+	}
+	while (*at != session)
+		at = &(*at)->same_next;
+	*at = session->same_next;
+	table->lasting--;
+}
+
+static void
+insert(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session, bool durable)
 {
 	struct gw_mqtt_session **slot = &table->slots[session->hash & table->mask];
 
 	session->next = *slot;
 	*slot = session;
 	table->all++;
-	if (session->durable)
-		table->lasting++;
+	session->durable = false;
+	set_durable(table, session, durable);
 }
 
 static void
@@ -132,8 +159,7 @@ take_out(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session)
 		slot = &(*slot)->next;
 	*slot = session->next;
 	table->all--;
-	if (session->durable)
-		table->lasting--;
+	set_durable(table, session, false);
 }
 
 static struct gw_mqtt_session *
@@ -159,7 +185,7 @@ load_session(void *arg, struct gw_span key, struct gw_span value)
 	if (session->ended_us == 0) // it was connected when the gateway ended
 		session->ended_us = gw_clock_wall_us();
 	name_session(session);
-	insert(table, session);
+	insert(table, session, true);
 	return true;
 }
 
@@ -202,7 +228,8 @@ gw_mqtt_sessions_open(const struct gw_mqtt_sessions_options *options, struct gw_
 	table->options = *options;
 	table->mask = slots - 1;
 	table->slots = calloc(slots, sizeof(*table->slots));
-	if (table->slots == NULL)
+	table->principals = calloc(slots, sizeof(*table->principals));
+	if (table->slots == NULL || table->principals == NULL)
 		goto fail;
 	pthread_mutex_init(&table->lock, NULL);
 	error = gw_journal_each(journal, gw_span_text("mqtt/session/"), gw_span(NULL, 0), load_session, table);
@@ -215,6 +242,10 @@ gw_mqtt_sessions_open(const struct gw_mqtt_sessions_options *options, struct gw_
 	*out = table;
 	return GW_OK;
 fail:
+	if (table != NULL) {
+		free(table->slots);
+		free(table->principals);
+	}
 	free(table);
 	return gw_fail(why, GW_E_MEMORY, "out of memory");
 }
@@ -240,6 +271,7 @@ gw_mqtt_sessions_close(struct gw_mqtt_sessions *table)
 	}
 	pthread_mutex_destroy(&table->lock);
 	free(table->slots);
+	free(table->principals);
 	free(table);
 }
 
@@ -285,14 +317,22 @@ has_expired(const struct gw_mqtt_session *session, int64_t wall_us)
 	    wall_us >= session->ended_us + (int64_t)session->expiry_s * SECOND_US;
 }
 
+// Makes room for one more of this principal: its oldest one expires now, and goes at the next sweep.
 static void
-set_durable(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session, bool durable)
+limit_principal(struct gw_mqtt_sessions *table, struct gw_span principal)
 {
-	if (durable && !session->durable)
-		table->lasting++;
-	if (!durable && session->durable)
-		table->lasting--;
-	session->durable = durable;
+	struct gw_mqtt_session *oldest = NULL, *session = *principal_slot(table, principal);
+	unsigned count = 0;
+
+	for (; session != NULL; session = session->same_next) {
+		if (!gw_span_equal(session->principal, principal) || session->expiry_s == 0)
+			continue;
+		count++;
+		if (session->owner == NULL && (oldest == NULL || session->ended_us < oldest->ended_us))
+			oldest = session;
+	}
+	if (count >= GW_MQTT_SESSIONS_OF_ONE && oldest != NULL)
+		oldest->expiry_s = 0;
 }
 
 // An existing session, free to be had.
@@ -322,12 +362,13 @@ claim_locked(struct gw_mqtt_sessions *table, struct gw_mqtt_claim *claim, void (
 	}
 	if (claim->expiry_s != 0 && (session == NULL || !session->durable) && table->lasting >= table->options.sessions_max)
 		return GW_E_QUOTA;
+	if (claim->expiry_s != 0 && (session == NULL || !session->durable))
+		limit_principal(table, claim->principal);
 	if (session != NULL) {
 		take_existing(table, session, claim);
 	} else {
 		session = fresh;
-		session->durable = claim->expiry_s != 0;
-		insert(table, session);
+		insert(table, session, claim->expiry_s != 0);
 	}
 	session->owner = claim->owner;
 	session->wanted = false;

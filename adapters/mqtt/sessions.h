@@ -11,6 +11,10 @@
 #include "gateway/intake.h"
 #include "gateway/journal.h"
 
+// Lasting sessions of one principal: when there is one more, the one that ended longest ago is thrown away (firmware that makes up a client
+// identifier at each start must not lock itself or others out).
+#define GW_MQTT_SESSIONS_OF_ONE 64
+
 struct gw_mqtt_sessions;
 
 // What a will becomes: a device event. Owned by whoever holds it.

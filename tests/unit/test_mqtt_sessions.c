@@ -160,6 +160,51 @@ test_too_many(void **state)
 }
 
 static void
+expire_all(int64_t wall_us, unsigned expected)
+{
+	struct gw_ticket *ticket = gw_ticket_get(&source);
+	unsigned count = 0;
+
+	for (int i = 0; i < 20; i++) // a call looks at a part of the table
+		count += gw_mqtt_sessions_expire(sessions, wall_us, ticket, 1000);
+	assert_int_equal(count, expected);
+	assert_int_equal(gw_intake_commit(ticket), GW_OK);
+	gw_ticket_release(ticket);
+}
+
+// A client identifier of its own at each start: the oldest sessions go, never those of others nor one that has a connection.
+static void
+test_too_many_of_one(void **state)
+{
+	struct gw_mqtt_session *s, *held;
+	bool present;
+	char id[16];
+
+	(void)state;
+	start(1000);
+	assert_int_equal(claim("mon1", "held", false, 3600, &first, &held, &present), GW_OK);
+	assert_int_equal(claim("mon2", "other", false, 3600, &second, &s, &present), GW_OK);
+	gw_mqtt_sessions_release(sessions, s, NULL);
+	for (int i = 0; i < 3 * GW_MQTT_SESSIONS_OF_ONE; i++) {
+		snprintf(id, sizeof(id), "made-up-%d", i);
+		assert_int_equal(claim("mon1", id, false, 3600, &second, &s, &present), GW_OK);
+		assert_false(present);
+		s->ended_us = gw_clock_wall_us() + i; // one after the other, however coarse the clock
+		gw_mqtt_sessions_release(sessions, s, NULL);
+	}
+	expire_all(gw_clock_wall_us() + INT64_C(1000000), 2 * GW_MQTT_SESSIONS_OF_ONE + 1);
+	assert_int_equal(gw_mqtt_sessions_count(sessions), GW_MQTT_SESSIONS_OF_ONE + 1);
+	assert_int_equal(claim("mon1", id, false, 3600, &second, &s, &present), GW_OK);
+	assert_true(present); // the youngest is there
+	gw_mqtt_sessions_release(sessions, s, NULL);
+	assert_int_equal(claim("mon2", "other", false, 3600, &second, &s, &present), GW_OK);
+	assert_true(present);
+	gw_mqtt_sessions_release(sessions, s, NULL);
+	gw_mqtt_sessions_release(sessions, held, NULL);
+	end();
+}
+
+static void
 test_restart(void **state)
 {
 	struct gw_mqtt_session *s;
@@ -194,19 +239,6 @@ test_restart(void **state)
 	start(100);
 	assert_int_equal(gw_mqtt_sessions_count(sessions), 0);
 	end();
-}
-
-static void
-expire_all(int64_t wall_us, unsigned expected)
-{
-	struct gw_ticket *ticket = gw_ticket_get(&source);
-	unsigned count = 0;
-
-	for (int i = 0; i < 20; i++) // a call looks at a part of the table
-		count += gw_mqtt_sessions_expire(sessions, wall_us, ticket, 100);
-	assert_int_equal(count, expected);
-	assert_int_equal(gw_intake_commit(ticket), GW_OK);
-	gw_ticket_release(ticket);
 }
 
 static void
@@ -299,6 +331,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_clean_start, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_ends_with_connection, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_too_many, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(test_too_many_of_one, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_restart, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_expiry, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_wills, store_make, store_remove),
