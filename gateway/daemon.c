@@ -3,7 +3,9 @@
 // somebody does not want to wait for. Signals are blocked in every thread and read here.
 #include "gateway/daemon.h"
 
+#include "gateway/clock.h"
 #include "gateway/control.h"
+#include "gateway/follow.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,6 +23,7 @@
 
 #define STOP_MS_MAX 8000  // of an orderly stop
 #define FAIL_MS_MAX 3000  // of the last answers after a failed sync
+#define ABSENT_MS 3600000 // between looks at outlets that do not run
 
 struct daemon {
 	struct gw_core core;
@@ -210,15 +213,41 @@ start_all(struct daemon *daemon, const struct gw_part *const *table, size_t coun
 	return error;
 }
 
+// What keeps the journal but is not in the configuration any more.
+static void
+tend_absent_outlets(const struct daemon *daemon)
+{
+	const struct gw_config *config = daemon->core.config;
+	int64_t hours = config->bus_backlog_h_max > config->hl7_backlog_h_max ? config->bus_backlog_h_max : config->hl7_backlog_h_max;
+	char hl7[160];
+	const char *running[2];
+	size_t count = 0;
+	enum gw_error error;
+
+	if (config->bus_enabled)
+		running[count++] = "bus";
+	snprintf(hl7, sizeof(hl7), "hl7/%s", config->hl7_name);
+	if (config->hl7_enabled)
+		running[count++] = hl7;
+	error = gw_follow_absent(daemon->core.journal, daemon->core.intake, running, count, hours * 3600 * 1000000);
+	if (error != GW_OK)
+		gw_diag(GW_WARNING, "outlet.absent", "outlets that do not run keep their place: %s", gw_error_text(error));
+}
+
 // Until a signal to stop, or the store's failure.
 static void
 wait_for_end(struct daemon *daemon)
 {
 	struct pollfd fds[2] = { { .fd = daemon->failed_fd, .events = POLLIN }, { .fd = daemon->signal_fd, .events = POLLIN } };
 	int watchdog_ms = gw_notify_watchdog_ms(), number;
+	int64_t looked_us = INT64_MIN;
 
 	for (;;) {
-		if (poll(fds, 2, watchdog_ms) < 0 && errno != EINTR)
+		if (looked_us == INT64_MIN || gw_clock_mono_us() - looked_us >= ABSENT_MS * INT64_C(1000)) {
+			looked_us = gw_clock_mono_us();
+			tend_absent_outlets(daemon);
+		}
+		if (poll(fds, 2, watchdog_ms > 0 && watchdog_ms < ABSENT_MS ? watchdog_ms : ABSENT_MS) < 0 && errno != EINTR)
 			return;
 		if (fds[0].revents != 0) {
 			daemon->failed = true;

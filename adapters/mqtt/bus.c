@@ -406,7 +406,10 @@ bus_stop(void *part)
 {
 	struct bus *bus = part;
 
+	pthread_mutex_lock(&bus->lock);
 	bus->stopping = true;
+	pthread_cond_broadcast(&bus->rewound);
+	pthread_mutex_unlock(&bus->lock);
 	gw_follow_stop(bus->follow);
 	gw_bus_link_wake(bus->link);
 }
@@ -461,10 +464,12 @@ ask_rewind(struct bus *bus, uint64_t position)
 	bus->rewind.position = position;
 	gw_bus_link_wake(bus->link);
 	gw_intake_wake(bus->core->intake);
-	while (bus->rewind.wanted && pthread_cond_timedwait(&bus->rewound, &bus->lock, &until) == 0)
+	while (bus->rewind.wanted && !bus->stopping && pthread_cond_timedwait(&bus->rewound, &bus->lock, &until) == 0)
 		;
 	if (!bus->rewind.wanted)
 		result = bus->rewind.result;
+	else if (bus->stopping)
+		result = GW_E_STOPPING;
 	pthread_mutex_unlock(&bus->lock);
 	return result;
 }
