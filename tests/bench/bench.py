@@ -123,6 +123,8 @@ class Bench:
         self.state.mkdir(parents=True, exist_ok=True)
         about = machine.describe(self.state)
         say("Machine: " + machine.sentence(about))
+        if about["load_average"] > 0.5 and not self.args.smoke:
+            say("The machine is busy with something else: these figures will be off. Stop what runs and measure again.")
         for contender in self.contenders.values():
             say(f"Preparing {contender.name}")
             contender.prepare()
