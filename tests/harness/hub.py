@@ -2,10 +2,12 @@
 """A whole hub on loopback: the gateway, Mosquitto as its bus, an HL7 receiver. Used by ./run and by the scenario tests."""
 import contextlib
 import errno
+import datetime
 import getpass
 import json
 import os
 import pathlib
+import random
 import secrets
 import signal
 import socket
@@ -18,9 +20,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the ports that the kernel gives to clients: a server that starts again must find its port free."""
+    while True:
+        port = random.randrange(10000, 32000)
+        if port_is_free(port, kind):
+            return port
 
 
 def port_is_free(port, kind=socket.SOCK_STREAM, everywhere=False):
@@ -169,7 +173,7 @@ class Hub:
             config["hl7"].update(port=self.hl7_port, production=False, interval_s=10)
         for section, values in self.options.items():
             config.setdefault(section, {}).update(values)
-        lines = []
+        lines = ["# Written anew at each start. For options of your own: copy it, stop the hub, and say vitalgate run -c COPY."]
         for section, values in config.items():
             lines.append(f"{section}:")
             lines += [f"  {key}: {json.dumps(value)}" for key, value in values.items()]
@@ -185,12 +189,23 @@ class Hub:
                             "@ADDRESS@": self.bus_address, "@USER@": getpass.getuser(), "@TLS_PORT@": self.bus_tls_port}.items():
             text = text.replace(name, str(value))
         (folder / "mosquitto.conf").write_text(text)
-        (folder / "mosquitto.acl").write_text((ROOT / "conf" / "mosquitto.acl").read_text())
-        users = folder / "mosquitto.passwd"
-        users.write_text("".join(f"{user}:{self.password('bus-' + user)}\n" for user in ("gateway", "app")))
-        subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True)
+        if not (folder / "mosquitto.acl").exists():
+            (folder / "mosquitto.acl").write_text((ROOT / "conf" / "mosquitto.acl").read_text())
+        self._prepare_users(folder / "mosquitto.passwd")
         for path in [folder, *folder.iterdir()]:
             path.chmod(0o755 if path.is_dir() else 0o600)
+
+    def _prepare_users(self, path):
+        """The users that the hub itself needs; others, added by hand, stay."""
+        own = ("gateway", "app")
+        others = [line for line in path.read_text().splitlines() if line.split(":")[0] not in own] if path.exists() else []
+        fresh = path.with_suffix(".part")
+        fresh.touch(mode=0o600)
+        fresh.write_text("".join(f"{user}:{self.password('bus-' + user)}\n" for user in own))
+        subprocess.run(["mosquitto_passwd", "-U", str(fresh)], check=True, capture_output=True)
+        with fresh.open("a") as file:
+            file.writelines(line + "\n" for line in others)
+        fresh.replace(path)
 
     # ---- processes ----
 
@@ -205,9 +220,13 @@ class Hub:
                                 self.state / "hl7-receiver.log", with_parent=self.with_parent)
         wait_for(lambda: self.receiver.check() and listening(self.hl7_port), "the HL7 receiver to listen")
 
+    def spawn_gateway(self, wrap=(), env=None):
+        """The process, ready or not."""
+        return Process("vitalgate", [*wrap, self.program, "run", "-c", self.file], self.state / "vitalgate.log",
+                       env=env or self.env, with_parent=self.with_parent)
+
     def start_gateway(self, wrap=(), env=None):
-        self.gateway = Process("vitalgate", [*wrap, self.program, "run", "-c", self.file], self.state / "vitalgate.log",
-                               env=env or self.env, with_parent=self.with_parent)
+        self.gateway = self.spawn_gateway(wrap, env)
         wait_for(self.ready, "the gateway to answer", 60)
         return self
 
@@ -221,6 +240,9 @@ class Hub:
     def ready(self):
         """Whether the gateway accepts commands (a command without a gateway would open the store itself)."""
         self.gateway.check()
+        return self.answers()
+
+    def answers(self):
         with socket.socket(socket.AF_UNIX) as s:
             if s.connect_ex(str(self.state / "vitalgate.sock")) != 0:
                 return False
@@ -263,6 +285,11 @@ class Hub:
     def readings(self, device, *args):
         out = self.cli("readings", "--device", device, "--format", "json", *args).stdout
         return [json.loads(line) for line in out.splitlines() if line.strip()]
+
+    def times(self, device):
+        """Device times of the readings kept, as milliseconds since base_ms: the load generator's sequence numbers."""
+        stamps = (datetime.datetime.fromisoformat(r["time"].replace("Z", "+00:00")) for r in self.readings(device))
+        return [round(stamp.timestamp() * 1000) - self.base_ms for stamp in stamps]
 
     def quarantine(self):
         return [json.loads(line) for line in self.cli("quarantine", "list", "--json").stdout.splitlines() if line.strip()]
