@@ -43,6 +43,7 @@ MBEDTLS_SSL_OUT_CONTENT_LEN=4096
 MBEDTLS_UNSET="
 MBEDTLS_SELF_TEST MBEDTLS_DEBUG_C MBEDTLS_VERSION_FEATURES
 MBEDTLS_SSL_RENEGOTIATION
+MBEDTLS_SSL_DTLS_CLIENT_PORT_REUSE
 MBEDTLS_SSL_CONTEXT_SERIALIZATION
 MBEDTLS_KEY_EXCHANGE_RSA_ENABLED MBEDTLS_KEY_EXCHANGE_DHE_RSA_ENABLED MBEDTLS_KEY_EXCHANGE_DHE_PSK_ENABLED
 MBEDTLS_KEY_EXCHANGE_RSA_PSK_ENABLED MBEDTLS_KEY_EXCHANGE_ECDH_RSA_ENABLED MBEDTLS_KEY_EXCHANGE_ECDH_ECDSA_ENABLED
@@ -56,6 +57,8 @@ MBEDTLS_ECP_DP_BP256R1_ENABLED MBEDTLS_ECP_DP_BP384R1_ENABLED MBEDTLS_ECP_DP_BP5
 MBEDTLS_PSA_P256M_DRIVER_ENABLED
 "
 # SSL_RENEGOTIATION      nobody needs it, and it has been a source of remote defects
+# CLIENT_PORT_REUSE      another handshake inside a DTLS session, unseen by libcoap: its new peer would be taken for the former one. A new handshake is
+#                        a new session (patches/libcoap/08-peer-restarts.patch)
 # KEY_EXCHANGE_RSA ...   no forward secrecy, or finite-field DH; PSK, ECDHE-PSK, ECDHE-ECDSA and ECDHE-RSA stay
 # DES ... MD5            broken or unused; SHA-1 stays because encrypted PKCS#5 key files use it
 # LMS ... ECJPAKE        not used by TLS as configured here

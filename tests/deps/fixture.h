@@ -106,6 +106,6 @@ int random_bytes(void *unused, unsigned char *buf, size_t len);
 extern long clock_ahead_s;
 
 // The tests, one table per file, ended by a row without a name.
-extern const struct CMUnitTest session_tests[], handshake_tests[], message_tests[];
+extern const struct CMUnitTest session_tests[], handshake_tests[], message_tests[], attack_tests[];
 
 #endif

@@ -23,6 +23,7 @@ int main(int argc, char **argv)
 	collect(session_tests, only);
 	collect(handshake_tests, only);
 	collect(message_tests, only);
+	collect(attack_tests, only);
 	if (list) {
 		for (size_t i = 0; i < count; i++)
 			puts(all[i].name);
