@@ -30,7 +30,8 @@ struct gw_intake {
 	_Atomic(struct gw_ticket *) queue; // newest first; &closed_mark at the end
 	_Atomic uint32_t sleeping;         // futex: 1 while the writer sleeps
 	_Atomic bool stopping, closing, full;
-	_Atomic uint32_t follow, followers; // futex: counts up with every commit
+	_Atomic uint32_t follow, followers; // futex: counts up with every commit and every call to look
+	_Atomic uint32_t calls;            // of gw_intake_wake()
 	_Atomic uint64_t submitted, committed, refused, groups, back;
 
 	// The writer's
@@ -262,7 +263,7 @@ die(struct gw_intake *intake, struct gw_ticket *group, enum gw_error error)
 	intake->end = &intake->first;
 	refuse_all(group, GW_E_SYNC);
 	return_group(intake, group);
-	wake_followers(intake);
+	gw_intake_wake(intake);
 	if (intake->options.failed != NULL)
 		intake->options.failed(intake->options.arg, error);
 }
@@ -555,18 +556,18 @@ uint64_t
 gw_intake_wait(struct gw_intake *intake, uint64_t position, int timeout_ms)
 {
 	int64_t end = timeout_ms >= 0 ? gw_clock_mono_us() + (int64_t)timeout_ms * 1000 : 0, left = -1;
-	uint32_t seen = atomic_load(&intake->follow);
+	uint32_t calls = atomic_load(&intake->calls), seen;
 	uint64_t last;
 
 	atomic_fetch_add(&intake->followers, 1);
-	while ((last = gw_journal_last(intake->options.journal)) <= position && !atomic_load(&intake->stopping)) {
+	for (;;) {
+		seen = atomic_load(&intake->follow); // before what it stands for is looked at
+		last = gw_journal_last(intake->options.journal);
+		if (last > position || atomic_load(&intake->stopping) || atomic_load(&intake->calls) != calls)
+			break;
 		if (timeout_ms >= 0 && (left = end - gw_clock_mono_us()) <= 0)
 			break;
 		futex_wait(&intake->follow, seen, left);
-		if (atomic_load(&intake->follow) != seen) { // a commit, or somebody who wants us to look
-			last = gw_journal_last(intake->options.journal);
-			break;
-		}
 	}
 	atomic_fetch_sub(&intake->followers, 1);
 	return last;
@@ -575,6 +576,7 @@ gw_intake_wait(struct gw_intake *intake, uint64_t position, int timeout_ms)
 void
 gw_intake_wake(struct gw_intake *intake)
 {
+	atomic_fetch_add(&intake->calls, 1);
 	wake_followers(intake);
 }
 

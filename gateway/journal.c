@@ -77,8 +77,8 @@ gw_journal_begin(struct gw_journal *journal)
 		return journal->error = GW_E_SYNC;
 	rc = mdb_txn_begin(journal->env, NULL, 0, &journal->txn);
 	journal->append = journal->index = NULL;
-	journal->touched = journal->plain = journal->index_last_known = false;
-	journal->bytes = journal->copies = journal->pending_count = 0;
+	journal->touched = journal->plain = journal->trimming = journal->index_last_known = false;
+	journal->bytes = journal->runs = journal->copies = journal->pending_count = 0;
 	journal->records = journal->readings = journal->duplicates = journal->revisions = 0;
 	journal->next = atomic_load_explicit(&journal->last, memory_order_relaxed) + 1;
 	journal->quarantine_id_before = journal->quarantine_id;
@@ -105,7 +105,10 @@ gw_journal_append(struct gw_journal *journal, struct gw_span record)
 	journal->next++;
 	journal->records++;
 	// Above 2022 bytes LMDB gives a value pages of its own.
-	journal->bytes += record.len <= 2022 ? record.len + 16 : (record.len + 16 + 4095) / 4096 * 4096;
+	if (record.len <= 2022)
+		journal->bytes += record.len + 16;
+	else
+		gw_room_run(journal, record.len);
 	return GW_OK;
 }
 

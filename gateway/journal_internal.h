@@ -43,6 +43,11 @@ struct gw_room {
 	int64_t counted_us, looked_us;
 	uint64_t allocated;      // bytes of the data file known to have blocks
 	bool fallocate_missing;
+	uint64_t settled_pages, taken_pages; // free pages that nobody can read any more, when counted; taken since
+	uint64_t mark_txn, settled_txn;
+	int64_t mark_us;
+	bool disk_short;         // the file system is below its reserve
+	bool starved;            // or has no blocks: the file cannot grow
 	bool map_full, disk_full;
 };
 
@@ -65,7 +70,9 @@ struct gw_journal {
 	bool broken;            // a commit failed: nothing is written any more
 	uint64_t next;          // position of the next record
 	bool touched, plain;    // something was written; not only essential tickets
-	size_t bytes, copies;   // about what it adds; pages elsewhere of which it may need new copies
+	size_t bytes, runs;     // about what it adds; and of that what needs pages side by side
+	size_t copies;          // pages elsewhere of which it may need new copies
+	bool trimming;
 	uint64_t records, readings, duplicates, revisions;
 	struct gw_index_entry *pending;
 	size_t pending_count, pending_cap;
@@ -162,6 +169,15 @@ enum gw_error gw_room_open(struct gw_journal *journal, struct gw_why *why);
 // Before a commit: blocks of the file for what the transaction may write.
 enum gw_error gw_room_prepare(struct gw_journal *journal);
 void gw_room_committed(struct gw_journal *journal);
+// Counts a value that needs pages of its own, side by side.
+static inline void
+gw_room_run(struct gw_journal *journal, size_t len)
+{
+	size_t run = (len + 16 + journal->page_size - 1) / journal->page_size * journal->page_size;
+
+	journal->bytes += run;
+	journal->runs += run;
+}
 bool gw_room_pressure(struct gw_journal *journal);
 
 // ---- gateway/journal_rows.c, gateway/quarantine.c ----

@@ -9,6 +9,7 @@
 #define SWEEP_EVERY_US 10000000
 #define SWEEP_EVERY_RECORDS 200000
 #define PIECE_MIN 128    // rows with one commit, or a quarter of what it adds
+#define PIECE_STARVED 48 // where the file cannot grow
 #define SCAN_SLOTS 16384 // looked at with one commit
 
 // ---- Opening ----
@@ -166,8 +167,10 @@ gw_sweep_piece(struct gw_journal *journal)
 
 	if (rows_max > GW_SWEEP_ROWS)
 		rows_max = GW_SWEEP_ROWS;
-	// On a full disk nothing may make an essential commit larger.
-	if (!gw_sweep_due(journal) || journal->room.disk_full)
+	if (journal->room.starved && rows_max > PIECE_STARVED)
+		rows_max = PIECE_STARVED;
+	// On a full disk nothing may make an essential commit larger; trimming may wait.
+	if (!gw_sweep_due(journal) || (journal->room.starved && !journal->trimming))
 		return GW_OK;
 	if (!journal->sweep.active)
 		start(journal);

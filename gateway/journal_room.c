@@ -14,6 +14,7 @@
 #define ROW_BYTES 64 // of newest times, with what half-full pages waste
 #define LOOK_EVERY_US 200000
 #define COUNT_EVERY_US 20000
+#define REUSE_MIN (4u << 20)       // room in the file itself that is worth taking new data for
 
 static uint64_t
 map_pages(struct gw_journal *journal)
@@ -24,27 +25,38 @@ map_pages(struct gw_journal *journal)
 	return info.me_last_pgno + 1;
 }
 
-// Pages on LMDB's free list: its records begin with their count.
-static uint64_t
+// Counts the pages on LMDB's free list, whose records begin with their count and are filed under the transaction that freed them.
+// Those of transactions before the last look are settled: no reader can still be in them, they are taken before the file grows.
+static void
 count_free(struct gw_journal *journal)
 {
+	struct gw_room *room = &journal->room;
+	int64_t now = gw_clock_mono_us();
 	MDB_txn *txn;
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	MDB_stat stat;
-	uint64_t pages = 0;
 
+	room->free_pages = room->settled_pages = room->taken_pages = room->since_pages = 0;
+	room->counted_us = now;
 	if (gw_reader_begin(journal, &txn) != GW_OK)
-		return 0;
+		return;
+	if (now - room->mark_us >= LOOK_EVERY_US) {
+		room->settled_txn = room->mark_txn;
+		room->mark_txn = mdb_txn_id(txn);
+		room->mark_us = now;
+	}
 	if (mdb_stat(txn, journal->tables[GW_T_NEWEST], &stat) == 0)
-		journal->room.newest_rows = stat.ms_entries;
+		room->newest_rows = stat.ms_entries;
 	if (mdb_cursor_open(txn, 0, &cursor) == 0) {
-		while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0)
-			pages += gw_val_u64(data);
+		while (mdb_cursor_get(cursor, &key, &data, MDB_NEXT) == 0) {
+			room->free_pages += gw_val_u64(data);
+			if (gw_val_u64(key) <= room->settled_txn)
+				room->settled_pages += gw_val_u64(data);
+		}
 		mdb_cursor_close(cursor);
 	}
 	gw_reader_end(journal, txn);
-	return pages;
 }
 
 // Counts what is free, where it matters and not too often.
@@ -57,9 +69,7 @@ count_if_due(struct gw_journal *journal)
 	if (room->counted_us != 0 && since <= LOOK_EVERY_US &&
 	    (room->since_pages <= room->limit_pages / 256 || since <= COUNT_EVERY_US))
 		return;
-	room->free_pages = count_free(journal);
-	room->since_pages = 0;
-	room->counted_us = now;
+	count_free(journal);
 }
 
 // Pages in use, and those promised: newest times that are not yet in the store will want room there before anything can be trimmed.
@@ -84,7 +94,7 @@ used_pages(struct gw_journal *journal)
 bool
 gw_room_pressure(struct gw_journal *journal)
 {
-	return used_pages(journal) > journal->room.pressure_pages || journal->room.disk_full;
+	return used_pages(journal) > journal->room.pressure_pages || journal->room.starved;
 }
 
 static void
@@ -97,7 +107,7 @@ look_at_disk(struct gw_journal *journal)
 		return;
 	free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	atomic_store_explicit(&journal->disk_free_bytes, free_bytes, memory_order_relaxed);
-	journal->room.disk_full = free_bytes < journal->options.disk_reserve_bytes;
+	journal->room.disk_short = free_bytes < journal->options.disk_reserve_bytes;
 }
 
 // Gives the file blocks up to `end`, a step ahead where the disk is not short.
@@ -119,6 +129,7 @@ allocate(struct gw_journal *journal, uint64_t end)
 			target = end > budget ? end : budget;
 		if (fallocate(fd, 0, (off_t)room->allocated, (off_t)(target - room->allocated)) == 0) {
 			room->allocated = target;
+			room->starved = room->disk_short;
 			return true;
 		}
 		if (errno == EOPNOTSUPP || errno == ENOSYS) {
@@ -130,22 +141,44 @@ allocate(struct gw_journal *journal, uint64_t end)
 	}
 }
 
+// Bytes within the file that a transaction can surely have: half of what is settled.
+static uint64_t
+reusable(const struct gw_journal *journal)
+{
+	const struct gw_room *room = &journal->room;
+
+	return room->settled_pages > room->taken_pages ? (room->settled_pages - room->taken_pages) / 2 * journal->page_size : 0;
+}
+
 enum gw_error
 gw_room_prepare(struct gw_journal *journal)
 {
-	// New pages for the data, half as much again for the tables' own, copies of old pages, and a path of each table.
-	uint64_t need = journal->bytes + journal->bytes / 2 + (map_pages(journal) + journal->copies + 64) * journal->page_size;
+	struct gw_room *room = &journal->room;
 	uint64_t budget = journal->options.budget_bytes & ~UINT64_C(4095);
+	// New pages for the data, half as much again for the tables' own, copies of old pages, and a path of each table.
+	uint64_t fresh = journal->bytes + journal->bytes / 2 + (journal->copies + 64) * journal->page_size;
+	uint64_t end = map_pages(journal) * journal->page_size + (journal->plain ? ESSENTIAL_BYTES : 0);
+	uint64_t runs = journal->runs + journal->runs / 2, reuse = reusable(journal);
 
-	if (need > budget) // LMDB itself refuses beyond
-		need = budget;
-	else if (journal->plain)
-		need = need + ESSENTIAL_BYTES < budget ? need + ESSENTIAL_BYTES : budget;
-	if (allocate(journal, need))
+	// LMDB itself refuses beyond the budget. Below its reserve the file system is left alone, but for the essential.
+	if (end + fresh <= room->allocated || !(room->disk_short && journal->plain))
+		if (allocate(journal, end + fresh < budget ? end + fresh : budget))
+			return GW_OK;
+	// The file cannot grow: what has been trimmed may be enough.
+	if (gw_clock_mono_us() - room->counted_us >= LOOK_EVERY_US) {
+		count_free(journal);
+		reuse = reusable(journal);
+	}
+	if (reuse > fresh - runs)
+		reuse = fresh - runs;
+	if (end + fresh - reuse <= room->allocated)
 		return GW_OK;
-	journal->room.disk_full = true;
-	journal->room.looked_us = gw_clock_mono_us();
-	atomic_store(&journal->full, GW_FULL_DISK);
+	if (!room->starved || journal->plain) { // look again in a while
+		room->disk_full = true;
+		room->looked_us = gw_clock_mono_us();
+		atomic_store(&journal->full, GW_FULL_DISK);
+	}
+	room->starved = true;
 	return GW_E_FULL;
 }
 
@@ -153,22 +186,34 @@ void
 gw_room_committed(struct gw_journal *journal)
 {
 	journal->room.since_pages += journal->bytes / 3000 + 4;
+	journal->room.taken_pages += journal->bytes / 3000 + journal->copies + 16;
+}
+
+// A disk that had no blocks for a transaction has to have some for the next one, or the file has to have room in itself.
+static void
+look(struct gw_journal *journal)
+{
+	struct gw_room *room = &journal->room;
+
+	look_at_disk(journal);
+	if (room->disk_short)
+		room->starved = true;
+	else if (room->starved && allocate(journal, map_pages(journal) * journal->page_size + 2 * ESSENTIAL_BYTES))
+		room->starved = false;
+	if (room->starved)
+		count_free(journal);
+	room->disk_full = room->starved && reusable(journal) < REUSE_MIN;
+	room->looked_us = gw_clock_mono_us();
 }
 
 enum gw_error
 gw_journal_room(struct gw_journal *journal)
 {
 	struct gw_room *room = &journal->room;
-	int64_t now = gw_clock_mono_us();
 	uint64_t used, mark;
 
-	if (now - room->looked_us >= LOOK_EVERY_US) {
-		look_at_disk(journal);
-		// A disk that had no block for the last transaction has to have some for the next one.
-		if (!room->disk_full && atomic_load(&journal->full) == GW_FULL_DISK)
-			room->disk_full = !allocate(journal, map_pages(journal) * journal->page_size + 2 * ESSENTIAL_BYTES);
-		room->looked_us = now;
-	}
+	if (gw_clock_mono_us() - room->looked_us >= LOOK_EVERY_US)
+		look(journal);
 	// Once full, some room has to come free before new data is taken again.
 	used = used_pages(journal);
 	mark = room->map_full ? room->limit_pages - room->limit_pages / 64 : room->limit_pages;
@@ -189,7 +234,7 @@ gw_room_open(struct gw_journal *journal, struct gw_why *why)
 	room->pressure_pages = options->budget_bytes / 5 * 4 / journal->page_size;
 	if (room->pressure_pages > room->limit_pages)
 		room->pressure_pages = room->limit_pages / 5 * 4;
-	look_at_disk(journal);
+	look(journal);
 	used_pages(journal);
 	return GW_OK;
 }

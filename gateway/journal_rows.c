@@ -16,7 +16,11 @@ gw_rows_put(struct gw_journal *journal, const struct gw_op *op)
 {
 	MDB_val key = op_key(op), data = gw_val(gw_op_body(op), op->body_len);
 
-	journal->bytes += op->body_len + op->key_len + 32;
+	journal->bytes += op->key_len + 32;
+	if (op->body_len <= 1500)
+		journal->bytes += op->body_len;
+	else
+		gw_room_run(journal, op->body_len);
 	journal->copies++;
 	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_ROWS], &key, &data, 0));
 }

@@ -102,6 +102,8 @@ piece_size(struct gw_journal *journal)
 {
 	uint64_t records = journal->appended_since_trim * 2; // never slower than what comes in
 
+	if (journal->room.starved) // trimming itself must fit in what is left
+		return PIECE_MIN;
 	return records < PIECE_MIN ? PIECE_MIN : records > PIECE_MAX ? PIECE_MAX : records;
 }
 
@@ -117,7 +119,7 @@ find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 		trim->upto = cursor;
 	if (journal->checkpoint < trim->upto) {
 		trim->upto = journal->checkpoint;
-		trim->behind = gw_sweep_due(journal) && !journal->room.disk_full;
+		trim->behind = gw_sweep_due(journal);
 	}
 	trim->before_us = now_us - keep;
 	trim->left = piece_size(journal);
@@ -135,6 +137,7 @@ trim_and_commit(struct gw_journal *journal, int64_t now_us, struct trim *trim, b
 		gw_journal_abort(journal);
 		return error;
 	}
+	journal->trimming = true;
 	journal->touched |= trim->behind; // a commit takes the checkpoint on even if nothing could be deleted
 	*more = !trim->done || trim->behind;
 	if ((error = gw_journal_commit(journal)) != GW_OK)

@@ -128,7 +128,7 @@ gw_quarantine_put(struct gw_journal *journal, const struct gw_op *op)
 	if (rc != 0)
 		return gw_store_error(rc);
 	journal->quarantine_id = id;
-	journal->bytes += (op->body_len + 16 + 4095) / 4096 * 4096;
+	gw_room_run(journal, op->body_len);
 	add_total(journal, op->number, op->body_len);
 	return GW_OK;
 }

@@ -2,6 +2,7 @@
 // A disk that fails: whatever write or sync it is, everybody is answered with the truth, nothing is written any more where nobody can
 // know what the disk holds, and after opening again all that had been acknowledged is there once.
 #include "faults.h"
+#include "gateway/clock.h"
 #include "store_help.h"
 
 #include <errno.h>
@@ -240,6 +241,58 @@ essential_on_a_full_disk(void **state)
 	end();
 }
 
+// Submits so many records of a kilobyte; gives how many were taken.
+static uint64_t
+submit_kilobytes(uint64_t count, int64_t *time_us)
+{
+	uint64_t sent = 0, back = 0, taken = 0;
+
+	while (back < count) {
+		struct pollfd wait = { .fd = source.event_fd, .events = POLLIN };
+		for (; sent < count && sent - back < 48; sent++) {
+			struct gw_reading readings[20];
+			struct gw_ticket *ticket = gw_ticket_get(&source);
+			for (uint32_t i = 0; i < 20; i++)
+				readings[i] = reading_of(i, *time_us, 1);
+			add_readings(ticket, "a", (*time_us)++, readings, 20);
+			gw_intake_submit(ticket);
+		}
+		poll(&wait, 1, -1);
+		for (struct gw_ticket *ticket = gw_source_take(&source), *next; ticket != NULL; ticket = next, back++) {
+			next = ticket->next;
+			taken += ticket->result == GW_OK;
+			assert_true(ticket->result == GW_OK || ticket->result == GW_E_FULL);
+			gw_ticket_release(ticket);
+		}
+	}
+	return taken;
+}
+
+// A disk that stays full: what is trimmed makes room in the file itself.
+static void
+trimmed_on_a_full_disk(void **state)
+{
+	int64_t time_us = T0;
+
+	(void)state;
+	gw_clock_fake_wall(T0);
+	atomic_store(&deaths, 0);
+	start();
+	assert_int_equal(submit_kilobytes(16000, &time_us), 16000);
+	fault_arm(FAULT_ALLOCATE, 1, ENOSPC, true);
+	while (submit_kilobytes(500, &time_us) > 0)
+		;
+	assert_true(fault_count() > 0);
+	gw_clock_fake_wall(T0 + 2 * store_options.retention_full_us); // old enough to go, as nobody has a cursor
+	while (submit_kilobytes(100, &time_us) == 0)
+		usleep(1000);
+	assert_true(gw_journal_first(journal) > 1);
+	assert_int_equal(deaths, 0);
+	end();
+	fault_disarm();
+	gw_clock_fake_wall(INT64_MIN);
+}
+
 // A commit that fails as "full" takes its piece of the checkpoint with it: nothing of that is taken as written.
 static void
 checkpoint_after_refusals(void **state)
@@ -252,7 +305,6 @@ checkpoint_after_refusals(void **state)
 	int refusals = 0;
 
 	(void)state;
-	store_options.disk_reserve_bytes = UINT64_MAX / 4; // allocates in small steps then, so that many can fail
 	journal = store_open();
 	assert_int_equal(gw_source_init(&source, NULL, 1), GW_OK);
 	ticket = gw_ticket_get(&source);
@@ -281,10 +333,12 @@ checkpoint_after_refusals(void **state)
 		assert_int_equal(error, GW_E_FULL);
 		refusals++;
 		assert_int_equal(gw_journal_begin(journal), GW_OK); // some blocks, for the next ones
+		fault_arm(FAULT_ALLOCATE, 1, ENOSPC, false); // but not many: the next refusal is to come soon
 		ticket->ops_len = 0;
 		assert_int_equal(gw_ticket_put(ticket, gw_span_text("large"), gw_span(large, sizeof(large))), GW_OK);
 		assert_int_equal(gw_journal_apply(journal, ticket), GW_OK);
 		assert_int_equal(gw_journal_commit(journal), GW_OK);
+		fault_disarm();
 	}
 	assert_true(refusals > 20);
 	gw_ticket_release(ticket);
@@ -317,6 +371,7 @@ main(void)
 		cmocka_unit_test(writes_and_syncs),
 		cmocka_unit_test_setup_teardown(full_disk, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(checkpoint_after_refusals, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(trimmed_on_a_full_disk, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(essential_on_a_full_disk, large_quarantine, store_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
