@@ -126,13 +126,13 @@ coap_lines(FILE *out, yyjson_val *line)
 	if (!has(line, "coap_path") || yyjson_obj_get(line, "coap_port") == NULL)
 		return;
 	if (has(line, "psk")) {
-		fputs("  coap-client -m post", out);
+		fputs("  coap-client-openssl -m post", out);
 		option(out, "-u", gw_show_string(line, "psk_identity"));
 		option(out, "-k", gw_show_string(line, "psk"));
 		coap_tail(out, line);
 	}
 	if (has(line, "cert_subject")) {
-		fputs("  coap-client -m post -c CERTIFICATE.pem -j KEY.pem", out);
+		fputs("  coap-client-openssl -m post -c CERTIFICATE.pem -j KEY.pem", out);
 		option(out, "-C", has(line, "ca") ? gw_show_string(line, "ca") : "CA.pem");
 		coap_tail(out, line);
 	}
