@@ -12,13 +12,19 @@ def _openssl(*args, stdin=None):
 
 
 class Pki:
-    """Files below `folder`: ca.pem, and NAME.pem with NAME.key for every certificate made. What exists is kept."""
+    """Files below `folder`: ca.pem, and NAME.pem with NAME.key for every certificate made. What exists is kept.
+
+    The authority's own key lies beside the folder, in ca/: who may read the folder cannot issue certificates.
+    """
 
     def __init__(self, folder, name="Vitalgate development CA"):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.ca, self.ca_key = self.folder / "ca.pem", self.folder / "ca.key"
-        if not self.ca.exists():
+        self.ca, self.ca_key = self.folder / "ca.pem", self.folder.parent / "ca" / "ca.key"
+        if not self.ca.exists() or not self.ca_key.exists():
+            self.ca_key.parent.mkdir(exist_ok=True, mode=0o700)
+            for old in self.folder.glob("*.pem"):  # a new authority's certificates are new too
+                old.unlink()
             self._key(self.ca_key)
             _openssl("req", "-x509", "-new", "-key", str(self.ca_key), "-sha256", "-days", "3650", "-subj", f"/CN={name}",
                      "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
