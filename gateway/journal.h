@@ -7,7 +7,9 @@
 // GW_E_FULL must end the process: after a failed sync the kernel may have dropped the pages and would report a later sync as good.
 //
 // "Once": newest time per series in memory (hash of series -> newest time and position); a reading later than that is new without a
-// look-up. Otherwise the time-first index (time, device hash, position) is searched and the record compared. Newest times are
+// look-up. Otherwise the time-first index (time, device hash, position) is searched and the record compared (the newest 64 records of
+// one device and time at most, so that a clock that stands still cannot stop the writer). What has been trimmed is not known any more:
+// a reading sent again after that and not later than its series' newest is stored again, under the same identifier. Newest times are
 // written as a checkpoint every now and then and brought up to date from the journal's end when it is opened.
 #ifndef GW_JOURNAL_H
 #define GW_JOURNAL_H
@@ -24,16 +26,16 @@ struct gw_ticket;
 struct gw_journal_options {
 	const char *dir;          // made if missing, mode 0700; holds data.mdb and lock.mdb
 	uint64_t budget_bytes;    // LMDB's map: fixed for this run, sparse
-	uint64_t reserve_bytes;   // room kept for cursors and trimming: intake stops at budget - reserve
-	uint64_t disk_reserve_bytes; // and where the file system has less than this left
+	uint64_t reserve_bytes;   // room kept for cursors and trimming: intake stops at budget - reserve; at least 1 MB below the budget
+	uint64_t disk_reserve_bytes; // below this the file does not grow: intake goes on only within what has been trimmed
 	int64_t retention_us;     // delivered records older than this are trimmed
-	int64_t retention_full_us; // and under pressure (4/5 of the budget) those older than this
+	int64_t retention_full_us; // and under pressure (4/5 of the budget, or a file that cannot grow) those older than this
 	uint64_t quarantine_bytes; // all frames in quarantine
 	uint32_t quarantine_share_percent; // of that for one principal
 	uint32_t series_max;      // distinct series; a new one beyond is refused with GW_E_QUOTA
 };
 
-// Opens or creates. One process only (a lock file says whose it is). GW_E_VERSION for a newer format.
+// Opens or creates. One process only: GW_E_BUSY names the one that has it open. GW_E_VERSION for a newer format.
 enum gw_error gw_journal_open(const struct gw_journal_options *options, struct gw_journal **journal, struct gw_why *why);
 // Writes the checkpoint and closes. NULL does nothing. All readers must be done.
 void gw_journal_close(struct gw_journal *journal);
