@@ -15,7 +15,7 @@
 // ---- Wishes ----
 
 static enum gw_error
-retry_one(struct gw_hl7_destination *d, uint64_t *parked)
+retry_one(struct gw_hl7_destination *d, bool exact, uint64_t *parked)
 {
 	struct gw_ticket *ticket = gw_ticket_get(&d->source);
 	struct gw_hl7_message *message = NULL;
@@ -24,7 +24,7 @@ retry_one(struct gw_hl7_destination *d, uint64_t *parked)
 	if (ticket == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;
-	error = gw_hl7_outbox_unpark(&d->outbox, ticket, d->retry_from, &message, parked);
+	error = gw_hl7_outbox_unpark(&d->outbox, ticket, d->retry_from, exact, &message, parked);
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
 		gw_hl7_outbox_append(&d->outbox, message);
 		d->outbox.parked--;
@@ -43,7 +43,7 @@ fulfil_retry(struct gw_hl7_destination *d, uint64_t number, uint64_t until)
 	enum gw_error error = GW_OK;
 
 	d->retry_from = number != 0 ? number : d->retry_from;
-	while (d->outbox.count < d->options.outbox_max + 1 && (error = retry_one(d, &parked)) == GW_OK) {
+	while (d->outbox.count < d->options.outbox_max + 1 && (error = retry_one(d, number != 0, &parked)) == GW_OK) {
 		d->retry_from = parked + 1;
 		d->next_us = 0;
 		if (number != 0 || parked >= until)
@@ -272,6 +272,7 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 	yyjson_mut_obj_add_uint(doc, object, "left_out_test", d->grouped.test);
 	yyjson_mut_obj_add_uint(doc, object, "left_out_samples", d->grouped.samples);
 	yyjson_mut_obj_add_uint(doc, object, "left_out_unknown", d->grouped.unknown);
+	yyjson_mut_obj_add_uint(doc, object, "left_out_too_long", d->grouped.too_long);
 	yyjson_mut_obj_add_uint(doc, object, "open_groups", d->open);
 	if (d->answer_us != 0) {
 		yyjson_mut_val *answer = yyjson_mut_obj_add_obj(doc, object, "last_answer");

@@ -7,6 +7,7 @@
 
 #include "gateway/nomenclature.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct device {
@@ -89,6 +90,15 @@ device_of(struct gw_hl7_grouper *grouper, struct gw_span id)
 
 // ---- A group's items ----
 
+// Bytes of one item in a message, about; an escaped character has five at most. An OBR of its own comes with the device's rows.
+#define ITEM_BYTES 260
+#define OBR_BYTES 600
+static size_t
+cost_of(const struct gw_reading *reading)
+{
+	return ITEM_BYTES + (reading->kind == GW_KIND_EVENT ? OBR_BYTES : 0) + 5 * (reading->received.len + reading->unit_received.len + (reading->type == GW_VALUE_TEXT ? reading->text.len : 0));
+}
+
 static void
 put_span(uint8_t **at, struct gw_span *span)
 {
@@ -122,6 +132,7 @@ append(struct gw_hl7_group *group, const struct gw_reading *reading, uint64_t mo
 	if (text)
 		put_span(&at, &item.reading.text);
 	group->items[group->count++] = item;
+	group->bytes += cost_of(reading);
 	return true;
 }
 
@@ -130,6 +141,7 @@ clear(struct gw_hl7_group *group)
 {
 	while (group->count > 0)
 		free(group->items[--group->count].store);
+	group->bytes = 0;
 }
 
 // ---- Opening and closing ----
@@ -166,8 +178,7 @@ open_group(struct gw_hl7_grouper *grouper, struct device *device, const struct g
 	group->opened_us = record->received_us;
 	group->first_position = record->position;
 	group->has_clock = false;
-	memcpy(group->profile, head->profile.at, head->profile.len);
-	group->profile[head->profile.len] = '\0';
+	snprintf(group->profile, sizeof(group->profile), "%.*s", GW_SPAN_FMT(head->profile));
 	device->before = grouper->last;
 	*(grouper->last != NULL ? &grouper->last->after : &grouper->first) = device;
 	grouper->last = device;
@@ -208,10 +219,12 @@ beats(struct gw_hl7_group *group, const struct gw_reading *reading, bool valid, 
 	if ((held_valid && !valid) || (later && held_valid == valid))
 		return false;
 	for (size_t i = 0; i < group->count; i++) {
-		if (group->items[i].moment != moment && same_choice(&group->items[i].reading, reading))
+		if (group->items[i].moment != moment && same_choice(&group->items[i].reading, reading)) {
+			group->bytes -= cost_of(&group->items[i].reading);
 			free(group->items[i].store);
-		else
+		} else {
 			group->items[kept++] = group->items[i];
+		}
 	}
 	group->count = kept;
 	return true;
@@ -239,6 +252,9 @@ left_out(struct gw_hl7_grouper *grouper, const struct gw_reading *reading)
 		why = &grouper->stats.test;
 	else if (gw_signal_by_code(reading->signal) == NULL)
 		why = &grouper->stats.unknown;
+	else if ((reading->type == GW_VALUE_TEXT && reading->text.len > GW_HL7_TEXT_MAX) || reading->received.len > GW_HL7_TEXT_MAX ||
+	    reading->unit_received.len > GW_HL7_TEXT_MAX)
+		why = &grouper->stats.too_long;
 	if (why != NULL)
 		(*why)++;
 	return why != NULL;
@@ -252,17 +268,20 @@ floor_to(int64_t us, int64_t interval_us)
 	return us - rest - (rest < 0 ? interval_us : 0);
 }
 
-// One moment: readings of one record with one time.
+// One moment: readings of one record with one time, the record's from `from` on in order of time.
 static enum gw_error
 take_moment(struct gw_hl7_grouper *grouper, struct device *device, const struct gw_record *record, const struct gw_batch_head *head,
-    const struct entry *run, size_t count)
+    const struct entry *run, size_t count, size_t from)
 {
 	struct gw_hl7_group *group = &device->group;
-	bool hub_time = run->reading.flags & GW_FLAG_NO_DEVICE_TIME;
+	bool hub_time = run->reading.flags & GW_FLAG_NO_DEVICE_TIME, full;
 	int64_t window_us = floor_to(run->reading.time_us, grouper->options.interval_us);
 	uint64_t moment = ++grouper->moment;
 
-	if (device->open && (group->from_us != window_us || group->hub_time != hub_time || group->count + count > GW_HL7_ITEMS_MAX))
+	// Most of a moment replaces what is there, unless all are taken.
+	full = grouper->options.all ? group->count + count > GW_HL7_ITEMS_MAX || group->bytes + count * ITEM_BYTES > GW_HL7_BYTES_USUAL
+	    : group->count > GW_HL7_ITEMS_MAX || group->bytes > GW_HL7_BYTES_USUAL;
+	if (device->open && (full || group->from_us != window_us || group->hub_time != hub_time))
 		close_group(grouper, device);
 	for (size_t i = 0; i < count; i++) {
 		const struct gw_reading *reading = &run[i].reading;
@@ -275,11 +294,17 @@ take_moment(struct gw_hl7_grouper *grouper, struct device *device, const struct 
 			grouper->stats.reduced++;
 			continue;
 		}
+		if (device->open && group->bytes + cost_of(reading) > GW_HL7_BYTES_MAX) {
+			group->taken = (struct gw_hl7_taken){ record->position, (uint32_t)(from + i) };
+			close_group(grouper, device);
+		}
 		if (!append(group, reading, moment))
 			return GW_E_MEMORY;
 		if (!device->open)
 			open_group(grouper, device, record, head, window_us, hub_time);
 	}
+	if (device->open && grouper->options.all)
+		group->bytes += OBR_BYTES;
 	if (device->open && !hub_time) {
 		group->has_clock = true;
 		group->device_us = run->reading.time_us;
@@ -391,7 +416,7 @@ gw_hl7_grouper_take(struct gw_hl7_grouper *grouper, const struct gw_record *reco
 		for (to = from + 1; to < count && entries[to].reading.time_us == entries[from].reading.time_us &&
 		    !((entries[to].reading.flags ^ entries[from].reading.flags) & GW_FLAG_NO_DEVICE_TIME);)
 			to++;
-		if ((error = take_moment(grouper, device, record, &batch.head, entries + from, to - from)) != GW_OK)
+		if ((error = take_moment(grouper, device, record, &batch.head, entries + from, to - from, from)) != GW_OK)
 			return gw_fail(why, error, "out of memory");
 		device->group.taken = (struct gw_hl7_taken){ record->position, to < count ? (uint32_t)to : GW_HL7_ALL };
 	}

@@ -18,7 +18,11 @@
 
 #include <stdbool.h>
 
-#define GW_HL7_ITEMS_MAX 256 // a group closes when it has so many (a moment is never split): messages stay below 64 KB, which many peers take at most
+// A group closes before a moment that would make more of it: messages stay below 64 KB, which many peers take at most.
+#define GW_HL7_ITEMS_MAX 256
+#define GW_HL7_BYTES_USUAL 60000
+#define GW_HL7_BYTES_MAX (512u << 10) // and inside a moment when its message could reach this: a message must fit into a row of the store
+#define GW_HL7_TEXT_MAX 4096   // a longer text is left out: it is no observation, and no receiver takes it
 #define GW_HL7_STEP_US 5000000 // less than this is not a step of a clock: single signals of one device come slightly out of order
 #define GW_HL7_ALL UINT32_MAX  // all readings of a record
 
@@ -47,6 +51,7 @@ struct gw_hl7_group {
 	int64_t device_us, hub_us;
 	struct gw_hl7_item *items;
 	size_t count, cap;
+	size_t bytes; // the message's at most, estimated
 };
 
 struct gw_hl7_grouper;
@@ -76,7 +81,7 @@ uint64_t gw_hl7_grouper_least(const struct gw_hl7_grouper *grouper);
 size_t gw_hl7_grouper_open(const struct gw_hl7_grouper *grouper); // open groups
 
 struct gw_hl7_grouper_stats {
-	uint64_t readings, test, samples, reduced, unknown; // looked at; and left out, why
+	uint64_t readings, test, samples, reduced, unknown, too_long; // looked at; and left out, why
 };
 const struct gw_hl7_grouper_stats *gw_hl7_grouper_stats(const struct gw_hl7_grouper *grouper);
 

@@ -281,6 +281,7 @@ struct find {
 	struct gw_hl7_outbox *outbox;
 	struct gw_hl7_message *message;
 	uint64_t from, parked;
+	bool exact;
 	enum gw_error error;
 };
 
@@ -292,6 +293,8 @@ find_parked(void *arg, struct gw_span key, struct gw_span value)
 
 	if (number_of(key) < find->from)
 		return true;
+	if (find->exact && number_of(key) != find->from)
+		return false;
 	find->parked = number_of(key);
 	if (!read_row(key, value, &row)) {
 		find->error = GW_E_CORRUPT;
@@ -303,9 +306,10 @@ find_parked(void *arg, struct gw_span key, struct gw_span value)
 }
 
 enum gw_error
-gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, struct gw_hl7_message **message, uint64_t *parked)
+gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, bool exact, struct gw_hl7_message **message,
+    uint64_t *parked)
 {
-	struct find find = { .outbox = outbox, .from = from, .error = GW_E_NOT_FOUND };
+	struct find find = { .outbox = outbox, .from = from, .exact = exact, .error = GW_E_NOT_FOUND };
 	char key[KEY_MAX];
 	enum gw_error error = gw_journal_each(outbox->journal, table_key(outbox, "parked", key), gw_span(NULL, 0), find_parked, &find);
 

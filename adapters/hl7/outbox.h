@@ -52,9 +52,10 @@ enum gw_error gw_hl7_outbox_put(struct gw_hl7_outbox *outbox, struct gw_ticket *
 enum gw_error gw_hl7_outbox_del(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
 enum gw_error gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message, struct gw_span reason);
 enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, const struct gw_hl7_taken *taken);
-// The first parked message from number `from` on as one that is sent again: its parked row goes and its outbox row comes with the ticket.
-// GW_E_NOT_FOUND for none.
-enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, struct gw_hl7_message **message, uint64_t *parked);
+// The first parked message from number `from` on (exact: that one) as one that is sent again: its parked row goes and its outbox row comes with
+// the ticket. GW_E_NOT_FOUND for none.
+enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, bool exact, struct gw_hl7_message **message,
+    uint64_t *parked);
 // Drops one parked message, or all (number 0).
 enum gw_error gw_hl7_outbox_drop(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t number);
 

@@ -101,9 +101,12 @@ make_room(struct bus *bus)
 
 // ---- What is published ----
 
+// False: the connection ended.
 static bool
 publish(struct bus *bus, const struct gw_bus_ref *ref)
 {
+	if (bus->message.len > GW_BUS_DOCUMENT_MAX) // a broker would end the connection, each time again
+		return gw_bus_park_leave_out(&bus->park, &bus->source, "too large for the bus") == GW_OK;
 	return make_room(bus) &&
 	    gw_bus_link_publish(bus->link, bus->message.topic, gw_span(bus->message.document, bus->message.len), ref) == GW_OK;
 }
@@ -176,7 +179,7 @@ retry_parked(struct bus *bus)
 
 	while (until != 0 && gw_bus_link_room(bus->link) > 0) {
 		error = gw_bus_park_next(&bus->park, bus->retry_next, &number, &bus->message);
-		if (error == GW_E_NOT_FOUND || number > until) {
+		if ((error != GW_OK && error != GW_E_CORRUPT) || number > until) {
 			bus->retry_until = bus->retry_next = 0;
 			return;
 		}

@@ -12,6 +12,8 @@
 
 #include <pthread.h>
 
+#define GW_BUS_DOCUMENT_MAX (256u << 10) // larger ones are left out, which is recorded
+
 // One message, ready to publish. The buffer grows and is reused.
 struct gw_bus_message {
 	char topic[GW_NAME_MAX + 3 * (GW_ID_MAX + GW_NAME_MAX) + 8];
@@ -38,6 +40,8 @@ struct gw_bus_park {
 enum gw_error gw_bus_park_open(struct gw_bus_park *park, struct gw_journal *journal, uint64_t count_max, struct gw_why *why);
 // Parks a refused message: durable when this returns GW_OK. The outlet's thread.
 enum gw_error gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_message *message, uint8_t reason);
+// There is a message that goes nowhere: counted, and recorded as a gap, at most once a minute.
+enum gw_error gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const char *why);
 enum gw_error gw_bus_park_remove(struct gw_bus_park *park, struct gw_source *source, uint64_t number);
 enum gw_error gw_bus_park_clear(struct gw_bus_park *park, struct gw_source *source);
 // The first parked message after number `after`: topic and document into message. GW_E_NOT_FOUND at the end.

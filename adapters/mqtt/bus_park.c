@@ -65,9 +65,8 @@ commit(struct gw_source *source, struct gw_span key, struct gw_span value, bool 
 	return error;
 }
 
-// There is no room: the message is counted, and that is recorded.
-static enum gw_error
-leave_out(struct gw_bus_park *park, struct gw_source *source)
+enum gw_error
+gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const char *why)
 {
 	int64_t now = gw_clock_mono_us();
 	struct gw_ticket *ticket;
@@ -81,8 +80,7 @@ leave_out(struct gw_bus_park *park, struct gw_source *source)
 	if ((ticket = gw_ticket_get(source)) == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;
-	snprintf(text, sizeof(text), "%llu refused messages left out: %llu are parked already", (unsigned long long)park->gap_count,
-	    (unsigned long long)park->count);
+	snprintf(text, sizeof(text), "%llu messages left out: %s", (unsigned long long)park->gap_count, why);
 	gw_diag(GW_ERROR, "outlet.gap", "outlet=bus: %s", text);
 	error = gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = gw_clock_wall_us(), .code = GW_EVENT_GAP,
 	    .route = gw_span_text("outlet/bus"), .text = gw_span_text(text) });
@@ -104,7 +102,7 @@ gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct
 	enum gw_error error;
 
 	if (park->count >= park->count_max)
-		return leave_out(park, source);
+		return gw_bus_park_leave_out(park, source, "refused, and as many are parked as may be");
 	doc = yyjson_mut_doc_new(NULL);
 	object = yyjson_mut_obj(doc);
 	yyjson_mut_doc_set_root(doc, object);

@@ -176,6 +176,52 @@ test_test_destination(void **state)
 	end(&golden);
 }
 
+static void
+small_enough(void *arg, const struct gw_hl7_group *group)
+{
+	static const struct gw_device device = { .id = "d", .ward = "ward", .bed = "bed", .eui64 = 0x0123456789ABCDEF };
+	struct golden *golden = arg;
+	struct gw_hl7_out out = { 0 };
+	char control_id[GW_HL7_ID_LEN + 1];
+
+	golden->groups += (unsigned)group->count;
+	assert_int_equal(gw_hl7_oru_encode(&golden->sender, group, &device, gw_hl7_mds(NULL), NOW, &out, control_id), GW_OK);
+	assert_true(out.len <= 65536);
+	gw_hl7_out_fini(&out);
+}
+
+// Peers that take 64 KB at most get all of it, in several messages: many moments of one signal, and moments of many signals.
+static void
+test_messages_stay_below_64_kb(void **state)
+{
+	static const uint32_t many[] = { 147842, 150456, 149530, 150488, 150021, 150022, 150023, 149546, 151562, 150364, 150037, 150038, 150039, 150087,
+		151708, 152196, 151980, 151976, 151973, 151975 };
+	struct gw_reading reading;
+
+	(void)state;
+	for (size_t signals = 1; signals <= 20; signals += 19) {
+		struct golden golden;
+
+		begin(&golden, "", NULL, true, true);
+		gw_hl7_grouper_free(golden.grouper);
+		golden.grouper = gw_hl7_grouper_new(&(struct gw_hl7_grouper_options){ .interval_us = INT64_C(3600000000), .all = true,
+		    .closed = small_enough, .arg = &golden });
+		for (uint64_t i = 1; i <= 500; i++) {
+			struct gw_reading list[20];
+
+			for (size_t k = 0; k < signals; k++) {
+				reading = decimal(many[k], (double)i + 0.1234, 123456, -3, BPM);
+				reading.kind = GW_KIND_SETTING;
+				list[k] = reading;
+			}
+			give(&golden, i, "d", (double)i + 0.5, list, signals);
+		}
+		gw_hl7_grouper_tick(golden.grouper, AT(7200));
+		assert_int_equal(golden.groups, 500 * signals);
+		gw_hl7_grouper_free(golden.grouper);
+	}
+}
+
 int
 main(void)
 {
@@ -183,6 +229,7 @@ main(void)
 		cmocka_unit_test(test_interval),
 		cmocka_unit_test(test_moments),
 		cmocka_unit_test(test_test_destination),
+		cmocka_unit_test(test_messages_stay_below_64_kb),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -353,7 +353,7 @@ test_a_full_group(void **state)
 	for (size_t i = 0; i < 300; i++)
 		list[i] = (struct one){ 'h', (double)i / 10, (int)i };
 	give_at(&bench, 1, "a", 30, list, 300);
-	assert_int_equal(bench.taken.count, GW_HL7_ITEMS_MAX);
+	assert_true(bench.taken.count > 50 && bench.taken.count < 300);
 	// Readings of one moment are never parted, however many.
 	for (size_t i = 0; i < 300; i++)
 		list[i].at = 31;
@@ -361,6 +361,49 @@ test_a_full_group(void **state)
 	assert_int_equal(bench.taken.position, 1);
 	tick(&bench, 100);
 	assert_int_equal(bench.taken.position, 2);
+	gw_hl7_grouper_free(bench.grouper);
+}
+
+static void
+count_large(void *arg, const struct gw_hl7_group *group)
+{
+	struct bench *bench = arg;
+
+	assert_true(group->bytes <= GW_HL7_BYTES_MAX);
+	bench->position += group->count;
+	bench->taken = group->taken;
+}
+
+// Texts that a device may make as long as it likes: a message stays storable, nothing but what is too long is left out.
+static void
+test_large_readings(void **state)
+{
+	static char text[GW_HL7_TEXT_MAX + 1];
+	static uint8_t bytes[GW_RECORD_MAX];
+	struct gw_reading readings[200];
+	struct gw_key keys[200];
+	struct gw_batch_head head = { .received_us = T0, .device = gw_span_text("a") };
+	struct gw_record record;
+	struct bench bench;
+	size_t len;
+
+	(void)state;
+	begin(&bench, true, false);
+	gw_hl7_grouper_free(bench.grouper);
+	bench.grouper = gw_hl7_grouper_new(&(struct gw_hl7_grouper_options){ .interval_us = 60 * S, .all = true, .closed = count_large, .arg = &bench });
+	memset(text, '|', sizeof(text));
+	for (size_t i = 0; i < 200; i++)
+		readings[i] = (struct gw_reading){ .signal = 184514, .instance = (uint16_t)i, .time_us = T0, .type = GW_VALUE_TEXT,
+			.text = gw_span(text, i == 100 ? GW_HL7_TEXT_MAX + 1 : GW_HL7_TEXT_MAX) };
+	assert_int_equal(gw_record_readings(&head, readings, 200, bytes, sizeof(bytes), &len, keys), GW_OK);
+	assert_int_equal(gw_record_open(1, gw_span(bytes, len), &record, NULL), GW_OK);
+	assert_int_equal(gw_hl7_grouper_take(bench.grouper, &record, NULL), GW_OK);
+	assert_true(bench.position > 0 && bench.position < 199); // parted inside the moment...
+	assert_int_equal(bench.taken.position, 1);
+	assert_true(bench.taken.count == bench.position || bench.taken.count == bench.position + 1); // ...and told where
+	tick(&bench, 100);
+	assert_int_equal(bench.position, 199);
+	assert_int_equal(gw_hl7_grouper_stats(bench.grouper)->too_long, 1);
 	gw_hl7_grouper_free(bench.grouper);
 }
 
@@ -420,6 +463,7 @@ main(void)
 		cmocka_unit_test(test_a_device_that_loses_its_clock),
 		cmocka_unit_test(test_simulated_devices),
 		cmocka_unit_test(test_a_full_group),
+		cmocka_unit_test(test_large_readings),
 		cmocka_unit_test(test_a_hub_clock_set_back),
 		cmocka_unit_test(test_crashes_at_every_record),
 	};
