@@ -283,6 +283,33 @@ test_parked_ones_are_bounded_and_the_rest_is_recorded(void **state)
 	assert_true(gap);
 }
 
+// What no broker would take must not end the connection each time anew.
+static void
+test_a_document_that_is_too_large(void **state)
+{
+	static char text[300 << 10];
+	struct gw_reading reading = { .signal = 184514, .time_us = T0, .type = GW_VALUE_TEXT, .text = gw_span(text, sizeof(text)) };
+	struct gw_source source;
+	struct gw_ticket *ticket;
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	start_bus();
+	give(1, 1);
+	assert_int_equal(gw_source_init(&source, core.intake, 1), GW_OK);
+	ticket = gw_ticket_get(&source);
+	add_readings(ticket, "d", gw_clock_wall_us(), &reading, 1);
+	assert_int_equal(gw_intake_commit(ticket), GW_OK);
+	gw_ticket_release(ticket);
+	gw_source_fini(&source);
+	give(2, 2);
+	WAIT_FOR(status("acknowledged") == 2 && status("lag_records") == 0);
+	assert_int_equal(status("refused_left_out"), 1);
+	assert_int_equal(status("connects"), 1);
+	stop_bus();
+	check_order(0, 1, 2);
+}
+
 static void
 test_rewind_gives_the_same_identifiers(void **state)
 {
@@ -364,6 +391,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_events_go_out_and_other_types_are_passed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_refused_ones_are_parked_and_tried_again, begin, finish),
 		cmocka_unit_test_setup_teardown(test_parked_ones_are_bounded_and_the_rest_is_recorded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_document_that_is_too_large, begin, finish),
 		cmocka_unit_test_setup_teardown(test_rewind_gives_the_same_identifiers, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_connection_that_ends_often, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_of_the_gateway, begin, finish),
