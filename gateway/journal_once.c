@@ -30,7 +30,8 @@ struct item {
 struct gw_once {
 	struct item items[GW_RECORD_READINGS_MAX];
 	int32_t buckets[BUCKETS]; // newest item, or -1
-	uint64_t visited[VISITED];
+	struct { uint64_t position, turn; } visited[VISITED]; // good where turn is the present one
+	uint64_t turn;
 	size_t count, entries, records, steps;
 	struct gw_span device;
 	uint8_t record[GW_RECORD_MAX];
@@ -67,8 +68,9 @@ load_items(struct gw_once *once, const struct gw_op *op)
 
 	if (error != GW_OK || (error = gw_batch_open(&record, &batch, NULL)) != GW_OK)
 		return error;
-	memset(once->buckets, 0xFF, sizeof(once->buckets));
-	memset(once->visited, 0, sizeof(once->visited));
+	for (size_t i = 0; i < once->count; i++) // of the record before
+		*bucket_of(once, &once->items[i].reading) = -1;
+	once->turn++;
 	once->count = once->entries = once->records = once->steps = 0;
 	once->device = batch.head.device;
 	for (;;) {
@@ -94,10 +96,11 @@ visit(struct gw_once *once, uint64_t position)
 {
 	size_t at = (size_t)(position * UINT64_C(0x9E3779B97F4A7C15) >> 50);
 
-	for (; once->visited[at] != 0; at = (at + 1) % VISITED)
-		if (once->visited[at] == position)
+	for (; once->visited[at].turn == once->turn; at = (at + 1) % VISITED)
+		if (once->visited[at].position == position)
 			return false;
-	once->visited[at] = position;
+	once->visited[at].position = position;
+	once->visited[at].turn = once->turn;
 	once->records++;
 	return true;
 }
@@ -279,13 +282,23 @@ store(struct gw_journal *journal, const struct gw_op *op, size_t len)
 	return error;
 }
 
+static struct gw_once *
+make(void)
+{
+	struct gw_once *once = calloc(1, sizeof(*once));
+
+	if (once != NULL)
+		memset(once->buckets, 0xFF, sizeof(once->buckets));
+	return once;
+}
+
 enum gw_error
 gw_once_apply(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_op *op)
 {
 	enum gw_error error;
 	size_t len;
 
-	if (journal->once == NULL && (journal->once = malloc(sizeof(*journal->once))) == NULL)
+	if (journal->once == NULL && (journal->once = make()) == NULL)
 		return GW_E_MEMORY;
 	if ((error = load_items(journal->once, op)) != GW_OK || (error = look(journal, op)) != GW_OK)
 		return error;
