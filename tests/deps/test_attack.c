@@ -106,7 +106,7 @@ static void p08_restart_behind_a_record(void **state)
 
 // ---- Cookies ----
 // Somebody reads a cookie on the way, and begins a handshake with it in the device's name: its session stays.
-static void p24_cookie_of_another(void **state)
+static void contract_cookie_of_another(void **state)
 {
 	struct server s;
 	struct peer p;
@@ -248,7 +248,7 @@ const struct CMUnitTest attack_tests[] = {
 	cmocka_unit_test(p22_strangers_take_no_place),
 	cmocka_unit_test(p22_limit_holds),
 	cmocka_unit_test(p23_crowd_of_one_address),
-	cmocka_unit_test(p24_cookie_of_another),
+	cmocka_unit_test(contract_cookie_of_another),
 	cmocka_unit_test(p24_same_random),
 	{ 0 },
 };
