@@ -110,7 +110,7 @@ park_first(struct gw_hl7_destination *d)
 		remember_error(d, "as many messages are parked as may be: retry or drop them");
 		return false;
 	}
-	snprintf(reason, sizeof(reason), "%s %s", d->answer_code, d->answer_text);
+	snprintf(reason, sizeof(reason), "%s%s%s", d->answer_code, d->answer_text[0] != '\0' ? " " : "", d->answer_text);
 	if ((ticket = gw_ticket_get(&d->source)) == NULL)
 		return false;
 	ticket->essential = true;

@@ -354,13 +354,30 @@ wish(struct gw_hl7_destination *d, bool retry, uint64_t number)
 	return busy ? GW_E_BUSY : GW_OK;
 }
 
+struct look {
+	uint64_t number;
+	bool found;
+};
+
+static bool
+look_for(void *arg, const struct gw_hl7_parked *parked)
+{
+	struct look *look = arg;
+
+	look->found |= parked->number == look->number;
+	return !look->found;
+}
+
 static enum gw_error
 command(struct gw_hl7_destination *d, bool retry, uint64_t number, struct gw_why *reply, const char *words)
 {
+	struct look look = { .number = number };
 	uint64_t parked = d->outbox.parked;
-	enum gw_error error = wish(d, retry, number);
+	enum gw_error error;
 
-	if (error != GW_OK)
+	if (number != 0 && gw_hl7_outbox_parked(&d->outbox, look_for, &look) == GW_OK && !look.found)
+		return gw_fail(reply, GW_E_NOT_FOUND, "no message with the number %llu is parked", (unsigned long long)number);
+	if ((error = wish(d, retry, number)) != GW_OK)
 		return gw_fail(reply, error, "an earlier command is still at work");
 	snprintf(reply->text, sizeof(reply->text), "%llu of %llu parked messages %s", number != 0 ? 1ull : (unsigned long long)parked,
 	    (unsigned long long)parked, words);

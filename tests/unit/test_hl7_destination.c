@@ -401,7 +401,8 @@ test_a_rejected_one_is_parked_at_once_and_may_be_dropped(void **state)
 	give(72);
 	WAIT_FOR(status("acknowledged") == 1 && status("parked") == 1);
 	assert_int_equal(peer.count, 2);
-	assert_int_equal(gw_hl7_destination_drop(destination, 0, &reply), GW_OK);
+	assert_int_equal(gw_hl7_destination_drop(destination, 99, &reply), GW_E_NOT_FOUND);
+	assert_int_equal(gw_hl7_destination_drop(destination, 1, &reply), GW_OK);
 	WAIT_FOR(status("parked") == 0);
 	close_destination();
 	open_destination();
