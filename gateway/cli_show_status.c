@@ -30,6 +30,9 @@ show_store(FILE *out, yyjson_val *root)
 	if (yyjson_is_true(yyjson_obj_get(store, "full")))
 		fprintf(out, "           FULL: nothing new is taken: %s\n", gw_show_string(store, "full_why"));
 	fprintf(out, "quarantine %llu frames, %s\n", (unsigned long long)number(store, "quarantined"), gw_show_bytes(number(store, "quarantined_bytes"), a));
+	if (number(store, "quarantine_left_out") > 0)
+		fprintf(out, "           NO ROOM for %llu copies of partly understood frames (their readings were taken)\n",
+		    (unsigned long long)number(store, "quarantine_left_out"));
 }
 
 static void

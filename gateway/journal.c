@@ -138,6 +138,16 @@ apply_readings(struct gw_journal *journal, struct gw_ticket *ticket, const struc
 	return error;
 }
 
+// Whether the ticket holds readings: then what else its frame held must not cost them.
+static bool
+has_readings(const struct gw_ticket *ticket)
+{
+	for (const struct gw_op *op = NULL; (op = gw_op_next(ticket, op)) != NULL;)
+		if (op->kind == GW_OP_READINGS)
+			return true;
+	return false;
+}
+
 static enum gw_error
 apply_op(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_op *op)
 {
@@ -147,7 +157,7 @@ apply_op(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_o
 	case GW_OP_RECORD:
 		return gw_journal_append(journal, gw_span(gw_op_body(op), op->body_len));
 	case GW_OP_QUARANTINE:
-		return gw_quarantine_put(journal, op);
+		return ticket->quarantined ? gw_quarantine_put(journal, op) : GW_OK;
 	case GW_OP_UNQUARANTINE:
 		return gw_quarantine_del(journal, op);
 	case GW_OP_PUT:
@@ -187,8 +197,14 @@ gw_journal_apply(struct gw_journal *journal, struct gw_ticket *ticket)
 	ticket->stored = ticket->duplicates = ticket->revisions = 0;
 	pthread_mutex_lock(&journal->lock);
 	ticket->result = check_series(journal, ticket);
-	if (ticket->result == GW_OK)
-		ticket->result = gw_quarantine_check(journal, ticket);
+	if (ticket->result == GW_OK && gw_quarantine_check(journal, ticket) != GW_OK) {
+		if (has_readings(ticket)) {
+			ticket->quarantined = false;
+			journal->quarantine_left_out++;
+		} else {
+			ticket->result = GW_E_QUOTA;
+		}
+	}
 	if (ticket->result == GW_OK) {
 		journal->touched |= ticket->ops_len > 0;
 		journal->plain |= !ticket->essential;
@@ -362,6 +378,7 @@ gw_journal_stats(struct gw_journal *journal, struct gw_journal_stats *stats)
 		.disk_free_bytes = atomic_load(&journal->disk_free_bytes),
 		.quarantine_count = (uint64_t)atomic_load(&journal->quarantine_count),
 		.quarantine_bytes = (uint64_t)atomic_load(&journal->quarantine_bytes),
+		.quarantine_left_out = journal->quarantine_left_out,
 		.series = atomic_load(&journal->series),
 		.full = full != GW_FULL_NOT,
 	};

@@ -48,7 +48,8 @@ uint64_t gw_journal_incarnation(const struct gw_journal *journal);
 // One write transaction: begin, apply tickets, commit or abort. Errors are sticky until the next begin.
 enum gw_error gw_journal_begin(struct gw_journal *journal);
 // Applies one ticket's operations in order. Sets ticket->stored, ->duplicates, ->revisions. A ticket's own refusal (quota)
-// is set as ticket->result and leaves no trace of that ticket; a returned error concerns the transaction.
+// is set as ticket->result and leaves no trace of that ticket; a returned error concerns the transaction. A quarantine that is full never costs
+// readings: a partly understood frame's copy is then left out, counted, and ticket->quarantined cleared.
 enum gw_error gw_journal_apply(struct gw_journal *journal, struct gw_ticket *ticket);
 // GW_OK: durable. GW_E_FULL: nothing of it is stored, the journal is as before. GW_E_SYNC: end the process.
 enum gw_error gw_journal_commit(struct gw_journal *journal);
@@ -113,6 +114,7 @@ struct gw_journal_stats {
 	uint64_t commits, commit_us_total, commit_us_max;  // of this run
 	uint64_t budget_bytes, used_bytes, disk_free_bytes;
 	uint64_t quarantine_count, quarantine_bytes, series;
+	uint64_t quarantine_left_out; // copies of partly understood frames for which there was no room; their readings were taken
 	bool full;
 	char full_why[96];
 };

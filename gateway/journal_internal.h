@@ -73,7 +73,7 @@ struct gw_journal {
 	size_t bytes, runs;     // about what it adds; and of that what needs pages side by side
 	size_t copies;          // pages elsewhere of which it may need new copies
 	bool trimming;
-	uint64_t records, readings, duplicates, revisions;
+	uint64_t records, readings, duplicates, revisions, quarantine_left_out;
 	struct gw_index_entry *pending;
 	size_t pending_count, pending_cap;
 	struct gw_index_entry index_last;

@@ -274,7 +274,6 @@ quarantine(const struct gw_frame *frame, struct gw_ticket *ticket, enum gw_error
 	};
 	enum gw_error failed = gw_ticket_quarantine(ticket, &entry);
 
-	ticket->quarantined = failed == GW_OK;
 	if (failed != GW_OK)
 		ticket->verdict = failed;
 }

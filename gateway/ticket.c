@@ -119,6 +119,7 @@ gw_ticket_quarantine(struct gw_ticket *ticket, const struct gw_quarantined *entr
 	op->body_len = (uint32_t)size;
 	op->number = gw_name_hash(entry->principal);
 	finish(ticket, op, GW_OP_QUARANTINE, size);
+	ticket->quarantined = true;
 	return GW_OK;
 }
 

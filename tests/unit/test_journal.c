@@ -426,17 +426,42 @@ quarantine(struct gw_journal *journal, const char *principal, size_t size)
 	struct gw_quarantined entry = { .received_us = T0, .door = GW_DOOR_COAP, .auth = GW_AUTH_PSK, .error = GW_E_FORMAT,
 		.content_format = 112, .principal = gw_span_text(principal), .route = gw_span_text("/readings"),
 		.reason = gw_span_text("no JSON"), .payload = gw_span(payload, size) };
-	struct gw_reading reading = reading_of(1, T0, 1);
+	struct gw_event event = { .received_us = T0, .door = GW_DOOR_COAP, .code = GW_EVENT_DEVICE, .device = gw_span_text(principal) };
 	struct gw_ticket *t = ticket();
 	enum gw_error result;
 
 	memset(payload, 'q', sizeof(payload));
-	add_readings(t, principal, T0, &reading, 1);
+	assert_int_equal(gw_ticket_event(t, GW_RECORD_DEVICE_EVENT, &event), GW_OK);
 	assert_int_equal(gw_ticket_quarantine(t, &entry), GW_OK);
 	assert_int_equal(commit(journal, t), GW_OK);
 	result = t->result;
 	gw_ticket_release(t);
 	return result;
+}
+
+// A frame that was understood in part: its readings are never the price of a full quarantine.
+static void
+quarantine_full_takes_readings(void **state)
+{
+	static uint8_t payload[MB];
+	struct gw_journal *journal = store_open();
+	struct gw_reading reading = reading_of(1, T0, 1);
+	struct gw_quarantined entry = { .received_us = T0, .error = GW_E_FIELD, .principal = gw_span_text("a"), .payload = gw_span(payload, MB - 1000) };
+	struct gw_journal_stats stats;
+	struct gw_ticket *t = ticket();
+
+	(void)state;
+	add_readings(t, "a", T0, &reading, 1);
+	assert_int_equal(gw_ticket_quarantine(t, &entry), GW_OK);
+	assert_int_equal(commit(journal, t), GW_OK);
+	assert_int_equal(t->result, GW_OK);
+	assert_int_equal(t->stored, 1);
+	assert_false(t->quarantined);
+	gw_ticket_release(t);
+	gw_journal_stats(journal, &stats);
+	assert_int_equal(stats.quarantine_count, 0);
+	assert_int_equal(stats.quarantine_left_out, 1);
+	gw_journal_close(journal);
 }
 
 static bool
@@ -773,7 +798,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { TEST(once_as_the_model), TEST(same_key_in_one_record), TEST(hostile_repetition),
-		TEST(newest_and_seek), TEST(ranges), TEST(reading_a_little_at_a_time), TEST(small_rows), TEST(quarantine_limits),
+		TEST(newest_and_seek), TEST(ranges), TEST(reading_a_little_at_a_time), TEST(small_rows), TEST(quarantine_limits), TEST(quarantine_full_takes_readings),
 		TEST(series_limit), TEST(one_process_only), TEST(newer_format_is_refused), TEST(killed_processes_lose_nothing),
 		TEST(checkpoint_rides_along), cmocka_unit_test(map_as_the_arrays) };
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
