@@ -24,7 +24,8 @@ struct bus {
 	struct gw_follow *follow;
 	struct gw_bus_park park;
 	struct gw_source source; // parking, rewinding
-	struct gw_bus_message message;
+	struct gw_bus_message message; // about to be published
+	struct gw_bus_message refused; // made again, to be parked
 	pthread_t thread;
 	bool running;
 	uint64_t done;           // the outlet's thread's own: cursor or further
@@ -52,13 +53,13 @@ settle_one(struct bus *bus, const struct gw_bus_settled *settled)
 			gw_diag(GW_WARNING, "bus.parked", "number=%llu: %s", (unsigned long long)settled->ref.parked, gw_error_text(error));
 		return GW_OK;
 	}
-	error = gw_bus_message_again(&bus->message, bus->config->bus_prefix, bus->core->journal, &settled->ref);
+	error = gw_bus_message_again(&bus->refused, bus->config->bus_prefix, bus->core->journal, &settled->ref);
 	if (error == GW_OK)
-		error = gw_bus_park_add(&bus->park, &bus->source, &bus->message, settled->reason);
+		error = gw_bus_park_add(&bus->park, &bus->source, &bus->refused, settled->reason);
 	if (error != GW_OK)
 		gw_diag_limited(&bus->park_failed, 10, GW_ERROR, "bus.park", "position=%llu: %s", (unsigned long long)settled->ref.position, gw_error_text(error));
 	else
-		gw_diag_limited(&bus->park_failed, 10, GW_WARNING, "bus.refused", "topic=%s reason=0x%02x: parked", bus->message.topic, settled->reason);
+		gw_diag_limited(&bus->park_failed, 10, GW_WARNING, "bus.refused", "topic=%s reason=0x%02x: parked", bus->refused.topic, settled->reason);
 	return error;
 }
 
@@ -350,6 +351,7 @@ bus_free(struct bus *bus)
 	gw_bus_link_free(bus->link);
 	gw_follow_close(bus->follow);
 	gw_bus_message_fini(&bus->message);
+	gw_bus_message_fini(&bus->refused);
 	pthread_cond_destroy(&bus->rewound);
 	pthread_mutex_destroy(&bus->lock);
 	free(bus);

@@ -250,6 +250,43 @@ test_refused_ones_are_parked_and_tried_again(void **state)
 }
 
 static int
+refuse_each_fifth(unsigned index)
+{
+	return index % 5 == 0 ? 0x87 : 0;
+}
+
+// Refusals that come while the window is full must not mix with what waits to be published.
+static void
+test_many_refusals_under_load(void **state)
+{
+	size_t at = 0;
+
+	(void)state;
+	config.bus_parked_max = 1000;
+	config.bus_in_flight_max = 3;
+	broker.answer = refuse_each_fifth;
+	start_bus();
+	for (int i = 0; i < 4; i++)
+		give(1 + 50 * i, 50 + 50 * i);
+	WAIT_FOR(status("acknowledged") == 160 && status("parked") == 40 && status("lag_records") == 0);
+	stop_bus();
+	assert_int_equal(taken_count, 160);
+	for (int i = 1; i <= 200; i++)
+		if (i % 5 != 0)
+			assert_int_equal(taken[at++].value, i);
+	// And those that were refused are the ones that are parked.
+	broker.answer = accept_all;
+	start_bus();
+	struct gw_why reply = { "" };
+	assert_int_equal(command("{\"action\":\"retry\"}", &reply), GW_OK);
+	WAIT_FOR(status("parked") == 0);
+	stop_bus();
+	assert_int_equal(taken_count, 200);
+	for (int i = 5; i <= 200; i += 5)
+		assert_int_equal(taken[at++].value, i);
+}
+
+static int
 refuse_all(unsigned index)
 {
 	(void)index;
@@ -390,6 +427,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_readings_in_order_once, begin, finish),
 		cmocka_unit_test_setup_teardown(test_events_go_out_and_other_types_are_passed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_refused_ones_are_parked_and_tried_again, begin, finish),
+		cmocka_unit_test_setup_teardown(test_many_refusals_under_load, begin, finish),
 		cmocka_unit_test_setup_teardown(test_parked_ones_are_bounded_and_the_rest_is_recorded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_document_that_is_too_large, begin, finish),
 		cmocka_unit_test_setup_teardown(test_rewind_gives_the_same_identifiers, begin, finish),
