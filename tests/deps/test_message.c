@@ -99,6 +99,39 @@ static void p13_non_mid(void **state)
 	server_close(&s);
 }
 
+// Nor do messages without sense: our message is sent again, and once it is acknowledged the next one has its turn.
+static void p13_broken_code(void **state)
+{
+	static const uint8_t codes[] = { 0x20, COAP_RESPONSE_CODE_CHANGED, 0xdf };
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, NULL);
+	int fd = udp_socket(0, s.udp_port);
+	assert_true(send(fd, buf, post(buf, 1), 0) > 0);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	coap_session_set_ack_timeout(s.session, (coap_fixed_point_t){ 1, 0 });
+	coap_session_set_ack_random_factor(s.session, (coap_fixed_point_t){ 1, 0 });
+	for (uint16_t mid = 77; mid < 79; mid++)
+		assert_int_equal(coap_send(s.session, coap_pdu_init(COAP_MESSAGE_CON, COAP_RESPONSE_CODE_CHANGED, mid, 64)), mid);
+	assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	assert_int_equal(message_id(buf), 77);
+	for (size_t i = 0; i < sizeof(codes); i++) {
+		const uint8_t message[] = { 0x51, codes[i], 0, 77, 9 }; // NON, with a token
+		assert_true(send(fd, message, sizeof(message), 0) > 0);
+	}
+	do // a reset may come first
+		assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	while (buf[0] >> 4 != 4);
+	assert_int_equal(message_id(buf), 77);
+	// an acknowledgement with a code that means nothing
+	assert_true(send(fd, (const uint8_t[]){ 0x60, 0x20, 0, 77 }, 4, 0) > 0);
+	do
+		assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+	while (message_id(buf) != 78);
+	close(fd);
+	server_close(&s);
+}
+
 // What does not fit the buffer is not taken for a shorter message.
 static void p14_cut_off(void **state)
 {
@@ -258,6 +291,7 @@ const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p11_cache_without_payload),
 	cmocka_unit_test(p12_no_session),
 	cmocka_unit_test(p13_non_mid),
+	cmocka_unit_test(p13_broken_code),
 	cmocka_unit_test(p14_cut_off),
 	cmocka_unit_test(contract_deferred_answer),
 	cmocka_unit_test(p18_path_not_built),
