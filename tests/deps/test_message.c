@@ -132,6 +132,22 @@ static void p13_broken_code(void **state)
 	server_close(&s);
 }
 
+static void p25_unknown_method(void **state)
+{
+	struct server s;
+	uint8_t buf[DATAGRAM];
+	server_open(&s, NULL);
+	int fd = udp_socket(0, s.udp_port);
+	for (uint8_t code = 8; code < 32; code++) {
+		const uint8_t message[] = { 0x40, code, 0, code, 0xb1, 'y' }; // /y is not there
+		assert_true(send(fd, message, sizeof(message), 0) > 0);
+		assert_true(udp_receive(&s, fd, buf, 5000) > 0);
+		assert_int_equal(buf[1], COAP_RESPONSE_CODE(405));
+	}
+	close(fd);
+	server_close(&s);
+}
+
 // What does not fit the buffer is not taken for a shorter message.
 static void p14_cut_off(void **state)
 {
@@ -297,5 +313,6 @@ const struct CMUnitTest message_tests[] = {
 	cmocka_unit_test(p18_path_not_built),
 	cmocka_unit_test(p19_absent_option),
 	cmocka_unit_test(p20_read_before_handled),
+	cmocka_unit_test(p25_unknown_method),
 	{ 0 },
 };
