@@ -37,7 +37,9 @@ send_all(int fd, const char *at, size_t len)
 static int
 failed(const struct gw_cli *cli, const char *error, const char *why)
 {
-	fprintf(stderr, "vitalgate %s: %s\n", cli->command->name, why != NULL && why[0] != '\0' ? why : error);
+	if (why == NULL || why[0] == '\0')
+		why = error != NULL ? error : "it failed";
+	fprintf(stderr, "vitalgate %s: %s\n", cli->command->name, why);
 	return GW_EXIT_START;
 }
 
