@@ -278,7 +278,7 @@ static int
 run_folder(const char *folder, const char *profile, const struct gw_profiles *builtin)
 {
 	static const char *const endings[] = { ".json", ".txt", ".cbor.hex" };
-	char path[1100];
+	char path[1300];
 	static char yaml[TEXT_MAX];
 	struct gw_profiles *own = NULL;
 	struct dirent **names;

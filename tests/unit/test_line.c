@@ -383,7 +383,7 @@ test_same_microsecond(void **state)
 static void
 test_cache(void **state)
 {
-	char route[600], id[32], payload[64];
+	char route[600], id[64], payload[64];
 
 	for (int i = 0; i < 300; i++) {
 		snprintf(id, sizeof(id), "id=c%d profile=bedside-json", i);

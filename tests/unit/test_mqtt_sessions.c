@@ -178,7 +178,7 @@ test_too_many_of_one(void **state)
 {
 	struct gw_mqtt_session *s, *held;
 	bool present;
-	char id[16];
+	char id[24];
 
 	(void)state;
 	start(1000);
