@@ -71,7 +71,7 @@ def test_disk(hubs, program):
     hub = hubs(bus=False, options={"store": {"budget_mb": 4096, "disk_reserve_mb": 4}})
     data = hub.state / "data"
     data.mkdir()
-    hub.start_gateway(wrap=["unshare", "-rm", "sh", "-c", f"mount -t tmpfs -o size=48m none {data} && exec \"$@\"", "sh"])
+    hub.start_gateway(wrap=["unshare", "-m" if os.getuid() == 0 else "-rm", "sh", "-c", f"mount -t tmpfs -o size=48m none {data} && exec \"$@\"", "sh"])
     hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
     inside = f"/proc/{hub.gateway.pid}/root{data}"
     with open(f"{inside}/ballast", "wb") as file:
