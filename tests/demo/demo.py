@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from harness.hub import ROOT, Hub, Process, port_or_free, wait_for  # noqa: E402
+from harness.hub import ROOT, Hub, Process, port_or_free, wait_for, write_whole  # noqa: E402
 
 DEMO = [  # name, profile, ward, kind, options of `device add`
     ("demo-monitor-1", "bedside-json", "3a", "monitor", ["--cert-subject", "demo-monitor-1", "--bed", "1"]),
@@ -57,9 +57,7 @@ def devices(hub, demo):
         if name in registered:  # its credential is not known here any more
             hub.cli("device", "remove", name)
         known[name] = hub.add_device(name, profile, *args)
-        path.touch(mode=0o600)
-        path.with_suffix(".part").write_text(json.dumps(known, indent=2) + "\n")
-        path.with_suffix(".part").replace(path)
+        write_whole(path, json.dumps(known, indent=2) + "\n")
         return known[name]
 
     hub.pki.issue("my-monitor")
@@ -74,7 +72,7 @@ def devices(hub, demo):
         device.update({k: credential[v] for k, v in {"user": "user", "password": "password", "identity": "psk_identity",
                                                      "psk": "psk"}.items() if credential.get(v)})
         lines.append(json.dumps(device))
-    (hub.state / "demo-devices.jsonl").write_text("".join(line + "\n" for line in lines))
+    write_whole(hub.state / "demo-devices.jsonl", "".join(line + "\n" for line in lines))
     return known
 
 

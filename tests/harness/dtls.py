@@ -24,10 +24,10 @@ class Closed(Exception):
 
 
 class Dtls:
-    def __init__(self, port, identity, key, host="127.0.0.1", source=None, connect=True):
+    def __init__(self, port, identity, key, host="127.0.0.1", source=None, port_here=0, connect=True):
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         if source:
-            self.sock.bind((source, 0))
+            self.sock.bind((source, port_here))
         self.sock.connect((host, port))
         self.sock.setblocking(False)
         self._callback = _PSK(lambda *args: self._give_key(identity.encode(), key, *args))

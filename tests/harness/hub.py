@@ -62,6 +62,14 @@ def wait_for(condition, what, seconds=30, every=0.02):
         time.sleep(every)
 
 
+def write_whole(path, text):
+    """All of a file or none of it, readable by us alone."""
+    part = path.with_name(path.name + ".part")
+    part.touch(mode=0o600)
+    part.write_text(text)
+    part.replace(path)
+
+
 def listening(port, host="127.0.0.1"):
     with socket.socket() as s:
         s.settimeout(0.5)
@@ -144,8 +152,7 @@ class Hub:
         path = self.state / "secrets" / name
         path.parent.mkdir(exist_ok=True, mode=0o700)
         if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_urlsafe(18) + "\n")
+            write_whole(path, secrets.token_urlsafe(18) + "\n")
         return path.read_text().strip()
 
     def prepare(self):
@@ -190,7 +197,7 @@ class Hub:
             text = text.replace(name, str(value))
         (folder / "mosquitto.conf").write_text(text)
         if not (folder / "mosquitto.acl").exists():
-            (folder / "mosquitto.acl").write_text((ROOT / "conf" / "mosquitto.acl").read_text())
+            write_whole(folder / "mosquitto.acl", (ROOT / "conf" / "mosquitto.acl").read_text())
         self._prepare_users(folder / "mosquitto.passwd")
         for path in [folder, *folder.iterdir()]:
             path.chmod(0o755 if path.is_dir() else 0o600)

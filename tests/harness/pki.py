@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small certificate authority with openssl, for development and tests: EC P-256, addresses in the SAN."""
+import os
 import pathlib
 import subprocess
 
@@ -12,7 +13,8 @@ def _openssl(*args, stdin=None):
 
 
 class Pki:
-    """Files below `folder`: ca.pem, and NAME.pem with NAME.key for every certificate made. What exists is kept.
+    """Files below `folder`: ca.pem, and NAME.pem with NAME.key for every certificate made. What exists is kept, and is whole,
+    whenever it was interrupted.
 
     The authority's own key lies beside the folder, in ca/: who may read the folder cannot issue certificates.
     """
@@ -28,7 +30,8 @@ class Pki:
             self._key(self.ca_key)
             _openssl("req", "-x509", "-new", "-key", str(self.ca_key), "-sha256", "-days", "3650", "-subj", f"/CN={name}",
                      "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
-                     "-out", str(self.ca))
+                     "-out", str(self.ca) + ".part")
+            os.replace(str(self.ca) + ".part", self.ca)
 
     @staticmethod
     def _key(path):
@@ -50,6 +53,7 @@ class Pki:
         extensions = self.folder / f"{name}.ext"
         extensions.write_text("\n".join(extension) + "\n")
         _openssl("x509", "-req", "-CA", str(self.ca), "-CAkey", str(self.ca_key), "-CAcreateserial", "-sha256",
-                 "-days", str(days), "-extfile", str(extensions), "-out", str(certificate), stdin=request)
+                 "-days", str(days), "-extfile", str(extensions), "-out", str(certificate) + ".part", stdin=request)
         extensions.unlink()
+        os.replace(str(certificate) + ".part", certificate)
         return certificate, key

@@ -99,6 +99,21 @@ def test_it_takes_its_children_along_however_it_ends(program, tmp_path):
         demo.child.wait()
 
 
+def test_interrupted_at_any_moment_the_next_start_works(program, tmp_path):
+    for delay_ms in (20, 60, 100, 130, 160, 200, 250, 300, 400, 600, 900):
+        demo = Demo(program, tmp_path / "state", "--no-demo")
+        time.sleep(delay_ms / 1000)  # moments, not a condition: each must do
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does, also to what it runs just then
+        demo.child.wait(60)
+        wait_for(lambda: not demo.children(), f"everything to end, interrupted after {delay_ms} ms", 30, 0.05)
+    demo = Demo(program, tmp_path / "state", "--no-demo")
+    try:
+        demo.wait_until_it_runs().interrupt()
+    finally:
+        demo.kill()
+        demo.child.wait()
+
+
 def test_lines_for_a_new_device_work(hubs):
     hub = hubs().start()
     for name, profile in (("bed-1", "bedside-json"), ("bed-2", "senml"), ("bed-3", "plain-text")):
