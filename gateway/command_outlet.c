@@ -14,13 +14,10 @@
 static bool
 outlet_name(struct gw_span key, char *name, size_t cap)
 {
-	static const char head[] = "outlet/", tail[] = "/cursor";
-	size_t ends = sizeof(head) - 1 + sizeof(tail) - 1;
+	struct gw_span found = gw_cursor_name(key);
 
-	if (key.len <= ends || memcmp(key.at + key.len - (sizeof(tail) - 1), tail, sizeof(tail) - 1) != 0)
-		return false;
-	snprintf(name, cap, "%.*s", (int)(key.len - ends), (const char *)key.at + sizeof(head) - 1);
-	return true;
+	snprintf(name, cap, "%.*s", GW_SPAN_FMT(found));
+	return found.len > 0;
 }
 
 // The running part that serves an outlet: "bus", or "hl7" for "hl7/pdms".

@@ -423,13 +423,12 @@ struct absent {
 static bool
 absent_name(const struct absent *absent, struct gw_span key, char name[GW_ID_MAX + 1])
 {
-	static const char head[] = "outlet/", tail[] = "/cursor";
-	size_t ends = sizeof(head) - 1 + sizeof(tail) - 1;
+	struct gw_span found = gw_cursor_name(key);
 
-	if (key.len <= ends || key.len - ends > GW_ID_MAX || memcmp(key.at + key.len - (sizeof(tail) - 1), tail, sizeof(tail) - 1) != 0)
+	if (found.len == 0 || found.len > GW_ID_MAX)
 		return false;
-	memcpy(name, key.at + sizeof(head) - 1, key.len - ends);
-	name[key.len - ends] = '\0';
+	memcpy(name, found.at, found.len);
+	name[found.len] = '\0';
 	for (size_t i = 0; i < absent->count; i++)
 		if (strcmp(absent->running[i], name) == 0)
 			return false;

@@ -122,5 +122,8 @@ void gw_journal_stats(struct gw_journal *journal, struct gw_journal_stats *stats
 
 // Keeps trimming above the cursors: the rows "outlet/<name>/cursor" (u64 little-endian: the last position that needs no more).
 #define GW_CURSOR_KEY_FMT "outlet/%s/cursor"
+// The outlet's name where a row is a cursor; else an empty span. A name holds one '/' at most: what an outlet files under a device's id is no
+// cursor, whatever the device is called.
+struct gw_span gw_cursor_name(struct gw_span key);
 
 #endif

@@ -87,6 +87,7 @@ struct gw_journal {
 	struct gw_sweep sweep;
 	uint64_t checkpoint;    // newest rows hold everything up to this position
 	uint64_t appended_since_trim;
+	int64_t readers_us;     // when dead readers were looked for
 	struct gw_once *once;
 	struct gw_room room;
 

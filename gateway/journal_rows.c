@@ -64,10 +64,25 @@ gw_rows_del_prefix(struct gw_journal *journal, const struct gw_op *op)
 	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
 }
 
+struct gw_span
+gw_cursor_name(struct gw_span key)
+{
+	static const char head[] = "outlet/", tail[] = "/cursor";
+	const size_t before = sizeof(head) - 1, after = sizeof(tail) - 1;
+	struct gw_span name;
+	size_t slashes = 0;
+
+	if (key.len <= before + after || memcmp(key.at, head, before) != 0 || memcmp(key.at + key.len - after, tail, after) != 0)
+		return gw_span(NULL, 0);
+	name = gw_span(key.at + before, key.len - before - after);
+	for (size_t i = 0; i < name.len; i++)
+		slashes += name.at[i] == '/';
+	return slashes <= 1 ? name : gw_span(NULL, 0);
+}
+
 enum gw_error
 gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *position)
 {
-	static const char suffix[] = "/cursor";
 	struct gw_span prefix = gw_span_text("outlet/");
 	MDB_cursor *cursor;
 	MDB_val key = gw_val(prefix.at, prefix.len), data;
@@ -78,8 +93,7 @@ gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *positio
 		return gw_store_error(rc);
 	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
 	for (; rc == 0 && has_prefix(key, prefix); rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
-		const char *end = (const char *)key.mv_data + key.mv_size;
-		if (key.mv_size < prefix.len + sizeof(suffix) - 1 || memcmp(end - (sizeof(suffix) - 1), suffix, sizeof(suffix) - 1) != 0)
+		if (gw_cursor_name(gw_val_span(key)).len == 0)
 			continue;
 		// A cursor that cannot be read holds everything back.
 		uint64_t at = data.mv_size == 8 ? gw_get64(data.mv_data) : 0;

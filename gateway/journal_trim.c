@@ -2,12 +2,14 @@
 // Trimming: the journal's oldest records go once every outlet is past them, they are old enough, and the checkpoint of newest times
 // holds what they told. The last record always stays, so that positions never begin anew. The writer's thread.
 #include "gateway/bytes.h"
+#include "gateway/clock.h"
 #include "gateway/journal_internal.h"
 
 #include <stdlib.h>
 
 #define PIECE_MIN 500
 #define PIECE_MAX 5000
+#define READERS_EVERY_US 30000000
 
 static enum gw_error
 delete_index(struct gw_journal *journal, uint64_t position, const struct gw_record *record)
@@ -40,6 +42,7 @@ delete_index(struct gw_journal *journal, uint64_t position, const struct gw_reco
 struct trim {
 	uint64_t upto;      // positions up to this one may go
 	int64_t before_us;  // receive times before this
+	int64_t beyond_us;  // and those from this on: the clock was wrong, and they would hold back all that came after them
 	uint64_t left;      // bytes of work of this piece
 	uint64_t first;
 	bool done;          // the oldest record stays
@@ -66,7 +69,7 @@ trim_one(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
 		return GW_OK;
 	// A damaged record tells no times: it goes with its age unknown, its index entries stay and lead nowhere.
 	if (gw_record_open(position, gw_val_span(data), &record, NULL) == GW_OK) {
-		if (record.received_us >= trim->before_us)
+		if (record.received_us >= trim->before_us && record.received_us < trim->beyond_us)
 			return GW_OK;
 		record.bytes.at = memcpy(trim->copy, data.mv_data, data.mv_size);
 		if ((error = delete_index(journal, position, &record)) != GW_OK)
@@ -111,7 +114,8 @@ static enum gw_error
 find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 {
 	uint64_t last = atomic_load(&journal->last), cursor;
-	int64_t keep = gw_room_pressure(journal) ? journal->options.retention_full_us : journal->options.retention_us;
+	bool pressure = gw_room_pressure(journal);
+	int64_t keep = pressure ? journal->options.retention_full_us : journal->options.retention_us;
 	enum gw_error error = gw_rows_least_cursor(journal, journal->txn, &cursor);
 
 	trim->upto = last > 0 ? last - 1 : 0;
@@ -122,6 +126,7 @@ find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 		trim->behind = gw_sweep_due(journal);
 	}
 	trim->before_us = now_us - keep;
+	trim->beyond_us = pressure && now_us < INT64_MAX - keep ? now_us + keep : INT64_MAX;
 	trim->left = piece_size(journal);
 	return error;
 }
@@ -148,6 +153,19 @@ trim_and_commit(struct gw_journal *journal, int64_t now_us, struct trim *trim, b
 	return GW_OK;
 }
 
+// A program that read along and died within a transaction would keep every page from then on from being used again.
+static void
+clear_readers(struct gw_journal *journal)
+{
+	int64_t now = gw_clock_mono_us();
+	int dead;
+
+	if (journal->readers_us != 0 && now - journal->readers_us < READERS_EVERY_US)
+		return;
+	journal->readers_us = now;
+	(void)mdb_reader_check(journal->env, &dead);
+}
+
 enum gw_error
 gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more)
 {
@@ -155,6 +173,7 @@ gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more)
 	enum gw_error error;
 
 	*more = false;
+	clear_readers(journal);
 	if (trim.first == 0)
 		return GW_OK;
 	if ((trim.copy = malloc(GW_RECORD_MAX)) == NULL)
