@@ -44,6 +44,16 @@ def choose_ports(demo):
     return ports
 
 
+def any_address():
+    """Of both kinds, where the kernel has IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as s:
+            s.bind(("::", 0))
+        return "::"
+    except OSError:
+        return "0.0.0.0"
+
+
 def devices(hub, demo):
     """Registers the user's own devices and the demonstration's, once; returns their credentials."""
     path = hub.state / "secrets" / "devices.json"
@@ -162,7 +172,7 @@ def main():
     try:
         locked = lock(pathlib.Path(args.state).resolve())
         hub = Hub(args.state, args.program, ports=choose_ports(demo), hl7=demo, with_parent=True,
-                  options={"mqtt": {"address": "::"}, "coap": {"address": "::"}})
+                  options={"mqtt": {"address": any_address()}, "coap": {"address": any_address()}})
         say(f"Keys and data: {hub.state}\nStarting the bus{', an HL7 receiver' if demo else ''} and the gateway")
         hub.prepare().start()
         known = devices(hub, demo)

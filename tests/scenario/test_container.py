@@ -119,6 +119,7 @@ class Stack:
         done = subprocess.run([str(ROOT / "docker" / "init"), str(self.hub)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         started = time.monotonic()
+        (WORK / "build.log").unlink(missing_ok=True)
         self.log("building the images")
         watched([*self.command, "build"], self.log, self.environment)
         watched(["docker", "build", "--network", "host", "--target", "device", "-t", "vitalgate-device", "-f",
