@@ -141,6 +141,7 @@ gw_hl7_connection_receive(struct gw_hl7_connection *connection, int timeout_ms, 
 {
 	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
 	enum gw_error error;
+	size_t idle = 0;
 	ssize_t n;
 
 	for (;;) {
@@ -154,9 +155,13 @@ gw_hl7_connection_receive(struct gw_hl7_connection *connection, int timeout_ms, 
 		}
 		if ((error = await(connection, POLLIN, until_us)) != GW_OK)
 			return error;
+		// A peer that never ceases to send has bytes there whatever the time.
+		if (idle > 2 * GW_HL7_ANSWER_MAX)
+			return GW_E_TOO_LARGE;
 		n = recv(connection->fd, connection->bytes, sizeof(connection->bytes), 0);
 		if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK))
 			return GW_E_CLOSED;
 		connection->rest = gw_span(connection->bytes, n > 0 ? (size_t)n : 0);
+		idle += connection->rest.len;
 	}
 }

@@ -11,6 +11,7 @@
 
 #define CONNECT_MS_MAX 5000
 #define DELIVER_US 200000
+#define UNASKED_MAX 64 // messages of the peer's that nobody asked for
 
 // What came of sending a message once.
 enum outcome { DONE, AGAIN, PARK, NO_ANSWER, NOT_UNDERSTOOD, FOREIGN, LOST, STOPPED };
@@ -170,7 +171,8 @@ of_no_interest(const struct gw_hl7_destination *d, struct gw_span message, const
 {
 	if (message.len == 1 && message.at[0] == 0x06)
 		return true;
-	return d->previous_id[0] != '\0' && ack->answer != GW_HL7_MALFORMED && gw_span_is(ack->control_id, d->previous_id);
+	return d->previous_id[0] != '\0' && ack->answer != GW_HL7_MALFORMED && gw_span_is(ack->control_id, d->previous_id) &&
+	    strcmp(d->previous_id, d->outbox.first->control_id) != 0;
 }
 
 static enum outcome
@@ -193,8 +195,9 @@ await_answer(struct gw_hl7_destination *d)
 	enum gw_error error;
 
 	for (;;) {
-		left = until - gw_clock_mono_us();
-		error = gw_hl7_connection_receive(&d->connection, left > 0 ? (int)((left + 999) / 1000) : 0, &message);
+		if ((left = until - gw_clock_mono_us()) <= 0)
+			return NO_ANSWER;
+		error = gw_hl7_connection_receive(&d->connection, (int)((left + 999) / 1000), &message);
 		if (error != GW_OK)
 			return of_error(error);
 		gw_hl7_ack_parse(message, &ack);
@@ -212,9 +215,10 @@ connected(struct gw_hl7_destination *d)
 	struct gw_why why;
 	enum gw_error error = GW_E_CLOSED;
 
-	// What came meanwhile is nobody's answer; that the peer has closed is seen here as well.
-	while (d->connection.fd >= 0 && (error = gw_hl7_connection_receive(&d->connection, 0, &message)) == GW_OK)
-		;
+	// What came meanwhile is nobody's answer; that the peer has closed is seen here as well. One that sends without end is left.
+	for (int unasked = 0; d->connection.fd >= 0 && unasked < UNASKED_MAX; unasked++)
+		if ((error = gw_hl7_connection_receive(&d->connection, 0, &message)) != GW_OK)
+			break;
 	if (d->connection.fd >= 0 && error == GW_E_TIMEOUT)
 		return true;
 	if (error == GW_E_STOPPING)

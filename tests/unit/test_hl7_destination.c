@@ -34,6 +34,7 @@ struct peer {
 	struct message messages[MESSAGES_MAX];
 	// Answers the message with this number (from 1): bytes with "%s" for its MSH-10; NULL: silence; "": closes.
 	const char *(*answer)(unsigned number);
+	const char *flood; // sent without end once something has come
 };
 
 static const char AA[] = "\x0bMSH|^~\\&|P\rMSA|AA|%s\r\x1c\r", AE[] = "\x0bMSH|^~\\&|P\rMSA|AE|%s|not now\r\x1c\r",
@@ -100,7 +101,9 @@ serve(struct peer *peer, int fd)
 		struct gw_span in, message;
 		ssize_t n;
 
-		if (poll(&poll_fd, 1, 5) <= 0)
+		if (peer->flood != NULL && peer->count > 0 && send(fd, peer->flood, strlen(peer->flood), MSG_NOSIGNAL) < 0)
+			return;
+		if (poll(&poll_fd, 1, peer->flood != NULL ? 0 : 5) <= 0)
 			continue;
 		if ((n = recv(fd, bytes, sizeof(bytes), 0)) <= 0)
 			return;
@@ -489,6 +492,47 @@ test_restarts_at_any_moment(void **state)
 		assert_int_equal(times_in_messages(100 + i), 1);
 }
 
+static const char *
+silent(unsigned number)
+{
+	(void)number;
+	return NULL;
+}
+
+// A peer that sends without end holds up nobody: its messages wait in the journal, whose cursor and limits go on being looked after, and stopping
+// does not wait for it.
+static void
+flooded(const char *flood)
+{
+	char many[16384] = "";
+
+	while (strlen(many) + strlen(flood) < sizeof(many))
+		strcat(many, flood);
+	start(silent);
+	peer.flood = many;
+	for (int i = 0; i < 5; i++)
+		give(70 + i);
+	WAIT_FOR(peer.connections >= 3); // left, and tried again
+	WAIT_FOR(status("unanswered") + status("not_understood") >= 2);
+	give(80);
+	WAIT_FOR(status("made") == 6);
+	close_destination();
+}
+
+static void
+test_a_peer_that_sends_garbage_without_end(void **state)
+{
+	(void)state;
+	flooded("garbage ");
+}
+
+static void
+test_a_peer_that_sends_frames_without_end(void **state)
+{
+	(void)state;
+	flooded("\x0b\x06\x1c\r");
+}
+
 int
 main(void)
 {
@@ -500,6 +544,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_beyond_the_limit_of_parked_ones_nothing_is_skipped, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_dead_peer_leaves_readings_in_the_journal, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_at_any_moment, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_peer_that_sends_garbage_without_end, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_peer_that_sends_frames_without_end, begin, finish),
 	};
 
 	gw_diag_open(false, GW_ERROR);
