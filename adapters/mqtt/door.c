@@ -408,22 +408,23 @@ static void
 dispatch(struct gw_mqtt_door *door, const struct epoll_event *events, int count)
 {
 	uint64_t ignored;
+	bool woken = false;
 
 	for (int i = 0; i < count; i++) {
 		void *who = events[i].data.ptr;
 
-		if (who == door) {
+		if (who == door)
 			accept_some(door);
-		} else if (who == &door->source) {
-			continue; // below
-		} else if (who == door->mqtt) {
-			(void)!read(door->mqtt->door_fd, &ignored, sizeof(ignored));
-			take_checked(door);
-			try_waiting(door);
-			gw_mqtt_record_wills(door);
-		} else {
+		else if (who == door->mqtt)
+			woken = true;
+		else if (who != &door->source)
 			on_event(door, who);
-		}
+	}
+	if (woken) { // last: a connection that is handed over here may have had an event of its own in this round
+		(void)!read(door->mqtt->door_fd, &ignored, sizeof(ignored));
+		take_checked(door);
+		try_waiting(door);
+		gw_mqtt_record_wills(door);
 	}
 	take_tickets(door);
 }

@@ -72,8 +72,7 @@ release(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 		conn->will = NULL;
 	gw_mqtt_sessions_release(conn->mqtt->sessions, conn->link.session, will);
 	conn->link.session = NULL;
-	conn->dirty_next = NULL;
-	conn->starved_next = worker->dead;
+	conn->starved_next = worker->dead; // in the list of dirty ones it stays: others come behind it there
 	worker->dead = conn;
 }
 
