@@ -28,6 +28,11 @@
 struct gw_coap_session;
 struct gw_coap_request;
 
+// A device has so many sessions at most: beyond, its oldest is closed. One that comes back from another port each time and closes nothing, or means
+// harm, does not push out the others' sessions (coap.sessions_max is for all of them).
+#define GW_COAP_SESSIONS_OF_ONE 16
+#define GW_COAP_PRINCIPALS 4096
+
 // Counters: written by the thread, read by any.
 typedef _Atomic uint64_t gw_coap_count;
 static inline void
@@ -74,6 +79,7 @@ struct gw_coap {
 	int64_t swept_us;
 
 	struct gw_coap_session *sessions; // those that have a state
+	struct gw_coap_session *principals[GW_COAP_PRINCIPALS]; // those of DTLS, by principal, newest first
 	bool any_doomed;
 
 	// Requests under way, oldest first.
@@ -110,6 +116,7 @@ struct gw_coap_session {
 	int64_t late_since_us;
 	coap_session_t *session;
 	struct gw_coap_session *next, **link;
+	struct gw_coap_session *same_next, **same_link; // in principals; NULL: not there
 };
 
 // PSK by identity (libcoap's callback). NULL: nobody's; recorded.

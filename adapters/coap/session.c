@@ -205,6 +205,17 @@ state_of(struct gw_coap *coap, coap_session_t *session)
 }
 
 static void
+leave_principal(struct gw_coap_session *state)
+{
+	if (state->same_link == NULL)
+		return;
+	*state->same_link = state->same_next;
+	if (state->same_next != NULL)
+		state->same_next->same_link = state->same_link;
+	state->same_link = NULL;
+}
+
+static void
 state_free(struct gw_coap *coap, coap_session_t *session)
 {
 	struct gw_coap_session *state = coap_session_get_app_data(session);
@@ -214,6 +225,7 @@ state_free(struct gw_coap *coap, coap_session_t *session)
 	coap_session_set_app_data(session, NULL);
 	if (state->uploads)
 		gw_coap_uploads_drop(&coap->uploads, state);
+	leave_principal(state);
 	*state->link = state->next;
 	if (state->next != NULL)
 		state->next->link = state->link;
@@ -228,6 +240,28 @@ doom(struct gw_coap *coap, struct gw_coap_session *state)
 	state->known = false;
 	state->doomed = true;
 	coap->any_doomed = true;
+}
+
+static void
+join_principal(struct gw_coap *coap, struct gw_coap_session *state)
+{
+	uint64_t hash = gw_coap_hash(0, state->principal, strlen(state->principal));
+	struct gw_coap_session **first = &coap->principals[hash % GW_COAP_PRINCIPALS], *oldest = NULL;
+	size_t count = 0;
+
+	leave_principal(state);
+	state->same_next = *first;
+	state->same_link = first;
+	if (*first != NULL)
+		(*first)->same_link = &state->same_next;
+	*first = state;
+	for (struct gw_coap_session *other = state; other != NULL; other = other->same_next)
+		if (!other->doomed && strcmp(other->principal, state->principal) == 0) {
+			oldest = other;
+			count++;
+		}
+	if (count > GW_COAP_SESSIONS_OF_ONE)
+		doom(coap, oldest);
 }
 
 static mbedtls_ssl_context *
@@ -260,6 +294,7 @@ prove(struct gw_coap *coap, struct gw_coap_session *state)
 	enum gw_auth auth = GW_AUTH_NONE;
 	struct gw_span name = gw_span_text("");
 	const struct gw_device *device = look_up(coap, state->session, &auth, &name);
+	bool another;
 
 	state->generation = coap->generation;
 	state->auth = (uint8_t)auth;
@@ -271,8 +306,11 @@ prove(struct gw_coap *coap, struct gw_coap_session *state)
 	}
 	if (!state->known)
 		gw_coap_add(&coap->counts.proved, 1);
+	another = strcmp(state->principal, device->id) != 0;
 	memcpy(state->principal, device->id, sizeof(state->principal));
 	state->known = true;
+	if (auth != GW_AUTH_NONE && (state->same_link == NULL || another))
+		join_principal(coap, state);
 	return true;
 }
 
@@ -337,6 +375,7 @@ gw_coap_sessions_reap(struct gw_coap *coap)
 		if (!state->doomed)
 			continue;
 		state->doomed = false;
+		leave_principal(state);
 		// Sends the close_notify; libcoap frees the session when nothing holds it any more.
 		coap_session_disconnected(state->session, COAP_NACK_NOT_DELIVERABLE);
 	}

@@ -43,16 +43,36 @@ end(struct gw_coap_uploads *uploads, struct gw_coap_upload **link)
 	free(upload);
 }
 
-static bool
-begin(struct gw_coap_uploads *uploads, struct gw_coap_upload **link, const void *owner, uint64_t key)
+static void
+keep_share(struct gw_coap_uploads *uploads, const void *owner)
 {
-	struct gw_coap_upload *upload;
+	struct gw_coap_upload **silent = NULL;
+	size_t count = 0;
 
+	for (size_t i = 0; i < GW_COAP_UPLOAD_BUCKETS; i++)
+		for (struct gw_coap_upload **link = &uploads->buckets[i]; *link != NULL; link = &(*link)->next) {
+			if ((*link)->owner != owner)
+				continue;
+			count++;
+			if (silent == NULL || (*link)->touched_us < (*silent)->touched_us)
+				silent = link;
+		}
+	if (count >= GW_COAP_UPLOADS_OF_ONE)
+		end(uploads, silent);
+}
+
+static bool
+begin(struct gw_coap_uploads *uploads, const void *owner, uint64_t key)
+{
+	struct gw_coap_upload *upload, **link;
+
+	keep_share(uploads, owner);
 	if (uploads->count >= uploads->max)
 		return false;
 	upload = calloc(1, sizeof(*upload));
 	if (upload == NULL)
 		return false;
+	link = find(uploads, owner, key);
 	upload->owner = owner;
 	upload->key = key;
 	*link = upload;
@@ -116,8 +136,11 @@ take(struct gw_coap_uploads *uploads, struct gw_coap_upload **link, const void *
 		end(uploads, link), link = find(uploads, owner, key);
 	if (block->num != 0 && *link == NULL)
 		return GW_COAP_BLOCK_INCOMPLETE;
-	if (*link == NULL && !begin(uploads, link, owner, key))
-		return GW_COAP_BLOCK_BUSY;
+	if (*link == NULL) {
+		if (!begin(uploads, owner, key))
+			return GW_COAP_BLOCK_BUSY;
+		link = find(uploads, owner, key);
+	}
 	return place(*link, block, uploads->bytes_max);
 }
 

@@ -134,6 +134,24 @@ test_no_more_than_the_limit_at_once(void **state)
 }
 
 static void
+test_one_owner_has_its_share(void **state)
+{
+	struct gw_coap_uploads uploads = UPLOADS(GW_COAP_UPLOADS_OF_ONE + 1);
+
+	(void)state;
+	for (uint64_t key = 1; key <= 20; key++)
+		assert_int_equal(send(&uploads, &me, key, 0, true, SIZE, (int64_t)key), GW_COAP_BLOCK_CONTINUE);
+	assert_int_equal(uploads.count, GW_COAP_UPLOADS_OF_ONE);
+	assert_int_equal(send(&uploads, &you, 1, 0, true, SIZE, 21), GW_COAP_BLOCK_CONTINUE);
+	// the ones that were silent longest made way
+	assert_int_equal(send(&uploads, &me, 16, 1, true, SIZE, 22), GW_COAP_BLOCK_INCOMPLETE);
+	for (uint64_t key = 17; key <= 20; key++)
+		assert_int_equal(send(&uploads, &me, key, 1, true, SIZE, 22), GW_COAP_BLOCK_CONTINUE);
+	gw_coap_uploads_drop(&uploads, NULL);
+	assert_int_equal(uploads.count, 0);
+}
+
+static void
 test_no_larger_than_the_limit(void **state)
 {
 	struct gw_coap_uploads uploads = UPLOADS(2);
@@ -177,6 +195,7 @@ main(void)
 		cmocka_unit_test(test_block_0_begins_anew),
 		cmocka_unit_test(test_owners_and_keys_are_apart),
 		cmocka_unit_test(test_no_more_than_the_limit_at_once),
+		cmocka_unit_test(test_one_owner_has_its_share),
 		cmocka_unit_test(test_no_larger_than_the_limit),
 		cmocka_unit_test(test_lengths_that_cannot_be),
 	};
