@@ -4,6 +4,7 @@ import json
 import os
 import select
 import socket
+import subprocess
 import threading
 import time
 
@@ -11,7 +12,7 @@ import pytest
 
 from harness.dtls import (ACCEPT, ACK, BLOCK1, BLOCK2, CON, DELETE, FORMAT, GET, IF_MATCH, NO_RESPONSE, NON, OBSERVE, POST, PROXY_URI, RST, SIZE1,
                           URI_HOST, URI_PORT, Closed, Dtls, Message, uint)
-from harness.hub import wait_for
+from harness.hub import ROOT, wait_for
 
 SENML = (FORMAT, uint(110))
 serial = iter(range(1, 1000000))
@@ -409,8 +410,8 @@ def slow(hubs):
     hub = hubs(bus=False)
     hub.start()
     hub.keys = {name: hub.add_device(name, "senml", "--psk") for name in ("s1", "s2")}
-    slowsync = hub.program.parent / "slowsync.so"
-    assert slowsync.exists(), "built with the benchmark: ninja slowsync"
+    slowsync = hub.state / "slowsync.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", slowsync, ROOT / "tests" / "bench" / "slowsync.c", "-ldl"], check=True)
     hub.slowly = lambda ms: hub.restart_gateway(env={**hub.env, "LD_PRELOAD": str(slowsync), "SLOWSYNC_MS": str(ms),
                                                      "ASAN_OPTIONS": "verify_asan_link_order=0"})
     return hub
