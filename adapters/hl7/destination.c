@@ -37,21 +37,24 @@ retry_one(struct gw_hl7_destination *d, bool exact, uint64_t *parked)
 
 // As many as there is room for; the rest the next time round.
 static void
-fulfil_retry(struct gw_hl7_destination *d, uint64_t number, uint64_t until)
+fulfil_retry(struct gw_hl7_destination *d, uint64_t number)
 {
 	uint64_t parked = 0;
 	enum gw_error error = GW_OK;
 
-	d->retry_from = number != 0 ? number : d->retry_from;
+	if (d->retry_until == 0) { // those that are parked now; not those that come back meanwhile
+		d->retry_from = number;
+		d->retry_until = number != 0 ? number : d->outbox.number;
+	}
 	while (d->outbox.count < d->options.outbox_max + 1 && (error = retry_one(d, number != 0, &parked)) == GW_OK) {
 		d->retry_from = parked + 1;
 		d->next_us = 0;
-		if (number != 0 || parked >= until)
+		if (parked >= d->retry_until)
 			break;
 	}
-	if (number == 0 && error == GW_OK && parked < until)
+	if (error == GW_OK && parked < d->retry_until)
 		return; // there was no more room
-	d->retry_from = 0;
+	d->retry_from = d->retry_until = 0;
 	pthread_mutex_lock(&d->lock);
 	d->wanted.retry = false;
 	pthread_mutex_unlock(&d->lock);
@@ -80,18 +83,17 @@ static void
 fulfil(struct gw_hl7_destination *d)
 {
 	bool retry, drop;
-	uint64_t number, until;
+	uint64_t number;
 
 	pthread_mutex_lock(&d->lock);
 	retry = d->wanted.retry;
 	drop = d->wanted.drop;
 	number = d->wanted.number;
-	until = d->wanted.until;
 	pthread_mutex_unlock(&d->lock);
 	if (drop)
 		fulfil_drop(d, number);
 	if (retry)
-		fulfil_retry(d, number, until);
+		fulfil_retry(d, number);
 }
 
 // ---- The thread ----
@@ -348,7 +350,6 @@ wish(struct gw_hl7_destination *d, bool retry, uint64_t number)
 		d->wanted.retry = retry;
 		d->wanted.drop = !retry;
 		d->wanted.number = number;
-		d->wanted.until = UINT64_MAX;
 	}
 	pthread_mutex_unlock(&d->lock);
 	return busy ? GW_E_BUSY : GW_OK;

@@ -37,7 +37,7 @@ struct gw_hl7_destination {
 	char previous_id[GW_HL7_ID_LEN + 1]; // acknowledged last: a second answer for it is nobody's
 	int64_t next_us;           // not sent before (monotonic)
 	int backoff_ms;
-	uint64_t retry_from;
+	uint64_t retry_from, retry_until; // numbers of parked messages that are sent again; until 0: none
 	int64_t limit_us;          // when the limits of the backlog were looked at
 	struct gw_diag_limit broken_limit, record_limit;
 
@@ -47,7 +47,7 @@ struct gw_hl7_destination {
 	struct gw_hl7_grouper_stats grouped;
 	int64_t answer_us;
 	char answer_code[3], answer_text[160], last_error[192];
-	struct { bool retry, drop; uint64_t number, until; } wanted;
+	struct { bool retry, drop; uint64_t number; } wanted;
 };
 
 // make.c: reads what there is, at most for a while, and commits what was made. wait_ms: how long to wait where there is nothing.

@@ -493,6 +493,33 @@ test_restarts_at_any_moment(void **state)
 }
 
 static const char *
+always_ar(unsigned number)
+{
+	(void)number;
+	return AR;
+}
+
+// What comes back parked while the others are sent again is not sent again once more.
+static void
+test_retrying_all_ends(void **state)
+{
+	struct gw_why reply;
+
+	(void)state;
+	options.outbox_max = 1;
+	start(always_ar);
+	for (int i = 0; i < 5; i++) {
+		give(70 + i);
+		WAIT_FOR(status("parked") == (uint64_t)i + 1);
+	}
+	assert_int_equal(gw_hl7_destination_retry(destination, 0, &reply), GW_OK);
+	WAIT_FOR(gw_hl7_destination_retry(destination, 1, &reply) == GW_E_NOT_FOUND && gw_hl7_destination_drop(destination, 0, &reply) == GW_OK);
+	WAIT_FOR(status("parked") == 0 && status("outbox") == 0);
+	assert_int_equal(peer.count, 10);
+	close_destination();
+}
+
+static const char *
 silent(unsigned number)
 {
 	(void)number;
@@ -544,6 +571,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_beyond_the_limit_of_parked_ones_nothing_is_skipped, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_dead_peer_leaves_readings_in_the_journal, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_at_any_moment, begin, finish),
+		cmocka_unit_test_setup_teardown(test_retrying_all_ends, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_peer_that_sends_garbage_without_end, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_peer_that_sends_frames_without_end, begin, finish),
 	};
