@@ -326,9 +326,12 @@ run(void *arg)
 		settle(bus);
 		retry_parked(bus);
 		pending = gw_bus_link_pending(bus->link) > 0;
-		if (gw_follow_next(bus->follow, pending ? 20 : 500, &record))
-			take(bus, &record);
-		else if (pending)
+		if (gw_follow_next(bus->follow, pending ? 20 : 500, &record)) {
+			if (!take(bus, &record) && gw_bus_link_up(bus->link) && !bus->stopping) {
+				settle(bus); // the rest of the record must come before what follows it
+				gw_bus_link_close(bus->link, false);
+			}
+		} else if (pending)
 			gw_bus_link_nudge(bus->link);
 		if (!gw_bus_link_up(bus->link))
 			ended(bus);

@@ -68,6 +68,7 @@ struct gw_bus_link {
 	char tls_error[160];
 	struct slot *slots;       // a ring: head is the oldest unsettled, tail the next free
 	uint64_t head, tail;
+	int64_t moved_us;         // when head moved last, or nothing was under way
 	struct gw_bus_link_stats stats;
 };
 
@@ -297,6 +298,7 @@ begin(struct gw_bus_link *link)
 	pthread_mutex_lock(&link->lock);
 	link->generation++;
 	link->head = link->tail = 0;
+	link->moved_us = gw_clock_mono_us();
 	link->up = false;
 	link->connecting = true;
 	link->tls_error[0] = '\0';
@@ -584,12 +586,28 @@ gw_bus_link_covers(struct gw_bus_link *link, uint64_t position)
 	return under_way;
 }
 
+// A broker that is there and acknowledges nothing would hold the cursor, and with it the journal, for ever. Under the lock.
+static void
+watch(struct gw_bus_link *link, bool moved)
+{
+	int64_t now = gw_clock_mono_us();
+
+	if (moved || link->head == link->tail) {
+		link->moved_us = now;
+	} else if (link->up && link->config->bus_answer_s_max > 0 && now - link->moved_us > link->config->bus_answer_s_max * 1000000) {
+		link->up = false;
+		snprintf(link->stats.last_error, sizeof(link->stats.last_error), "the broker acknowledges nothing");
+	}
+}
+
 size_t
 gw_bus_link_settle(struct gw_bus_link *link, uint64_t *position, struct gw_bus_settled *settled, size_t cap)
 {
 	size_t count = 0;
+	uint64_t before;
 
 	pthread_mutex_lock(&link->lock);
+	before = link->head;
 	for (; link->head != link->tail; link->head++) {
 		const struct slot *slot = &link->slots[link->head % link->window];
 		bool more = slot->state == REFUSED || slot->ref.position == 0;
@@ -601,6 +619,7 @@ gw_bus_link_settle(struct gw_bus_link *link, uint64_t *position, struct gw_bus_s
 		if (slot->covers != 0)
 			*position = slot->covers;
 	}
+	watch(link, link->head != before);
 	pthread_mutex_unlock(&link->lock);
 	return count;
 }

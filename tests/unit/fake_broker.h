@@ -18,7 +18,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { SILENT = 0x100, CLOSE = 0x101 }; // beside reason codes
+enum { SILENT = 0x100, CLOSE = 0x101, MUTE = 0x102 }; // beside reason codes
 
 struct broker {
 	int listener, port;
@@ -104,6 +104,8 @@ take_publish(struct broker *broker, int fd, const uint8_t *body, size_t len)
 	if (answer == SILENT) {
 		memcpy(broker->held[broker->held_count], id, 2);
 		broker->held_count++;
+	} else if (answer == MUTE) {
+		return true; // and never will be answered
 	} else if (answer == 0) {
 		send_all(fd, (const uint8_t[]){ 0x40, 2, id[0], id[1] }, 4);
 	} else {

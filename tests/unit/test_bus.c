@@ -320,6 +320,30 @@ test_parked_ones_are_bounded_and_the_rest_is_recorded(void **state)
 	assert_true(gap);
 }
 
+static int
+mute(unsigned index)
+{
+	(void)index;
+	return MUTE;
+}
+
+// A broker that is there and acknowledges nothing is left and tried again, as one that is away: only then do the limits of the backlog hold.
+static void
+test_a_broker_that_acknowledges_nothing(void **state)
+{
+	(void)state;
+	config.bus_answer_s_max = 1;
+	broker.answer = mute;
+	broker.taken = NULL;
+	start_bus();
+	give(1, 5);
+	WAIT_FOR(broker.connections >= 2);
+	broker.taken = take;
+	broker.answer = accept_all;
+	WAIT_FOR(count_taken() >= 5 && status("lag_records") == 0);
+	stop_bus();
+}
+
 // What no broker would take must not end the connection each time anew.
 static void
 test_a_document_that_is_too_large(void **state)
@@ -430,6 +454,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_many_refusals_under_load, begin, finish),
 		cmocka_unit_test_setup_teardown(test_parked_ones_are_bounded_and_the_rest_is_recorded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_document_that_is_too_large, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_broker_that_acknowledges_nothing, begin, finish),
 		cmocka_unit_test_setup_teardown(test_rewind_gives_the_same_identifiers, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_connection_that_ends_often, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_of_the_gateway, begin, finish),
