@@ -201,28 +201,45 @@ take_qos1(struct gw_mqtt_link *link, const struct gw_mqtt_publish *p)
 	return step;
 }
 
+// Takes a message under an identifier that was held as before says (NOT, or COMMITTED for something else).
+static enum gw_mqtt_step
+take_held(struct gw_mqtt_link *link, const struct gw_mqtt_publish *p, uint64_t hash, enum gw_mqtt_held before)
+{
+	uint64_t hash_before = gw_mqtt_session_held_hash(link->session, p->id);
+	enum gw_mqtt_step step;
+
+	if (gw_mqtt_session_hold(link->session, p->id, GW_MQTT_HELD_PENDING) != GW_OK)
+		return gw_mqtt_link_end(link, GW_MQTT_QUOTA, NULL);
+	gw_mqtt_session_set_hash(link->session, p->id, hash);
+	step = take(link, p, 0);
+	if (step == GW_MQTT_AGAIN) {
+		(void)gw_mqtt_session_hold(link->session, p->id, before);
+		gw_mqtt_session_set_hash(link->session, p->id, hash_before);
+	}
+	return step;
+}
+
 static enum gw_mqtt_step
 take_qos2(struct gw_mqtt_link *link, const struct gw_mqtt_publish *p)
 {
-	enum gw_mqtt_step step;
+	enum gw_mqtt_held held = gw_mqtt_session_held(link->session, p->id);
+	uint64_t hash = gw_mqtt_content_hash(p->topic, p->payload), of = gw_mqtt_session_held_hash(link->session, p->id);
+	bool same = of == 0 || of == hash;
 
-	switch (gw_mqtt_session_held(link->session, p->id)) {
+	switch (held) {
 	case GW_MQTT_HELD_COMMITTED:
+		if (!same)
+			break; // section 4.3.3 lets no client do so; one that lost its state does
 		send_ack(link, GW_MQTT_PUBREC, p->id, GW_MQTT_SUCCESS, NULL);
 		return GW_MQTT_NEXT;
 	case GW_MQTT_HELD_PENDING: // its PUBREC comes with the first one's commit
-		return GW_MQTT_NEXT;
+		return same ? GW_MQTT_NEXT : GW_MQTT_AGAIN;
 	case GW_MQTT_HELD_RELEASING: // the identifier is free after PUBCOMP
 		return GW_MQTT_AGAIN;
 	case GW_MQTT_HELD_NOT:
 		break;
 	}
-	if (gw_mqtt_session_hold(link->session, p->id, GW_MQTT_HELD_PENDING) != GW_OK)
-		return gw_mqtt_link_end(link, GW_MQTT_QUOTA, NULL);
-	step = take(link, p, 0);
-	if (step == GW_MQTT_AGAIN)
-		(void)gw_mqtt_session_hold(link->session, p->id, GW_MQTT_HELD_NOT);
-	return step;
+	return take_held(link, p, hash, held);
 }
 
 // Section 4.9. An identifier that is held already does not count twice.

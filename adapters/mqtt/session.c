@@ -44,7 +44,7 @@ gw_mqtt_session_clear(struct gw_mqtt_session *session)
 	session->subscriptions = NULL;
 	session->qos2 = NULL;
 	session->recent = NULL;
-	session->subscription_count = session->qos2_count = session->qos2_cap = session->recent_next = 0;
+	session->subscription_count = session->qos2_count = session->qos2_cap = 0;
 }
 
 void
@@ -105,9 +105,27 @@ gw_mqtt_session_hold(struct gw_mqtt_session *session, uint16_t id, enum gw_mqtt_
 			return GW_E_MEMORY;
 		held = &session->qos2[session->qos2_count++];
 		held->id = id;
+		held->hash = 0;
 	}
 	held->state = (uint8_t)state;
 	return GW_OK;
+}
+
+uint64_t
+gw_mqtt_session_held_hash(const struct gw_mqtt_session *session, uint16_t id)
+{
+	const struct gw_mqtt_qos2 *held = find_held(session, id);
+
+	return held != NULL ? held->hash : 0;
+}
+
+void
+gw_mqtt_session_set_hash(struct gw_mqtt_session *session, uint16_t id, uint64_t hash)
+{
+	struct gw_mqtt_qos2 *held = find_held(session, id);
+
+	if (held != NULL)
+		held->hash = hash;
 }
 
 // ---- Recent QoS 1 messages ----
@@ -115,10 +133,9 @@ gw_mqtt_session_hold(struct gw_mqtt_session *session, uint16_t id, enum gw_mqtt_
 bool
 gw_mqtt_session_knows(const struct gw_mqtt_session *session, uint16_t id, uint64_t hash)
 {
-	for (unsigned i = 0; session->recent != NULL && i < GW_MQTT_RECENT; i++)
-		if (session->recent[i].id == id && session->recent[i].hash == hash)
-			return true;
-	return false;
+	const struct gw_mqtt_recent *recent = session->recent != NULL ? &session->recent[id % GW_MQTT_RECENT] : NULL;
+
+	return recent != NULL && recent->id == id && recent->hash == hash;
 }
 
 void
@@ -128,8 +145,7 @@ gw_mqtt_session_remember(struct gw_mqtt_session *session, uint16_t id, uint64_t 
 		session->recent = calloc(GW_MQTT_RECENT, sizeof(*session->recent));
 	if (session->recent == NULL)
 		return; // only a redelivery within this session would have needed it
-	session->recent[session->recent_next] = (struct gw_mqtt_recent){ hash, id };
-	session->recent_next = (uint16_t)((session->recent_next + 1) % GW_MQTT_RECENT);
+	session->recent[id % GW_MQTT_RECENT] = (struct gw_mqtt_recent){ hash, id };
 }
 
 static uint64_t
@@ -154,7 +170,9 @@ mix(uint64_t h, struct gw_span bytes)
 uint64_t
 gw_mqtt_content_hash(struct gw_span topic, struct gw_span payload)
 {
-	return mix(mix(UINT64_C(0x243F6A8885A308D3), topic), payload);
+	uint64_t hash = mix(mix(UINT64_C(0x243F6A8885A308D3), topic), payload);
+
+	return hash != 0 ? hash : 1;
 }
 
 // ---- Subscriptions ----

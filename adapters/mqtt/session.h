@@ -14,11 +14,13 @@
 enum gw_mqtt_held { GW_MQTT_HELD_NOT, GW_MQTT_HELD_PENDING, GW_MQTT_HELD_COMMITTED, GW_MQTT_HELD_RELEASING };
 
 struct gw_mqtt_qos2 {
+	uint64_t hash; // of what it was used for; 0: not known
 	uint16_t id;
 	uint8_t state; // enum gw_mqtt_held
 };
 
-// A QoS 1 message that was committed and acknowledged: the same identifier with the same content and DUP is the same message.
+// The QoS 1 message for which an identifier was used last, committed and acknowledged: that identifier with the same content and DUP is the same
+// message. Of identifiers that share a slot the last one counts: clients that count upwards have the last 64.
 struct gw_mqtt_recent {
 	uint64_t hash;
 	uint16_t id;
@@ -49,8 +51,7 @@ struct gw_mqtt_session {
 
 	struct gw_mqtt_qos2 *qos2;
 	uint16_t qos2_count, qos2_cap;
-	struct gw_mqtt_recent *recent; // ring, NULL until needed
-	uint16_t recent_next;
+	struct gw_mqtt_recent *recent; // by identifier, NULL until needed
 	struct gw_mqtt_subscription *subscriptions;
 	uint16_t subscription_count;
 };
@@ -64,10 +65,14 @@ void gw_mqtt_session_clear(struct gw_mqtt_session *session);
 enum gw_mqtt_held gw_mqtt_session_held(const struct gw_mqtt_session *session, uint16_t id);
 // NOT removes it. GW_E_MEMORY.
 enum gw_error gw_mqtt_session_hold(struct gw_mqtt_session *session, uint16_t id, enum gw_mqtt_held state);
+// What an identifier that is held was used for. A device that lost its state (a reboot) begins to count anew while we still hold identifiers: what
+// comes under one of them with other content is no redelivery, and dropping it would lose it.
+uint64_t gw_mqtt_session_held_hash(const struct gw_mqtt_session *session, uint16_t id);
+void gw_mqtt_session_set_hash(struct gw_mqtt_session *session, uint16_t id, uint64_t hash);
 
 bool gw_mqtt_session_knows(const struct gw_mqtt_session *session, uint16_t id, uint64_t hash);
 void gw_mqtt_session_remember(struct gw_mqtt_session *session, uint16_t id, uint64_t hash);
-// Of topic and payload; any process, never stored.
+// Of topic and payload; never 0. Stored with QoS 2 identifiers: another function would take redeliveries after an upgrade for new.
 uint64_t gw_mqtt_content_hash(struct gw_span topic, struct gw_span payload);
 
 // Replaces the options where it exists. GW_E_QUOTA beyond max, GW_E_MEMORY.

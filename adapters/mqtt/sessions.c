@@ -2,6 +2,7 @@
 // The table of sessions: a hash table under one lock. Called when connections begin and end, by any of the adapter's threads.
 #include "adapters/mqtt/sessions.h"
 
+#include "gateway/bytes.h"
 #include "gateway/clock.h"
 #include "gateway/diag.h"
 
@@ -25,7 +26,7 @@ struct gw_mqtt_sessions {
 
 // ---- Rows ----
 
-enum { ROW_KEY_MAX = 80 };
+enum { ROW_KEY_MAX = 80, ID_ROW = 9 };
 
 // One table's key: with an identifier, with none, or the prefix of all identifiers.
 static struct gw_span
@@ -83,8 +84,11 @@ enum gw_error
 gw_mqtt_session_put_id(struct gw_ticket *ticket, const struct gw_mqtt_session *session, uint16_t id)
 {
 	char key[ROW_KEY_MAX];
+	uint8_t row[ID_ROW] = { 2 };
+	uint64_t hash = gw_mqtt_session_held_hash(session, id);
 
-	return gw_ticket_put(ticket, id_key(key, session, id), gw_span("\1", 1));
+	gw_put64(row + 1, hash);
+	return gw_ticket_put(ticket, id_key(key, session, id), hash != 0 ? gw_span(row, sizeof(row)) : gw_span("\1", 1));
 }
 
 enum gw_error
@@ -198,7 +202,6 @@ load_id(void *arg, struct gw_span key, struct gw_span value)
 	char name[GW_MQTT_SESSION_KEY + 1], id[6];
 	uint64_t hash;
 
-	(void)value;
 	if (key.len != prefix + GW_MQTT_SESSION_KEY + 6)
 		return true;
 	memcpy(name, key.at + prefix, GW_MQTT_SESSION_KEY);
@@ -208,8 +211,9 @@ load_id(void *arg, struct gw_span key, struct gw_span value)
 	if (sodium_hex2bin((uint8_t *)&hash, sizeof(hash), name, 16, NULL, NULL, NULL) != 0)
 		return true;
 	session = find(table, name, hash);
-	if (session != NULL)
-		(void)gw_mqtt_session_hold(session, (uint16_t)atoi(id), GW_MQTT_HELD_COMMITTED);
+	if (session != NULL && gw_mqtt_session_hold(session, (uint16_t)atoi(id), GW_MQTT_HELD_COMMITTED) == GW_OK &&
+	    value.len == ID_ROW && value.at[0] == 2)
+		gw_mqtt_session_set_hash(session, (uint16_t)atoi(id), gw_get64(value.at + 1));
 	return true;
 }
 

@@ -3,7 +3,7 @@
 // for a message. A session has one owner at a time; it is handed from one connection to the next only when nothing of the first is under way.
 //
 // Rows: "mqtt/session/<key>" holds gw_mqtt_session_encode(); "mqtt/qos2/<key>/<id in 5 digits>" is an identifier for which PUBREC was or may have been
-// sent. <key>: BLAKE2b-128 of principal, 0, client identifier, in hex.
+// sent: u8 1, or u8 2 and u64 gw_mqtt_content_hash() of what it was used for, little-endian. <key>: BLAKE2b-128 of principal, 0, client identifier, in hex.
 #ifndef GW_MQTT_SESSIONS_H
 #define GW_MQTT_SESSIONS_H
 

@@ -264,6 +264,46 @@ test_redelivered_qos1(void **state)
 	scene_free(s);
 }
 
+// An identifier tells what it was used for last: one message that comes again is not the one before the last.
+static void
+test_reused_qos1(void **state)
+{
+	struct scene *s = scene_new(4, true);
+
+	(void)state;
+	assert_int_equal(feed(s, BYTES("\x32\x06\0\1a\0\1x")), GW_MQTT_NEXT);
+	assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+	assert_int_equal(feed(s, BYTES("\x32\x06\0\1a\0\1y")), GW_MQTT_NEXT);
+	assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+	assert_int_equal(feed(s, BYTES("\x3A\x06\0\1a\0\1x")), GW_MQTT_NEXT); // its first sending was lost on the way
+	assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+	expect(s, "message a x; <40 02 00 01>; message a y; <40 02 00 01>; message a x; <40 02 00 01>; ");
+	scene_free(s);
+}
+
+// A device that lost its state counts anew while its old identifiers are held: nothing of what it sends is acknowledged and dropped.
+static void
+test_reused_qos2(void **state)
+{
+	struct scene *s = scene_new(4, true);
+
+	(void)state;
+	assert_int_equal(feed(s, BYTES("\x34\x06\0\1a\0\1x")), GW_MQTT_NEXT);
+	assert_int_equal(feed(s, BYTES("\x34\x06\0\1a\0\1y")), GW_MQTT_AGAIN); // not known yet whether the first is stored
+	assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+	expect(s, "message a x; <50 02 00 01>; ");
+	s->room = 0;
+	assert_int_equal(feed(s, BYTES("\x34\x06\0\1a\0\1y")), GW_MQTT_AGAIN);
+	s->room = 64;
+	assert_int_equal(feed(s, BYTES("\x3C\x06\0\1a\0\1x")), GW_MQTT_NEXT); // still held for x
+	assert_int_equal(feed(s, BYTES("\x34\x06\0\1a\0\1y")), GW_MQTT_NEXT);
+	assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+	assert_int_equal(feed(s, BYTES("\x3C\x06\0\1a\0\1y")), GW_MQTT_NEXT);
+	expect(s, "<50 02 00 01>; message a y; <50 02 00 01>; <50 02 00 01>; ");
+	assert_int_equal(s->link.session->qos2_count, 1);
+	scene_free(s);
+}
+
 static void
 test_qos2(void **state)
 {
@@ -572,6 +612,8 @@ main(void)
 		cmocka_unit_test(test_claims),
 		cmocka_unit_test(test_later),
 		cmocka_unit_test(test_redelivered_qos1),
+		cmocka_unit_test(test_reused_qos1),
+		cmocka_unit_test(test_reused_qos2),
 		cmocka_unit_test(test_qos2),
 		cmocka_unit_test(test_qos2_311),
 		cmocka_unit_test(test_qos2_not_stored),

@@ -217,6 +217,8 @@ test_restart(void **state)
 	assert_int_equal(gw_mqtt_session_subscribe(s, gw_span_text("downlink/mon1/#"), 1, 4), GW_OK);
 	store(s);
 	ticket = gw_ticket_get(&source);
+	assert_int_equal(gw_mqtt_session_hold(s, 7, GW_MQTT_HELD_PENDING), GW_OK);
+	gw_mqtt_session_set_hash(s, 7, UINT64_C(0x0123456789ABCDEF));
 	assert_int_equal(gw_mqtt_session_put_id(ticket, s, 7), GW_OK);
 	assert_int_equal(gw_mqtt_session_put_id(ticket, s, 65535), GW_OK);
 	assert_int_equal(gw_mqtt_session_put_id(ticket, s, 8), GW_OK);
@@ -230,6 +232,7 @@ test_restart(void **state)
 	assert_int_equal(s->subscription_count, 1);
 	assert_int_equal(s->qos2_count, 2);
 	assert_int_equal(gw_mqtt_session_held(s, 7), GW_MQTT_HELD_COMMITTED);
+	assert_true(gw_mqtt_session_held_hash(s, 7) == UINT64_C(0x0123456789ABCDEF));
 	assert_int_equal(gw_mqtt_session_held(s, 65535), GW_MQTT_HELD_COMMITTED);
 	ticket = gw_ticket_get(&source);
 	assert_int_equal(gw_mqtt_session_drop(ticket, s), GW_OK);
