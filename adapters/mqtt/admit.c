@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 enum { CONNECT_BYTES_MAX = 16 * 1024 }; // nobody has proved anything yet
+#define COMMIT_US_MAX INT64_C(60000000) // between a device's created_us and its being visible
 
 static enum gw_mqtt_admission
 refuse(struct gw_mqtt_refusal *refusal, uint8_t reason)
@@ -52,13 +53,24 @@ read_connect(struct gw_mqtt_conn *conn, struct gw_mqtt_connect *connect, size_t 
 
 // ---- The principal ----
 
-static enum gw_mqtt_admission
-as_device(struct gw_mqtt_conn *conn, const struct gw_device *device, struct gw_mqtt_refusal *refusal)
+// A key or password was proved some time ago. A device that was made since may have that name and another secret: removing a device and adding
+// it anew is how a stolen secret is revoked, and whoever has it may keep a connection ready.
+static bool
+made_meanwhile(const struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const struct gw_device *device)
 {
+	return gw_snapshot_generation(snapshot) != conn->began_generation && device->created_us >= conn->began_wall_us - COMMIT_US_MAX;
+}
+
+static enum gw_mqtt_admission
+as_device(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const struct gw_device *device, struct gw_mqtt_refusal *refusal)
+{
+	if (made_meanwhile(conn, snapshot, device))
+		return refuse(refusal, GW_MQTT_BUSY); // a new connection proves it anew
 	if (device->disabled)
 		return refuse_credential(refusal, GW_E_DISABLED, gw_span_text(device->id), "disabled device");
 	snprintf(conn->principal, sizeof(conn->principal), "%s", device->id);
 	conn->principal_created_us = device->created_us;
+	conn->generation = gw_snapshot_generation(snapshot);
 	return GW_MQTT_ADMITTED;
 }
 
@@ -81,7 +93,7 @@ by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const
 	if (!conn->password_right)
 		return refuse_credential(refusal, GW_E_FORBIDDEN, connect->user, "wrong password");
 	conn->auth = GW_AUTH_PASSWORD;
-	return as_device(conn, device, refusal);
+	return as_device(conn, snapshot, device, refusal);
 }
 
 // What the handshake proved goes before what CONNECT says: user and password count only where there was no certificate and no PSK.
@@ -102,7 +114,7 @@ find_principal(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, co
 	}
 	if (device == NULL)
 		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, name, "no device has this certificate or PSK identity");
-	return as_device(conn, device, refusal);
+	return as_device(conn, snapshot, device, refusal);
 }
 
 bool

@@ -294,6 +294,8 @@ welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, 
 		return;
 	}
 	conn->began_us = door->now_us;
+	conn->began_wall_us = gw_clock_wall_us();
+	conn->began_generation = gw_registry_generation(door->mqtt->core->registry);
 	conn->events = EPOLLIN;
 	name_peer(conn, from, len);
 	append(&door->silent, conn);

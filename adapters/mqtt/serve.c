@@ -323,6 +323,30 @@ feed_starved(struct gw_mqtt_worker *worker)
 
 // ---- Arrivals ----
 
+// A device that was disabled, removed, or made anew has no business here any more.
+static bool
+is_registered(const struct gw_snapshot *snapshot, const struct gw_mqtt_conn *conn)
+{
+	const struct gw_device *device = gw_snapshot_device(snapshot, gw_span_text(conn->principal));
+
+	return device != NULL && !device->disabled && device->created_us == conn->principal_created_us;
+}
+
+// What this thread saw of the registry may be newer than what admission saw; it looks at its connections only when that changes.
+static bool
+arrives_too_late(const struct gw_mqtt_worker *worker, const struct gw_mqtt_conn *conn)
+{
+	const struct gw_snapshot *snapshot;
+	bool late;
+
+	if (conn->generation == worker->generation)
+		return false;
+	snapshot = gw_snapshot_get(worker->mqtt->core->registry);
+	late = !is_registered(snapshot, conn);
+	gw_snapshot_put(snapshot);
+	return late;
+}
+
 // Rows of a lasting session are on their way before any of its frames.
 static bool
 store_session(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
@@ -385,6 +409,8 @@ serve(struct gw_mqtt_worker *worker, struct gw_mqtt_conn *conn)
 		end(worker, conn);
 	else if (conn->kicked != 0)
 		end_with(worker, conn, conn->kicked);
+	else if (arrives_too_late(worker, conn))
+		end_with(worker, conn, GW_MQTT_ADMINISTRATIVE);
 	else if (conn->in_len > 0)
 		resume(worker, conn);
 	return true;
@@ -457,7 +483,6 @@ end_kicked(struct gw_mqtt_worker *worker)
 	}
 }
 
-// A device that was disabled, removed, or made anew has no business here any more.
 static void
 check_registry(struct gw_mqtt_worker *worker)
 {
@@ -470,10 +495,8 @@ check_registry(struct gw_mqtt_worker *worker)
 	snapshot = gw_snapshot_get(registry);
 	worker->generation = gw_snapshot_generation(snapshot);
 	for (; conn != NULL; conn = next) {
-		const struct gw_device *device = gw_snapshot_device(snapshot, gw_span_text(conn->principal));
-
 		next = conn->next;
-		if (device == NULL || device->disabled || device->created_us != conn->principal_created_us)
+		if (!is_registered(snapshot, conn))
 			end_with(worker, conn, GW_MQTT_ADMINISTRATIVE);
 	}
 	gw_snapshot_put(snapshot);

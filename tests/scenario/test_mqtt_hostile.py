@@ -4,6 +4,7 @@ import json
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 
@@ -96,6 +97,15 @@ class Device:
         self.sock.close()
 
 
+def door(hub):
+    """The door's counts."""
+    return json.loads(hub.cli("status", "--json").stdout)["parts"]["mqtt"]
+
+
+def handshakes(hub):
+    return door(hub)["handshakes_ok"]
+
+
 def frame(hr, ms=None):
     return json.dumps({"time": iso(ms or now_ms()), "hr": hr})
 
@@ -161,3 +171,24 @@ def test_one_that_waits_for_its_session_and_goes_while_it_is_handed_over(hub):
     done = publish(hub, "m1", "ward/w/m1/vitals", frame(61), auth=by_certificate(hub, "m1"))
     assert done.returncode == 0, done.stderr
 
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_revoked_key_that_was_proved_before_is_worth_nothing(hub, version):
+    """A thief shakes hands and waits. The device is removed and added anew with another key; only then comes the thief's CONNECT."""
+    old = hub.add_device("rotated", "bedside-json", "--psk")
+    before = handshakes(hub)
+    thief = subprocess.Popen(["openssl", "s_client", "-quiet", version, "-connect", f"127.0.0.1:{hub.mqtt_port}", "-psk_identity",
+                              old["psk_identity"], "-psk", old["psk_hex"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: handshakes(hub) > before, "the thief's handshake", 20)
+        hub.cli("device", "remove", "rotated")
+        hub.add_device("rotated", "bedside-json", "--psk")
+        thief.stdin.write(packet(0x10, text("MQTT") + b"\x04\x02\x00\x3c" + text("thief")))
+        thief.stdin.flush()
+        assert thief.stdout.read(4) == b"\x20\x02\x00\x03"  # unavailable: to be proved anew
+    finally:
+        thief.kill()
+        thief.wait()
+        hub.cli("device", "remove", "rotated")
