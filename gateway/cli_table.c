@@ -8,7 +8,8 @@
 
 #define ROWS_HELD 200
 #define COLUMNS_MAX 24
-#define CELL_BYTES 1024
+#define CELL_BYTES 1024        // of a table; more is cut
+#define CSV_CELL_BYTES (4u << 20) // a text of any record
 
 struct gw_table {
 	const struct gw_column *columns;
@@ -27,6 +28,26 @@ gw_show_string(yyjson_val *line, const char *key)
 	return text != NULL ? text : "";
 }
 
+// What a terminal would take for a command (a device's text may hold anything) becomes visible; line ends and tabs stay.
+static size_t
+visible(const char *text, char *out, size_t cap)
+{
+	size_t len = 0;
+
+	for (; *text != '\0' && len + 5 < cap; text++) {
+		unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
+
+		if (c == 0xC2 && next >= 0x80 && next < 0xA0) // C1: one byte more, and a control character all the same
+			len += (size_t)snprintf(out + len, cap - len, "\\x%02x", (unsigned char)*++text);
+		else if ((c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7F)
+			len += (size_t)snprintf(out + len, cap - len, "\\x%02x", c);
+		else
+			out[len++] = (char)c;
+	}
+	out[len] = '\0';
+	return len;
+}
+
 static size_t
 value_text(yyjson_val *value, char *out, size_t cap)
 {
@@ -38,7 +59,7 @@ value_text(yyjson_val *value, char *out, size_t cap)
 	if (value == NULL || yyjson_is_null(value))
 		return 0;
 	if (yyjson_is_str(value))
-		return (size_t)snprintf(out, cap, "%s", yyjson_get_str(value));
+		return visible(yyjson_get_str(value), out, cap);
 	if (yyjson_is_arr(value)) {
 		yyjson_arr_foreach(value, i, max, item) {
 			if (len + 2 < cap && i > 0)
@@ -88,11 +109,25 @@ gw_show_bytes(uint64_t bytes, char out[32])
 
 // ---- CSV (RFC 4180) ----
 
+// A cell that a spreadsheet would take for a formula; a number with a sign is none.
+static bool
+is_formula(const char *text)
+{
+	char *end;
+
+	if (text[0] == '\0' || strchr("=@\t\r+-", text[0]) == NULL)
+		return false;
+	if (text[0] != '+' && text[0] != '-')
+		return true;
+	(void)strtod(text, &end); // a number in whole, or the sign by itself
+	return *end != '\0' && text[1] != '\0';
+}
+
 static void
 csv_cell(const char *text, FILE *out)
 {
-	// A cell that a spreadsheet would take for a formula is a formula that a device's name brought in: it is quoted by an apostrophe.
-	bool formula = text[0] == '=' || text[0] == '@' || text[0] == '\t';
+	// A formula is one that a device's name or value brought in: it is quoted by an apostrophe.
+	bool formula = is_formula(text);
 
 	if (!formula && strpbrk(text, ",\"\r\n") == NULL) {
 		fputs(text, out);
@@ -112,7 +147,7 @@ csv_cell(const char *text, FILE *out)
 static void
 csv_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line)
 {
-	char cell[CELL_BYTES];
+	static char cell[CSV_CELL_BYTES];
 
 	for (size_t i = 0; show->lines == 0 && i < count; i++)
 		fprintf(show->out, "%s%s", columns[i].name != NULL ? columns[i].name : columns[i].key, i + 1 < count ? "," : "\n");
@@ -185,6 +220,8 @@ table_row(struct gw_show *show, yyjson_val *line)
 
 	for (size_t i = 0; i < table->count; i++) {
 		gw_show_text(line, table->columns[i].key, cell, sizeof(cell));
+		for (char *at = cell; (at = strpbrk(at, "\n\r\t")) != NULL;) // a row is one line
+			*at = ' ';
 		if (table->flowing) {
 			put_cell(show, i, cell);
 			continue;

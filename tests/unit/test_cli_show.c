@@ -94,6 +94,37 @@ test_csv(void **state)
 	expect(GW_SHOW_CSV, "{\"id\":\"a,\\\"b\\\"\",\"value\":-3,\"received\":{\"value\":\"x\\ny\"},\"more\":\"=1+1\"}", true,
 	    "id,value,value_received,more\n\"a,\"\"b\"\"\",-3,\"x\ny\",\"'=1+1\"\n");
 	expect(GW_SHOW_CSV, "", true, "id,value,value_received,more\n");
+	expect(GW_SHOW_CSV, "{\"id\":\"+1+cmd|' /C calc'!A0\",\"value\":\"-1.5e-3\",\"received\":{\"value\":\"-x\"},\"more\":\"-\"}", true,
+	    "id,value,value_received,more\n\"'+1+cmd|' /C calc'!A0\",-1.5e-3,\"'-x\",-\n");
+	expect(GW_SHOW_CSV, "{\"id\":\"-7.50\",\"value\":-1.5e3,\"received\":{\"value\":\"+3\"},\"more\":\"-.5\"}", true,
+	    "id,value,value_received,more\n-7.50,-1.5e3,+3,-.5\n");
+}
+
+// A long text is there in whole.
+static void
+test_long_cell(void **state)
+{
+	static char line[20000], wanted[20000];
+	int len;
+
+	(void)state;
+	len = sprintf(line, "{\"id\":\"");
+	memset(line + len, 'x', 15000);
+	strcpy(line + len + 15000, "\",\"value\":1}");
+	len = sprintf(wanted, "id,value,value_received,more\n");
+	memset(wanted + len, 'x', 15000);
+	strcpy(wanted + len + 15000, ",1,,\n");
+	expect(GW_SHOW_CSV, line, true, wanted);
+}
+
+// What a device sends must not command the terminal of whoever looks at it.
+static void
+test_control_characters(void **state)
+{
+	(void)state;
+	expect(GW_SHOW_TABLE, "{\"id\":\"\\u001b[2Ja\",\"value\":\"\\u009bx\",\"received\":{\"value\":\"a\\nb\\u007f\"}}", true,
+	    "DEVICE    VALUE  AS RECEIVED\n\\x1b[2Ja  \\x9bx  a b\\x7f\n");
+	expect(GW_SHOW_CSV, "{\"id\":\"\\u001b[2J\",\"value\":1}", true, "id,value,value_received,more\n\\x1b[2J,1,,\n");
 }
 
 static void
@@ -127,6 +158,8 @@ main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_long_table),
 		cmocka_unit_test(test_csv),
+		cmocka_unit_test(test_long_cell),
+		cmocka_unit_test(test_control_characters),
 		cmocka_unit_test(test_json_and_senml),
 		cmocka_unit_test(test_names_with_dots),
 	};
