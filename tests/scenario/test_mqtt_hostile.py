@@ -192,3 +192,75 @@ def test_a_revoked_key_that_was_proved_before_is_worth_nothing(hub, version):
         thief.kill()
         thief.wait()
         hub.cli("device", "remove", "rotated")
+
+
+def test_take_overs_changes_of_the_registry_and_a_stop_under_load(hubs):
+    """Several devices fight over one session while devices come and go, and the gateway stops in the middle of it: orderly, in time."""
+    hub = hubs(bus=False, options={"mqtt": {"threads": 2, "tickets_max": 64, "session_expiry_s_max": 600}}).start()
+    for name in ("a", "b"):
+        hub.add_device(name, "bedside-json", "--cert-subject", name)
+        hub.pki.issue(name)
+    stop, served = threading.Event(), []
+
+    def fight(number):
+        level, ident = 4 + number % 2, 0
+        while not stop.is_set():
+            try:
+                device = Device(hub, "ab"[number % 2], client=f"c{number % 3}", level=level, clean=number % 5 == 0, expiry=60)
+                for ident in range(1, 40):
+                    device.publish(frame(60 + ident), ident, qos=1 + number % 2)
+                device.send(packet(0x82, b"\x00\x07" + (b"\x00" if level == 5 else b"") + text(f"downlink/{device.name}/#") + b"\x01"))
+                if device.read() is not None:
+                    served.append(number)
+                if number % 4 == 0:
+                    device.reset()
+                elif number % 4 == 1 and level == 5:
+                    device.send(packet(0xe0, b"\x00\x05\x11\x00\x00\x00" + bytes([number % 2])))
+                device.close()
+            except (OSError, ssl.SSLError, AssertionError, TypeError):
+                pass
+
+    fighters = [threading.Thread(target=fight, args=(i,), daemon=True) for i in range(10)]
+    for thread in fighters:
+        thread.start()
+    try:
+        for _ in range(4):
+            hub.cli("device", "disable", "b")
+            hub.cli("device", "enable", "b")
+        wait_for(lambda: hub.gateway.check() and len(set(served)) >= 8 and len(served) >= 200, "most of them to be served", 60)
+        assert hub.gateway.stop() == 0
+    finally:
+        stop.set()
+        for thread in fighters:
+            thread.join()
+
+
+def test_identifiers_of_qos_2_outlive_a_kill_and_a_device_that_forgot_them(hubs):
+    """Without a time of their own messages are told apart by identifier and content alone."""
+    hub = hubs(bus=False).start()
+    hub.add_device("p", "plain-text", "--cert-subject", "p")
+
+    def kill():
+        hub.gateway.kill()
+        hub.gateway.child.wait()
+        hub.start_gateway()
+
+    def say(device, value, ident, dup=False):
+        device.publish(value, ident, qos=2, dup=dup, topic="sensors/p/heart_rate")
+        return device.read()
+
+    first = Device(hub, "p", clean=False)
+    assert say(first, "61", 1) == b"\x50\x00\x01"
+    kill()
+    second = Device(hub, "p", clean=False)
+    assert second.present
+    assert say(second, "61", 1, dup=True) == b"\x50\x00\x01"  # the device remembers: the same message
+    kill()
+    third = Device(hub, "p", clean=False)
+    assert say(third, "62", 1) == b"\x50\x00\x01"  # it has been switched off meanwhile, and counts from 1 again
+    third.send(b"\x62\x02\x00\x01")
+    assert third.read() == b"\x70\x00\x01"
+    kill()
+    fourth = Device(hub, "p", clean=False)
+    assert say(fourth, "62", 1) == b"\x50\x00\x01"  # released: a new message of equal content
+    assert [r["value"] for r in hub.readings("p")] == [61, 62, 62]
