@@ -147,8 +147,11 @@ def start_devices(hub):
 
 def lock(state):
     """One hub a folder; kept until the process ends."""
-    state.mkdir(parents=True, exist_ok=True)
-    file = open(state / "run.lock", "w")
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        file = open(state / "run.lock", "w")
+    except OSError as failure:
+        raise RuntimeError(f"the folder {state} cannot be used: {failure.strerror}; say --state DIR") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
