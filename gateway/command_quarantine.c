@@ -219,6 +219,7 @@ replay_ticket(struct work *work, const struct kept *kept, struct gw_ticket *tick
 	enum gw_error error;
 
 	gw_line_take(work->line, &frame, ticket);
+	ticket->again = true;
 	if (ticket->verdict != GW_OK) {
 		say(work->call, kept->entry.id, "refused again", NULL, ticket->why.text[0] != '\0' ? ticket->why.text : gw_error_text(ticket->verdict));
 		return GW_OK;
@@ -303,7 +304,8 @@ gw_command_quarantine_drop(struct gw_call *call)
 enum gw_error
 gw_command_quarantine_replay(struct gw_call *call)
 {
-	struct gw_line_options options = { .registry = call->core->registry, .profiles = call->core->profiles, .payload_bytes_max = GW_RECORD_MAX };
+	struct gw_line_options options = { .registry = call->core->registry, .profiles = call->core->profiles, .payload_bytes_max = GW_RECORD_MAX,
+		.again = true };
 	struct gw_line *line = gw_line_new(&options);
 	enum gw_error error;
 

@@ -484,7 +484,7 @@ gw_ticket_get(struct gw_source *source)
 	ticket->tag[0] = ticket->tag[1] = 0;
 	ticket->verdict = ticket->result = GW_OK;
 	ticket->why.text[0] = '\0';
-	ticket->quarantined = ticket->essential = false;
+	ticket->quarantined = ticket->essential = ticket->again = false;
 	ticket->stored = ticket->duplicates = ticket->revisions = 0;
 	ticket->ops_len = 0;
 	return ticket;

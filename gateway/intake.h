@@ -31,6 +31,7 @@ struct gw_ticket {
 	struct gw_why why;
 	bool quarantined;  // all or part of the frame lies in quarantine
 	bool essential;    // cursors, deletions, session state: goes on when the store refuses new data
+	bool again;        // a frame out of quarantine: readings without a device time that were taken of it then are known by its receive time
 
 	// What the commit said: GW_OK; GW_E_FULL, GW_E_STOPPING, GW_E_SYNC: nothing is stored, tell the device "later"; GW_E_QUOTA: refused.
 	enum gw_error result;

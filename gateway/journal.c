@@ -197,7 +197,8 @@ gw_journal_apply(struct gw_journal *journal, struct gw_ticket *ticket)
 	ticket->stored = ticket->duplicates = ticket->revisions = 0;
 	pthread_mutex_lock(&journal->lock);
 	ticket->result = check_series(journal, ticket);
-	if (ticket->result == GW_OK && gw_quarantine_check(journal, ticket) != GW_OK) {
+	// A frame out of quarantine that goes back in part takes its own place.
+	if (ticket->result == GW_OK && !ticket->again && gw_quarantine_check(journal, ticket) != GW_OK) {
 		if (has_readings(ticket)) {
 			ticket->quarantined = false;
 			journal->quarantine_left_out++;

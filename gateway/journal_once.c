@@ -33,6 +33,7 @@ struct gw_once {
 	struct { uint64_t position, turn; } visited[VISITED]; // good where turn is the present one
 	uint64_t turn;
 	size_t count, entries, records, steps;
+	bool again;
 	struct gw_span device;
 	uint8_t record[GW_RECORD_MAX];
 };
@@ -106,9 +107,11 @@ visit(struct gw_once *once, uint64_t position)
 }
 
 static void
-compare_stored(struct item *item, const struct gw_reading *stored)
+compare_stored(const struct gw_once *once, struct item *item, const struct gw_reading *stored)
 {
 	if ((item->reading.flags & GW_FLAG_NO_DEVICE_TIME) != 0) {
+		if (once->again && gw_reading_same_value(stored, &item->reading))
+			item->duplicate = true;
 		if (!item->exists || stored->sequence > item->sequence_max)
 			item->sequence_max = stored->sequence;
 		item->exists = true;
@@ -134,7 +137,7 @@ walk_stored(struct gw_once *once, uint64_t position, struct gw_span bytes)
 		int chain = 0;
 		for (int32_t i = *bucket_of(once, &stored); i >= 0 && chain < CHAIN_MAX; i = once->items[i].before, chain++)
 			if (same_place(&once->items[i].reading, &stored))
-				compare_stored(&once->items[i], &stored);
+				compare_stored(once, &once->items[i], &stored);
 		once->steps += 1 + (size_t)chain;
 	}
 }
@@ -300,6 +303,7 @@ gw_once_apply(struct gw_journal *journal, struct gw_ticket *ticket, const struct
 
 	if (journal->once == NULL && (journal->once = make()) == NULL)
 		return GW_E_MEMORY;
+	journal->once->again = ticket->again;
 	if ((error = load_items(journal->once, op)) != GW_OK || (error = look(journal, op)) != GW_OK)
 		return error;
 	len = rebuild(journal->once, op, ticket);

@@ -371,6 +371,8 @@ put_readings(struct gw_line *line, const struct gw_frame *frame, const struct ta
 static int64_t
 rising(struct gw_line *line, int64_t received_us)
 {
+	if (line->options.again)
+		return received_us;
 	if (received_us <= line->last_us && received_us > line->last_us - RISING_US)
 		received_us = line->last_us + 1;
 	line->last_us = received_us;

@@ -22,6 +22,7 @@ struct gw_line_options {
 	struct gw_registry *registry;
 	const struct gw_profiles *profiles;
 	size_t payload_bytes_max;
+	bool again;              // frames that came before: their receive times stay as they are
 };
 
 // One per source thread: scratch, a snapshot of the registry, the routes used last. Not shared.

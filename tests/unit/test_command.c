@@ -284,6 +284,24 @@ test_quarantine(void **state)
 	assert_int_equal(expect(store, "{\"command\":\"quarantine list\"}", GW_OK, ""), 0);
 }
 
+// What was taken of a frame that was understood in part is not taken again, though it has no time of its own.
+static void
+test_replay_takes_once(void **state)
+{
+	struct store *store = *state;
+	static const char payload[] = "[{\"n\":\"heart_rate\",\"u\":\"beat/min\",\"v\":66},{\"n\":\"heart_rate\",\"u\":\"beat/min\",\"v\":66},{\"n\":\"heart_rate\",\"u\":\"beat/min\",\"v\":67},"
+	    "{\"n\":\"no_such_signal\",\"v\":1}]";
+
+	add_monitor(store);
+	for (int i = 0; i < 2; i++) // two frames of one moment: other threads', say
+		assert_int_equal(send_frame(store, "m1", ROUTE, payload), GW_OK);
+	assert_int_equal(expect(store, "{\"command\":\"readings\",\"device\":\"m1\"}", GW_OK, ""), 6);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(expect(store, "{\"command\":\"quarantine replay\",\"id\":\"all\"}", GW_OK, "\"readings\":0,\"duplicates\":3"), 2);
+	assert_int_equal(expect(store, "{\"command\":\"readings\",\"device\":\"m1\"}", GW_OK, ""), 6);
+	assert_int_equal(expect(store, "{\"command\":\"quarantine list\"}", GW_OK, ""), 2);
+}
+
 // ---- The rest ----
 
 // A part of the test's own that keeps what it was asked.
@@ -403,6 +421,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_readings, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_readings_show_revisions, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_quarantine, store_open, store_close),
+		cmocka_unit_test_setup_teardown(test_replay_takes_once, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_outlets, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_status_and_profiles, store_open, store_close),
 		cmocka_unit_test(test_bytes_that_are_no_text),

@@ -464,6 +464,35 @@ quarantine_full_takes_readings(void **state)
 	gw_journal_close(journal);
 }
 
+// A frame out of quarantine that goes back in part takes its own place, however full quarantine is.
+static void
+quarantine_again(void **state)
+{
+	static uint8_t payload[MB / 2 - 2000];
+	struct gw_journal *journal = store_open();
+	struct gw_reading reading = reading_of(1, T0, 1);
+	struct gw_quarantined entry = { .received_us = T0, .error = GW_E_FIELD, .principal = gw_span_text("a"), .payload = gw_span(payload, sizeof(payload)) };
+	struct gw_journal_stats stats;
+	struct gw_ticket *t = ticket();
+
+	(void)state;
+	assert_int_equal(gw_ticket_quarantine(t, &entry), GW_OK);
+	assert_int_equal(commit(journal, t), GW_OK);
+	gw_ticket_release(t);
+	t = ticket();
+	t->again = true;
+	add_readings(t, "a", T0, &reading, 1);
+	assert_int_equal(gw_ticket_quarantine(t, &entry), GW_OK);
+	assert_int_equal(gw_ticket_unquarantine(t, 1), GW_OK);
+	assert_int_equal(commit(journal, t), GW_OK);
+	assert_true(t->quarantined);
+	gw_ticket_release(t);
+	gw_journal_stats(journal, &stats);
+	assert_int_equal(stats.quarantine_count, 1);
+	assert_int_equal(stats.quarantine_left_out, 0);
+	gw_journal_close(journal);
+}
+
 static bool
 check_entry(void *arg, const struct gw_quarantined *entry)
 {
@@ -929,7 +958,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { TEST(once_as_the_model), TEST(same_key_in_one_record), TEST(hostile_repetition),
-		TEST(newest_and_seek), TEST(ranges), TEST(reading_a_little_at_a_time), TEST(small_rows), TEST(quarantine_limits), TEST(quarantine_full_takes_readings),
+		TEST(newest_and_seek), TEST(ranges), TEST(reading_a_little_at_a_time), TEST(small_rows), TEST(quarantine_limits), TEST(quarantine_full_takes_readings), TEST(quarantine_again),
 		TEST(series_limit), TEST(one_process_only), TEST(newer_format_is_refused), TEST(killed_processes_lose_nothing),
 		TEST(checkpoint_rides_along), TEST(a_device_named_cursor), TEST(a_clock_that_was_ahead), TEST(a_reader_that_died), cmocka_unit_test(map_as_the_arrays) };
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
