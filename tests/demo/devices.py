@@ -45,7 +45,7 @@ class Patient:
 
 
 def say(device, text):
-    print(f"{datetime.datetime.now().isoformat(timespec='seconds')} {device['name']}: {text}", flush=True)
+    print(f"{datetime.datetime.now().isoformat(timespec='seconds')} {device['name']}: {text}\n", end="", flush=True)
 
 
 def mqtt_client(device, args):
