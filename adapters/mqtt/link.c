@@ -246,12 +246,12 @@ take_qos2(struct gw_mqtt_link *link, const struct gw_mqtt_publish *p)
 static bool
 over_quota(const struct gw_mqtt_link *link, const struct gw_mqtt_publish *p)
 {
-	unsigned used = (unsigned)link->quota_used + link->session->qos2_count;
+	unsigned used = (unsigned)link->quota_used + link->session->qos2_count - link->session->qos2_old;
 
 	if (p->qos == 0 || (p->qos == 2 && gw_mqtt_session_held(link->session, p->id) != GW_MQTT_HELD_NOT))
 		return false;
-	if (link->version == 5)
-		return used >= link->limits->receive_maximum;
+	if (link->version == 5 && used >= link->limits->receive_maximum)
+		return true;
 	return p->qos == 2 && link->session->qos2_count >= link->limits->qos2_max;
 }
 

@@ -44,7 +44,7 @@ gw_mqtt_session_clear(struct gw_mqtt_session *session)
 	session->subscriptions = NULL;
 	session->qos2 = NULL;
 	session->recent = NULL;
-	session->subscription_count = session->qos2_count = session->qos2_cap = 0;
+	session->subscription_count = session->qos2_count = session->qos2_cap = session->qos2_old = 0;
 }
 
 void
@@ -96,19 +96,28 @@ gw_mqtt_session_hold(struct gw_mqtt_session *session, uint16_t id, enum gw_mqtt_
 	struct gw_mqtt_qos2 *held = find_held(session, id);
 
 	if (state == GW_MQTT_HELD_NOT) {
-		if (held != NULL)
-			*held = session->qos2[--session->qos2_count];
+		if (held == NULL)
+			return GW_OK;
+		session->qos2_old -= held->old;
+		*held = session->qos2[--session->qos2_count];
 		return GW_OK;
 	}
 	if (held == NULL) {
 		if (session->qos2_count == session->qos2_cap && !grow_held(session))
 			return GW_E_MEMORY;
 		held = &session->qos2[session->qos2_count++];
-		held->id = id;
-		held->hash = 0;
+		*held = (struct gw_mqtt_qos2){ .id = id };
 	}
 	held->state = (uint8_t)state;
 	return GW_OK;
+}
+
+void
+gw_mqtt_session_begin(struct gw_mqtt_session *session)
+{
+	for (unsigned i = 0; i < session->qos2_count; i++)
+		session->qos2[i].old = true;
+	session->qos2_old = session->qos2_count;
 }
 
 uint64_t

@@ -17,6 +17,7 @@ struct gw_mqtt_qos2 {
 	uint64_t hash; // of what it was used for; 0: not known
 	uint16_t id;
 	uint8_t state; // enum gw_mqtt_held
+	bool old;      // of an earlier connection: it does not count against this one's receive maximum (section 4.9)
 };
 
 // The QoS 1 message for which an identifier was used last, committed and acknowledged: that identifier with the same content and DUP is the same
@@ -45,12 +46,12 @@ struct gw_mqtt_session {
 
 	char key[GW_MQTT_SESSION_KEY + 1]; // of its rows
 	struct gw_span principal, client_id; // owned, terminated
-	uint32_t expiry_s;           // after its connection; UINT32_MAX: never
+	_Atomic uint32_t expiry_s;   // after its connection; UINT32_MAX: never. The table looks at it while its connection may change it
 	bool durable;                // outlives its connection, so what it holds commits
 	bool purge;                  // rows of a former session of this name are to be deleted before anything is put
 
 	struct gw_mqtt_qos2 *qos2;
-	uint16_t qos2_count, qos2_cap;
+	uint16_t qos2_count, qos2_cap, qos2_old;
 	struct gw_mqtt_recent *recent; // by identifier, NULL until needed
 	struct gw_mqtt_subscription *subscriptions;
 	uint16_t subscription_count;
@@ -61,6 +62,9 @@ struct gw_mqtt_session *gw_mqtt_session_new(struct gw_span principal, struct gw_
 void gw_mqtt_session_free(struct gw_mqtt_session *session);
 // Forgets what clean start forgets.
 void gw_mqtt_session_clear(struct gw_mqtt_session *session);
+
+// A new connection has it: what is held by now is of an earlier one.
+void gw_mqtt_session_begin(struct gw_mqtt_session *session);
 
 enum gw_mqtt_held gw_mqtt_session_held(const struct gw_mqtt_session *session, uint16_t id);
 // NOT removes it. GW_E_MEMORY.

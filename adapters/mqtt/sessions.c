@@ -349,6 +349,7 @@ take_existing(struct gw_mqtt_sessions *table, struct gw_mqtt_session *session, s
 		session->purge = session->purge || session->stored;
 		gw_mqtt_session_clear(session);
 	}
+	gw_mqtt_session_begin(session);
 	set_durable(table, session, claim->expiry_s != 0);
 }
 

@@ -400,6 +400,27 @@ test_qos2_counts_until_pubcomp(void **state)
 	scene_free(s);
 }
 
+// Section 4.9: a client's send quota begins anew with each connection; identifiers that wait for PUBREL are still held.
+static void
+test_receive_maximum_begins_anew(void **state)
+{
+	struct scene *s = scene_new(5, true);
+	char packet[] = "\x34\x07\0\1a\0\0\0x";
+
+	(void)state;
+	for (packet[6] = 1; packet[6] <= 4; packet[6]++) {
+		assert_int_equal(feed(s, BYTES(packet)), GW_MQTT_NEXT);
+		assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+	}
+	gw_mqtt_session_begin(s->link.session);
+	assert_int_equal(feed(s, BYTES("\x62\2\0\1")), GW_MQTT_NEXT); // under way when the new ones come
+	for (packet[6] = 5; packet[6] <= 6; packet[6]++)
+		assert_int_equal(feed(s, BYTES(packet)), GW_MQTT_NEXT);
+	assert_int_equal(feed(s, BYTES(packet)), GW_MQTT_CLOSE); // held in all: qos2_max
+	assert_int_equal(s->link.reason, GW_MQTT_RECEIVE_MAXIMUM);
+	scene_free(s);
+}
+
 static void
 test_no_ticket(void **state)
 {
@@ -619,6 +640,7 @@ main(void)
 		cmocka_unit_test(test_qos2_not_stored),
 		cmocka_unit_test(test_receive_maximum),
 		cmocka_unit_test(test_qos2_counts_until_pubcomp),
+		cmocka_unit_test(test_receive_maximum_begins_anew),
 		cmocka_unit_test(test_no_ticket),
 		cmocka_unit_test(test_alias),
 		cmocka_unit_test(test_downlink),
