@@ -16,6 +16,7 @@
 #define BACKOFF_MS_MIN 500
 #define BACKOFF_MS_MAX 30000
 #define SETTLED 16
+#define LIMIT_US 5000000
 
 struct bus {
 	struct gw_core *core;
@@ -30,6 +31,7 @@ struct bus {
 	bool running;
 	uint64_t done;           // the outlet's thread's own: cursor or further
 	int backoff_ms;
+	int64_t limit_us;        // when the limits of the backlog were looked at
 	_Atomic bool stopping, connected;
 	uint64_t retry_next;     // parked messages that are being tried again: after this number...
 	_Atomic uint64_t retry_until; // ...up to this one; 0: none
@@ -286,6 +288,21 @@ connect_broker(struct bus *bus)
 	return true;
 }
 
+// A broker may be there and take less than comes in: the limits are the same as for one that is away. Between records only.
+static void
+limit_backlog(struct bus *bus)
+{
+	int64_t now = gw_clock_mono_us();
+	uint64_t left_out;
+
+	if (now - bus->limit_us < LIMIT_US)
+		return;
+	bus->limit_us = now;
+	left_out = gw_follow_limit(bus->follow);
+	if (left_out != 0 && !gw_bus_link_covers(bus->link, left_out))
+		gw_follow_done(bus->follow, bus->done = left_out);
+}
+
 static void
 ended(struct bus *bus)
 {
@@ -325,6 +342,7 @@ run(void *arg)
 			continue;
 		settle(bus);
 		retry_parked(bus);
+		limit_backlog(bus);
 		pending = gw_bus_link_pending(bus->link) > 0;
 		if (gw_follow_next(bus->follow, pending ? 20 : 500, &record)) {
 			if (!take(bus, &record) && gw_bus_link_up(bus->link) && !bus->stopping) {

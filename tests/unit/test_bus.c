@@ -344,6 +344,60 @@ test_a_broker_that_acknowledges_nothing(void **state)
 	stop_bus();
 }
 
+static int
+slow(unsigned index)
+{
+	(void)index;
+	poll(NULL, 0, 50);
+	return 0;
+}
+
+static bool
+find_gap(void)
+{
+	static uint8_t buf[GW_RECORD_MAX + 16];
+	struct gw_record record;
+	uint64_t next = 1;
+	size_t used;
+
+	while (gw_journal_read(core.journal, next, buf, sizeof(buf), &used, &next) == GW_OK && used > 0) {
+		struct gw_span rest = gw_span(buf, used);
+		struct gw_event event;
+
+		while (gw_journal_step(&rest, &record))
+			if (record.type == GW_RECORD_DEVICE_EVENT && gw_event_open(&record, &event, NULL) == GW_OK && event.code == GW_EVENT_GAP)
+				return true;
+	}
+	return false;
+}
+
+// A broker that takes less than comes in is held to the same limits as one that is away.
+static void
+test_a_broker_that_is_too_slow(void **state)
+{
+	struct gw_source source;
+
+	(void)state;
+	config.bus_backlog_h_max = 1;
+	broker.answer = slow;
+	start_bus();
+	WAIT_FOR(broker.connections >= 1);
+	assert_int_equal(gw_source_init(&source, core.intake, 1), GW_OK);
+	for (int i = 0; i < 300; i++) {
+		struct gw_reading reading = { .signal = 147842, .time_us = T0 + i, .type = GW_VALUE_DECIMAL, .unit = 264864, .decimal = { i, 0 } };
+		struct gw_ticket *ticket = gw_ticket_get(&source);
+
+		add_readings(ticket, "d", gw_clock_wall_us() - INT64_C(7200000000), &reading, 1);
+		assert_int_equal(gw_intake_commit(ticket), GW_OK);
+		gw_ticket_release(ticket);
+	}
+	gw_source_fini(&source);
+	WAIT_FOR(status("lag_records") == 0 && status("unacknowledged") == 0);
+	assert_true(count_taken() < 300);
+	assert_true(find_gap());
+	stop_bus();
+}
+
 // What no broker would take must not end the connection each time anew.
 static void
 test_a_document_that_is_too_large(void **state)
@@ -455,6 +509,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_parked_ones_are_bounded_and_the_rest_is_recorded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_document_that_is_too_large, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_broker_that_acknowledges_nothing, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_broker_that_is_too_slow, begin, finish),
 		cmocka_unit_test_setup_teardown(test_rewind_gives_the_same_identifiers, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_connection_that_ends_often, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_of_the_gateway, begin, finish),
