@@ -98,6 +98,14 @@ address_of(const char *text, int64_t port, coap_address_t *out)
 	return true;
 }
 
+static coap_endpoint_t *
+endpoint_at(struct gw_coap *coap, const char *text, int64_t port, coap_proto_t proto)
+{
+	coap_address_t address;
+
+	return address_of(text, port, &address) ? coap_new_endpoint(coap->context, &address, proto) : NULL;
+}
+
 static enum gw_error
 listen_on(struct gw_coap *coap, int64_t port, coap_proto_t proto, struct gw_why *why)
 {
@@ -107,11 +115,11 @@ listen_on(struct gw_coap *coap, int64_t port, coap_proto_t proto, struct gw_why 
 
 	if (!address_of(text, port, &address))
 		return gw_fail(why, GW_E_CONFIG, "coap.address: \"%s\" is no IPv4 or IPv6 address", text);
-	errno = 0;
-	endpoint = coap_new_endpoint(coap->context, &address, proto);
+	endpoint = endpoint_at(coap, text, port, proto);
+	if (endpoint == NULL && strcmp(text, "::") == 0) // a machine without IPv6
+		endpoint = endpoint_at(coap, "0.0.0.0", port, proto);
 	if (endpoint == NULL)
-		return gw_fail(why, GW_E_SYSTEM, "coap: cannot listen on %s port %d%s%s", text, (int)port, errno != 0 ? ": " : "",
-		    errno != 0 ? strerror(errno) : "");
+		return gw_fail(why, GW_E_SYSTEM, "coap: cannot listen on %s port %d: somebody else has it, or the address is not this machine's", text, (int)port);
 	gw_diag(GW_NOTICE, "coap.listening", "%s", coap_endpoint_str(endpoint));
 	return GW_OK;
 }
