@@ -239,6 +239,53 @@ bytes_floor(struct gw_follow *follow, uint64_t last)
 	return last > keep ? last - keep + 1 : 0;
 }
 
+// Receive time of the first record from `from` on; 0 for none.
+static int64_t
+received_at(const struct gw_follow *follow, uint64_t from)
+{
+	size_t used = 0;
+	uint64_t next;
+	uint8_t *buf = malloc(CHUNK_BYTES_MAX);
+	struct gw_record record;
+	struct gw_span span;
+	int64_t us = 0;
+
+	if (buf == NULL)
+		return 0;
+	if (gw_journal_read(follow->journal, from, buf, 16384, &used, &next) == GW_E_TOO_LARGE &&
+	    gw_journal_read(follow->journal, from, buf, CHUNK_BYTES_MAX, &used, &next) != GW_OK)
+		used = 0;
+	span = gw_span(buf, used);
+	while (us == 0 && gw_journal_step(&span, &record))
+		us = record.type != 0 ? record.received_us : 0;
+	free(buf);
+	return us;
+}
+
+// The first position from `from` on whose record came at or after us; `from` where they cannot be read. One after the other: a search would take
+// receive times as rising, and a clock that stood wrong for a while would make what came before it look old.
+static uint64_t
+first_young(struct gw_follow *follow, uint64_t from, int64_t us)
+{
+	uint8_t *buf = malloc(CHUNK_BYTES_MAX);
+	uint64_t at = from, next;
+	struct gw_record record;
+	size_t used;
+
+	while (buf != NULL && !follow->stopped && gw_journal_read(follow->journal, at, buf, CHUNK_BYTES_MAX, &used, &next) == GW_OK && used > 0) {
+		struct gw_span rest = gw_span(buf, used);
+
+		while (gw_journal_step(&rest, &record))
+			if (record.type != 0 && record.received_us >= us) {
+				free(buf);
+				return record.position;
+			}
+		at = next;
+	}
+	free(buf);
+	return follow->stopped ? from : at;
+}
+
 uint64_t
 gw_follow_limit(struct gw_follow *follow)
 {
@@ -248,8 +295,8 @@ gw_follow_limit(struct gw_follow *follow)
 		return 0;
 	if (from < gw_journal_first(follow->journal))
 		from = gw_journal_first(follow->journal);
-	if (follow->backlog_us_max > 0 && gw_journal_seek(follow->journal, gw_clock_wall_us() - follow->backlog_us_max, &old) != GW_OK)
-		old = 0;
+	if (follow->backlog_us_max > 0 && received_at(follow, from) < gw_clock_wall_us() - follow->backlog_us_max)
+		old = first_young(follow, from, gw_clock_wall_us() - follow->backlog_us_max);
 	many = bytes_floor(follow, last);
 	resume = old > many ? old : many;
 	if (resume <= from)
@@ -370,29 +417,6 @@ uint64_t
 gw_follow_cursor(const struct gw_follow *follow)
 {
 	return follow->cursor;
-}
-
-// Receive time of the first record from `from` on; 0 for none.
-static int64_t
-received_at(const struct gw_follow *follow, uint64_t from)
-{
-	size_t used = 0;
-	uint64_t next;
-	uint8_t *buf = malloc(CHUNK_BYTES_MAX);
-	struct gw_record record;
-	struct gw_span span;
-	int64_t us = 0;
-
-	if (buf == NULL)
-		return 0;
-	if (gw_journal_read(follow->journal, from, buf, 16384, &used, &next) == GW_E_TOO_LARGE &&
-	    gw_journal_read(follow->journal, from, buf, CHUNK_BYTES_MAX, &used, &next) != GW_OK)
-		used = 0;
-	span = gw_span(buf, used);
-	while (us == 0 && gw_journal_step(&span, &record))
-		us = record.type != 0 ? record.received_us : 0;
-	free(buf);
-	return us;
 }
 
 uint64_t

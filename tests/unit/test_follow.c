@@ -265,6 +265,25 @@ test_older_than_the_limit_is_left_out_and_recorded(void **state)
 	gw_follow_close(follow);
 }
 
+// A hub without a clock of its own begins in 1970 until it is told the time: that must not make what came before look old.
+static void
+test_a_clock_that_stood_wrong_for_a_while(void **state)
+{
+	(void)state;
+	open_limited(INT64_C(3600000000), 0);
+	for (int i = 0; i < 10; i++)
+		give(T0, 1);
+	for (int i = 0; i < 100; i++)
+		give(1000000, 1);
+	for (int i = 0; i < 10; i++)
+		give(T0, 1);
+	gw_clock_fake_wall(T0 + INT64_C(1800000000));
+	assert_int_equal(gw_follow_limit(follow), 0);
+	gw_clock_fake_wall(T0 + INT64_C(3700000000));
+	assert_int_equal(gw_follow_limit(follow), 120);
+	gw_follow_close(follow);
+}
+
 static void
 test_more_than_the_limit_is_left_out_and_recorded(void **state)
 {
@@ -319,6 +338,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_records_larger_than_the_buffer, begin, finish),
 		cmocka_unit_test_setup_teardown(test_stop_ends_a_wait, begin, finish),
 		cmocka_unit_test_setup_teardown(test_older_than_the_limit_is_left_out_and_recorded, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_clock_that_stood_wrong_for_a_while, begin, finish),
 		cmocka_unit_test_setup_teardown(test_more_than_the_limit_is_left_out_and_recorded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_an_outlet_that_does_not_run, begin, finish),
 	};
