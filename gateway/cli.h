@@ -49,4 +49,7 @@ int gw_cli_request(struct gw_cli *cli, const struct gw_config *config);
 // A CSV file (RFC 4180; header row) as the array "rows" of objects with a member per column and "line".
 enum gw_error gw_cli_read_csv(const char *path, yyjson_mut_doc *doc, yyjson_mut_val *arguments, struct gw_why *why);
 
+// Whether a spreadsheet would take a cell for a formula: such a cell stands behind an apostrophe in CSV. A number with a sign is none.
+bool gw_csv_formula(const char *text);
+
 #endif

@@ -96,6 +96,13 @@ take_header(struct csv *csv)
 	return error != GW_OK ? error : gw_fail(csv->why, GW_E_ARGUMENT, "line 1: the first line names the columns, one of them \"id\"");
 }
 
+// What `device list --format csv` put before a cell goes again; a password is what it is.
+static const char *
+without_quote(const char *column, const char *cell)
+{
+	return cell[0] == '\'' && strcmp(column, "password") != 0 && gw_csv_formula(cell) ? cell + 1 : cell;
+}
+
 static enum gw_error
 take_row(struct csv *csv, yyjson_mut_val *rows)
 {
@@ -112,7 +119,7 @@ take_row(struct csv *csv, yyjson_mut_val *rows)
 			return gw_fail(csv->why, GW_E_ARGUMENT, "line %ld: more cells than columns", line);
 		empty &= cell[0] == '\0';
 		if (i < csv->count && cell[0] != '\0')
-			yyjson_mut_obj_add_strcpy(csv->doc, row, csv->columns[i], cell);
+			yyjson_mut_obj_add_strcpy(csv->doc, row, csv->columns[i], without_quote(csv->columns[i], cell));
 	}
 	if (!empty)
 		yyjson_mut_arr_append(rows, row);

@@ -109,12 +109,12 @@ gw_show_bytes(uint64_t bytes, char out[32])
 
 // ---- CSV (RFC 4180) ----
 
-// A cell that a spreadsheet would take for a formula; a number with a sign is none.
-static bool
-is_formula(const char *text)
+bool
+gw_csv_formula(const char *text)
 {
 	char *end;
 
+	text += strspn(text, "'"); // one that is quoted already is quoted once more: reading takes one off
 	if (text[0] == '\0' || strchr("=@\t\r+-", text[0]) == NULL)
 		return false;
 	if (text[0] != '+' && text[0] != '-')
@@ -127,7 +127,7 @@ static void
 csv_cell(const char *text, FILE *out)
 {
 	// A formula is one that a device's name or value brought in: it is quoted by an apostrophe.
-	bool formula = is_formula(text);
+	bool formula = gw_csv_formula(text);
 
 	if (!formula && strpbrk(text, ",\"\r\n") == NULL) {
 		fputs(text, out);

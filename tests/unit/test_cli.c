@@ -123,6 +123,8 @@ test_csv(void **state)
 		{ "id,bed\na,1\nb,2\n", "[{\"line\":2,\"id\":\"a\",\"bed\":\"1\"},{\"line\":3,\"id\":\"b\",\"bed\":\"2\"}]" },
 		{ "\xEF\xBB\xBFid;bed\r\na;1\r\n\r\nb;\r\n", "[{\"line\":2,\"id\":\"a\",\"bed\":\"1\"},{\"line\":4,\"id\":\"b\"}]" },
 		{ "id,bed\na,\"x, \"\"y\"\"\nz\"\nb,2", "[{\"line\":2,\"id\":\"a\",\"bed\":\"x, \\\"y\\\"\\nz\"},{\"line\":4,\"id\":\"b\",\"bed\":\"2\"}]" },
+		{ "id,bed\n\"'=a\",'-7\n", "[{\"line\":2,\"id\":\"=a\",\"bed\":\"'-7\"}]" },
+		{ "id,password,bed\na,'=b,''+c\n", "[{\"line\":2,\"id\":\"a\",\"password\":\"'=b\",\"bed\":\"'+c\"}]" },
 		{ "id,bed\n", "[]" },
 		{ "id,bde\na,1\n", "line 1: unknown column \"bde\"; did you mean \"bed\"?" },
 		{ "bed\n1\n", "line 1: the first line names the columns, one of them \"id\"" },
