@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define SERIES_SHARE_MIN 1024
+
 enum gw_error
 gw_journal_open(const struct gw_journal_options *options, struct gw_journal **out, struct gw_why *why)
 {
@@ -24,7 +26,8 @@ gw_journal_open(const struct gw_journal_options *options, struct gw_journal **ou
 	pthread_mutex_init(&journal->pool_lock, NULL);
 	if ((journal->dir = strdup(options->dir)) == NULL ||
 	    (error = gw_newest_init(&journal->newest, options->series_max)) != GW_OK ||
-	    (error = gw_newest_init(&journal->shares, SIZE_MAX)) != GW_OK) {
+	    (error = gw_newest_init(&journal->shares, SIZE_MAX)) != GW_OK ||
+	    (error = gw_newest_init(&journal->makers, SIZE_MAX)) != GW_OK) {
 		error = gw_fail(why, error, "out of memory");
 		goto fail;
 	}
@@ -52,6 +55,7 @@ gw_journal_close(struct gw_journal *journal)
 	gw_store_close(journal);
 	gw_newest_fini(&journal->newest);
 	gw_newest_fini(&journal->shares);
+	gw_newest_fini(&journal->makers);
 	gw_once_free(journal->once);
 	free(journal->pending);
 	pthread_mutex_destroy(&journal->lock);
@@ -112,13 +116,26 @@ gw_journal_append(struct gw_journal *journal, struct gw_span record)
 	return GW_OK;
 }
 
+enum gw_error
+gw_series_made(struct gw_journal *journal, uint64_t device, size_t made)
+{
+	enum gw_error error = made > 0 ? gw_newest_reserve(&journal->makers, 1) : GW_OK;
+	struct gw_newest *maker;
+
+	if (error != GW_OK || made == 0)
+		return error;
+	maker = gw_newest_find(&journal->makers, device);
+	gw_newest_set(&journal->makers, maker, device, (maker != NULL ? maker->time_us : 0) + (int64_t)made, 0);
+	return GW_OK;
+}
+
 static enum gw_error
 apply_readings(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_op *op)
 {
 	const struct gw_key *keys = gw_op_keys(op);
 	struct gw_newest_map *map = &journal->newest;
 	uint64_t position = journal->next;
-	size_t mark = map->undo_count;
+	size_t mark = map->undo_count, before = map->count;
 	enum gw_error error = gw_newest_reserve(map, op->count);
 
 	for (size_t i = 0; error == GW_OK && i < op->count; i++) {
@@ -129,6 +146,8 @@ apply_readings(struct gw_journal *journal, struct gw_ticket *ticket, const struc
 		}
 		gw_newest_set(map, entry, keys[i].series, keys[i].time_us, position);
 	}
+	if (error == GW_OK)
+		error = gw_series_made(journal, op->number, map->count - before);
 	if (error == GW_OK)
 		error = gw_journal_append(journal, gw_span(gw_op_body(op), op->body_len));
 	for (size_t i = 0; error == GW_OK && i < op->count; i++)
@@ -170,21 +189,37 @@ apply_op(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_o
 	return GW_E_ARGUMENT;
 }
 
-// Whether new series of the ticket could pass the limit. Counted one by one only where it is near.
+// A device that numbers its probes anew each time must not use up the series of all others: a quarter of them is for one device, of those that
+// it makes in one run.
+static bool
+share_used_up(const struct gw_journal *journal, uint64_t device)
+{
+	const struct gw_newest *maker = gw_newest_find(&journal->makers, device);
+	size_t share = journal->newest.max / 4 > SERIES_SHARE_MIN ? journal->newest.max / 4 : SERIES_SHARE_MIN;
+
+	return maker != NULL && maker->time_us >= (int64_t)share;
+}
+
+// Whether new series of the ticket could pass a limit. Counted one by one only where it is near.
 static enum gw_error
 check_series(struct gw_journal *journal, const struct gw_ticket *ticket)
 {
 	const struct gw_newest_map *map = &journal->newest;
 	size_t keys = 0, made = 0;
+	bool share = true;
 
-	for (const struct gw_op *op = NULL; (op = gw_op_next(ticket, op)) != NULL;)
-		keys += op->kind == GW_OP_READINGS ? op->count : 0;
-	if (map->count + keys <= map->max)
+	for (const struct gw_op *op = NULL; (op = gw_op_next(ticket, op)) != NULL;) {
+		if (op->kind != GW_OP_READINGS)
+			continue;
+		keys += op->count;
+		share = share && !share_used_up(journal, op->number);
+	}
+	if (map->count + keys <= map->max && share)
 		return GW_OK;
 	for (const struct gw_op *op = NULL; (op = gw_op_next(ticket, op)) != NULL;)
 		for (size_t i = 0; op->kind == GW_OP_READINGS && i < op->count; i++)
 			made += gw_newest_find(map, gw_op_keys(op)[i].series) == NULL;
-	return made == 0 || map->count + made <= map->max ? GW_OK : GW_E_QUOTA;
+	return made == 0 || (share && map->count + made <= map->max) ? GW_OK : GW_E_QUOTA;
 }
 
 enum gw_error
@@ -231,6 +266,7 @@ forget(struct gw_journal *journal)
 	pthread_mutex_lock(&journal->lock);
 	gw_newest_rollback(&journal->newest, 0);
 	gw_newest_rollback(&journal->shares, 0);
+	gw_newest_rollback(&journal->makers, 0);
 	pthread_mutex_unlock(&journal->lock);
 	gw_sweep_aborted(journal);
 }
@@ -251,6 +287,7 @@ publish(struct gw_journal *journal)
 	pthread_mutex_lock(&journal->lock);
 	gw_newest_settle(&journal->newest);
 	gw_newest_settle(&journal->shares);
+	gw_newest_settle(&journal->makers);
 	atomic_store(&journal->series, journal->newest.count);
 	if (atomic_load(&journal->first) == 0 && last > 0)
 		atomic_store(&journal->first, 1);

@@ -32,7 +32,7 @@ struct gw_journal_options {
 	int64_t retention_full_us; // and under pressure (4/5 of the budget, or a file that cannot grow) those older than this
 	uint64_t quarantine_bytes; // all frames in quarantine
 	uint32_t quarantine_share_percent; // of that for one principal
-	uint32_t series_max;      // distinct series; a new one beyond is refused with GW_E_QUOTA
+	uint32_t series_max;      // distinct series; a new one beyond is refused with GW_E_QUOTA, as one beyond a device's share (see journal.c)
 };
 
 // Opens or creates. One process only: GW_E_BUSY names the one that has it open. GW_E_VERSION for a newer format.

@@ -84,6 +84,7 @@ struct gw_journal {
 	pthread_mutex_t lock;
 	struct gw_newest_map newest;
 	struct gw_newest_map shares; // principal's hash -> bytes in quarantine (as time_us)
+	struct gw_newest_map makers; // device's hash -> series that it made since the store was opened (as time_us)
 	struct gw_sweep sweep;
 	uint64_t checkpoint;    // newest rows hold everything up to this position
 	uint64_t appended_since_trim;
@@ -152,6 +153,8 @@ enum gw_error gw_index_cursor(struct gw_journal *journal, MDB_cursor **cursor);
 // Readings of which at least one is not later than its series' newest: looks what is there already.
 enum gw_error gw_once_apply(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_op *op);
 void gw_once_free(struct gw_once *once);
+// Counts new series of a device.
+enum gw_error gw_series_made(struct gw_journal *journal, uint64_t device, size_t made);
 // Appends a record at journal->next.
 enum gw_error gw_journal_append(struct gw_journal *journal, struct gw_span record);
 

@@ -267,6 +267,7 @@ store(struct gw_journal *journal, const struct gw_op *op, size_t len)
 	struct gw_once *once = journal->once;
 	const struct gw_key *keys = gw_op_keys(op);
 	uint64_t position = journal->next;
+	size_t before = journal->newest.count;
 	enum gw_error error = gw_journal_append(journal, gw_span(once->record, len));
 	int64_t indexed = 0;
 	bool any = false;
@@ -282,7 +283,7 @@ store(struct gw_journal *journal, const struct gw_op *op, size_t len)
 		indexed = keys[i].time_us;
 		any = true;
 	}
-	return error;
+	return error == GW_OK ? gw_series_made(journal, op->number, journal->newest.count - before) : error;
 }
 
 static struct gw_once *

@@ -303,9 +303,10 @@ large(struct gw_source *source, int64_t time_us, int records)
 	struct gw_ticket *ticket = gw_ticket_get(source);
 
 	for (int n = 0; n < records; n++) {
+		static const char *const devices[] = { "a", "b", "c", "d", "e", "f" }; // no series of any is beyond its share
 		for (uint32_t i = 0; i < 2000; i++)
 			readings[i] = reading_of(i, time_us + n, 1), readings[i].instance = (uint16_t)(time_us % 30);
-		add_readings(ticket, "a", time_us, readings, 2000);
+		add_readings(ticket, devices[time_us % 6], time_us, readings, 2000);
 	}
 	return ticket;
 }

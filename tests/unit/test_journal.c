@@ -565,6 +565,33 @@ series_limit(void **state)
 	gw_journal_close(journal);
 }
 
+// A device that counts its instances up leaves series for the others.
+static void
+series_of_one_device(void **state)
+{
+	static struct gw_reading readings[100];
+	struct gw_journal *journal;
+	uint32_t stored = 0;
+
+	(void)state;
+	store_options.series_max = 8192;
+	journal = store_open();
+	for (uint32_t round = 0; round < 100; round++) {
+		for (uint32_t i = 0; i < 100; i++) {
+			readings[i] = reading_of(1, T0 + round, 1);
+			readings[i].instance = (uint16_t)(round * 100 + i);
+		}
+		struct gw_ticket t = store(journal, "bad", readings, 100);
+		assert_int_equal(t.result, stored < 2048 ? GW_OK : GW_E_QUOTA);
+		stored += t.stored;
+	}
+	assert_int_equal(stored, 2100);
+	readings[0] = reading_of(1, T0 + 1000, 1);
+	assert_int_equal(store(journal, "bad", readings, 1).stored, 1); // what it has goes on
+	assert_int_equal(store(journal, "good", readings, 1).stored, 1);
+	gw_journal_close(journal);
+}
+
 // ---- Opening ----
 
 static void
@@ -959,7 +986,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = { TEST(once_as_the_model), TEST(same_key_in_one_record), TEST(hostile_repetition),
 		TEST(newest_and_seek), TEST(ranges), TEST(reading_a_little_at_a_time), TEST(small_rows), TEST(quarantine_limits), TEST(quarantine_full_takes_readings), TEST(quarantine_again),
-		TEST(series_limit), TEST(one_process_only), TEST(newer_format_is_refused), TEST(killed_processes_lose_nothing),
+		TEST(series_limit), TEST(series_of_one_device), TEST(one_process_only), TEST(newer_format_is_refused), TEST(killed_processes_lose_nothing),
 		TEST(checkpoint_rides_along), TEST(a_device_named_cursor), TEST(a_clock_that_was_ahead), TEST(a_reader_that_died), cmocka_unit_test(map_as_the_arrays) };
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
