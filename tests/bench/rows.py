@@ -48,6 +48,8 @@ FULL = [
     coap(100, 64, rivals=("coap-server",)),
     coap(1000, 64),
     coap(10000, 64),
+    coap(1000, 512),
+    coap(10000, 512),
     *mqtt("cert13", (4, 50), (100, 10), (500, 1), slow_ms=10),
     *mqtt("psk12", (5000, 1), slow_ms=10),
     coap(1000, 1000, slow_ms=10),
