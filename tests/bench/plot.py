@@ -18,8 +18,11 @@ def text(x, y, words, size=12, colour=INK, anchor="start", weight="normal"):
 
 def label(row):
     """Two short lines: over what, and how many."""
-    *kind, count = row["title"].split(", ") if not row["active"] else row["title"].rsplit(", ", 2)[:2]
-    return ", ".join(kind), (f"{count} in flight" if row["protocol"] == "mqtt" else count)
+    if row["active"]:
+        kind, sessions, active = row["title"].rsplit(", ", 2)
+        return kind, f"{sessions}, {active}"
+    kind, count = row["title"].rsplit(", ", 1)
+    return kind, (f"{count} in flight" if row["protocol"] == "mqtt" else count)
 
 
 def bars(report, row, y, scale):
