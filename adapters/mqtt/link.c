@@ -588,9 +588,14 @@ static done_fn *const outcomes[] = {
 enum gw_mqtt_step
 gw_mqtt_link_done(struct gw_mqtt_link *link, const struct gw_mqtt_pass *pass, enum gw_error result, enum gw_error verdict, const struct gw_why *why)
 {
+	enum gw_error error = gw_mqtt_outcome(result, verdict);
 	enum gw_mqtt_step step;
 
+	// Content that is refused and for which quarantine has no room: MQTT 5 is told so, and its client drops the message. A 3.1.1 client knows only
+	// PUBACK, or sends the same for ever and never what comes behind it: there it is acknowledged as refused content is. status() counts it.
+	if (link->version != 5 && result == GW_E_QUOTA && verdict != GW_OK)
+		error = verdict;
 	link->under_way--;
-	step = outcomes[pass->kind](link, pass, gw_mqtt_outcome(result, verdict), why);
+	step = outcomes[pass->kind](link, pass, error, why);
 	return link->closed ? GW_MQTT_CLOSE : step;
 }
