@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CACHE_SIZE 4096    // entries, direct-mapped; only those in use are touched
+#define CACHE_SIZE 32768   // entries, direct-mapped: several for each device of a large house; only those in use are touched
 #define CANDIDATES_MAX 64  // routes of all profiles that fit one topic
 #define KEPT_TOO_LARGE 4096 // bytes that are kept of a frame beyond the limit
 #define RISING_US 1000
@@ -19,13 +19,13 @@
 struct target {
 	uint64_t hash, generation;
 	enum gw_error error;
-	const struct gw_device *principal, *device; // device NULL: only the payload can name one
-	struct gw_match match;
-	struct gw_why why;
 	uint16_t route_len;
 	uint8_t door;
 	char principal_id[GW_ID_MAX + 1];
+	const struct gw_device *principal, *device; // device NULL: only the payload can name one
+	struct gw_match match;
 	uint8_t route[GW_ROUTE_MAX];
+	struct gw_why why; // of an error
 };
 
 struct gw_line {
