@@ -133,9 +133,9 @@ log_line(coap_log_t level, const char *text)
 
 	// "Alert" is what it calls a device's reset.
 	if (level <= COAP_LOG_ERR && level != COAP_LOG_ALERT)
-		gw_diag_limited(&limit, 10, GW_WARNING, "coap.library", "%.*s", (int)strcspn(text, "\n"), text);
+		gw_diag_limited(&limit, 10, GW_WARNING, "coap.libcoap", "%.*s", (int)strcspn(text, "\n"), text);
 	else
-		gw_diag_limited(&limit, 10, GW_DEBUG, "coap.library", "%.*s", (int)strcspn(text, "\n"), text);
+		gw_diag_limited(&limit, 10, GW_DEBUG, "coap.libcoap", "%.*s", (int)strcspn(text, "\n"), text);
 }
 
 // ---- open, close ----
