@@ -42,6 +42,7 @@ struct gw_room {
 	uint64_t newest_rows;    // in the store, when free_pages was counted
 	int64_t counted_us, looked_us;
 	uint64_t allocated;      // bytes of the data file known to have blocks
+	uint64_t zeroed;         // and of those, as far as they were written: see zero_ahead()
 	bool fallocate_missing;
 	uint64_t settled_pages, taken_pages; // free pages that nobody can read any more, when counted; taken since
 	uint64_t mark_txn, settled_txn;

@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #define STEP (16u << 20)
 #define SMALL_STEP (1u << 20)
+#define ZERO_STEP (256u << 10)
 #define ESSENTIAL_BYTES (1u << 20) // of what is allocated only essential tickets use the last of it
 #define ROW_BYTES 64 // of newest times, with what half-full pages waste
 #define LOOK_EVERY_US 200000
@@ -141,6 +143,30 @@ allocate(struct gw_journal *journal, uint64_t end)
 	}
 }
 
+// Writes zeros over allocated blocks ahead of LMDB's pages, a little at a time. A block that was allocated but never written makes the sync that
+// first covers it write the file system's own records as well; over written blocks a sync is just the data. From the end of what is
+// committed on nothing is in use: LMDB writes new pages only in a commit, after this. What fails here fails again where it counts.
+static void
+zero_ahead(struct gw_journal *journal, uint64_t committed, uint64_t end)
+{
+	static const uint8_t zeros[ZERO_STEP];
+	struct gw_room *room = &journal->room;
+	mdb_filehandle_t fd;
+
+	if (room->zeroed < committed)
+		room->zeroed = committed;
+	if (room->zeroed >= end)
+		return;
+	mdb_env_get_fd(journal->env, &fd);
+	for (end += ZERO_STEP; room->zeroed < end && room->zeroed < room->allocated;) {
+		uint64_t left = (end < room->allocated ? end : room->allocated) - room->zeroed;
+		ssize_t n = pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), (off_t)room->zeroed);
+		if (n <= 0)
+			return;
+		room->zeroed += (uint64_t)n;
+	}
+}
+
 // Bytes within the file that a transaction can surely have: half of what is settled.
 static uint64_t
 reusable(const struct gw_journal *journal)
@@ -158,12 +184,15 @@ gw_room_prepare(struct gw_journal *journal)
 	// New pages for the data, half as much again for the tables' own, copies of old pages, and a path of each table.
 	uint64_t fresh = journal->bytes + journal->bytes / 2 + (journal->copies + 64) * journal->page_size;
 	uint64_t end = map_pages(journal) * journal->page_size + (journal->plain ? ESSENTIAL_BYTES : 0);
-	uint64_t runs = journal->runs + journal->runs / 2, reuse = reusable(journal);
+	uint64_t runs = journal->runs + journal->runs / 2, reuse = reusable(journal), committed;
 
 	// LMDB itself refuses beyond the budget. Below its reserve the file system is left alone, but for the essential.
 	if (end + fresh <= room->allocated || !(room->disk_short && journal->plain))
-		if (allocate(journal, end + fresh < budget ? end + fresh : budget))
+		if (allocate(journal, end + fresh < budget ? end + fresh : budget)) {
+			committed = map_pages(journal) * journal->page_size;
+			zero_ahead(journal, committed, committed + fresh);
 			return GW_OK;
+		}
 	// The file cannot grow: what has been trimmed may be enough.
 	if (gw_clock_mono_us() - room->counted_us >= LOOK_EVERY_US) {
 		count_free(journal);
