@@ -107,7 +107,7 @@ test_too_many_and_the_stop(void **state)
 		int fd = dial(store);
 		char *text;
 
-		say(fd, "{\"command\":\"device list\"}\n");
+		(void)send(fd, "{\"command\":\"device list\"}\n", 26, MSG_NOSIGNAL); // refused and closed before we could ask: that is an answer too
 		text = hear(fd);
 		served = strstr(text, "GW_OK") != NULL;
 		assert_true(served || strstr(text, "GW_E_BUSY") != NULL || text[0] == '\0');
