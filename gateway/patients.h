@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Patients and associations: who was where when, and so whose a reading is (design, promise 5).
+//
+// A patient has an identity of the hub's own, to which external identifiers point (CX-1 with the assigning authority CX-4; HL7 v2 chapter 2A). A merge
+// moves identifiers, not intervals. Associations are intervals [from, to): device to bed, bed to patient, device to patient; each says where it came from.
+// A direct association of device and patient beats the way over the bed. Two that hold at once and lead to different patients are a conflict: shown,
+// and nothing is said to belong to anybody until somebody has resolved it.
+//
+// Stored as rows (schemas/journal-format.md) in the ticket of whatever caused the change, with one GW_RECORD_ASSOCIATION, so that a change is durable with the
+// message that asked for it, and outlets find in the journal from when to when the answer for a device may have changed.
+// In memory whole; a change is seen by readers when it was applied: tickets commit in order, so what is built on it commits after it.
+#ifndef GW_PATIENTS_H
+#define GW_PATIENTS_H
+
+#include "gateway/error.h"
+#include "gateway/intake.h"
+#include "gateway/record.h"
+#include "gateway/registry.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define GW_TIME_OPEN INT64_MAX // an interval's end that is not known yet
+#define GW_BED_MAX 120         // bytes of a bed's name: "ICU^^3" as PV1-3's first four components, trailing empty ones cut off
+#define GW_IDENTIFIERS_MAX 16  // of one patient
+
+struct gw_patients;
+
+// An external identifier, as CX: borrowed spans, UTF-8. authority may be empty.
+struct gw_identifier {
+	struct gw_span id, authority, type; // CX-1, CX-4.1, CX-5 ("PI", "MR", "AN"...)
+};
+
+// What a message or a person says of a patient. Empty: not told; the two characters "" : to be deleted (HL7 v2 section 2.5.3).
+struct gw_person {
+	struct gw_identifier identifiers[GW_IDENTIFIERS_MAX];
+	size_t identifier_count;
+	struct gw_span family, given, middle, suffix, prefix; // XPN-1 (first subcomponent), 2, 3, 4, 5
+	struct gw_span birth, sex;                            // PID-7 as received, PID-8
+	struct gw_span account;                               // PID-18.1
+};
+
+enum gw_association_kind { GW_DEVICE_BED = 1, GW_BED_PATIENT = 2, GW_DEVICE_PATIENT = 3 }; // on disk
+
+// What happened. Times are when it took effect; it may be long ago.
+enum gw_patient_verb {
+	GW_PATIENT_ADMIT = 1,       // into `bed` from `time`: A01, A04, A05 is not one
+	GW_PATIENT_TRANSFER,        // to `bed` from `time`; `prior_bed` ends there: A02, A06 and A07 with a new bed
+	GW_PATIENT_DISCHARGE,       // bed and direct associations end at `time`: A03
+	GW_PATIENT_UPDATE,          // A08, A31: person; where the patient was not known and `bed` is told, the bed from `time`
+	GW_PATIENT_CANCEL_ADMIT,    // A11: as if it had never been in `bed`
+	GW_PATIENT_CANCEL_TRANSFER, // A12: back in `prior_bed` as if it had never left
+	GW_PATIENT_CANCEL_DISCHARGE, // A13: what the discharge ended goes on
+	GW_PATIENT_SWAP,            // A17: `person` and `other` change beds at `time`
+	GW_PATIENT_MERGE,           // A40 (and A18, A30, A34...): `other`'s identifiers now mean `person`
+	GW_PATIENT_CHANGE_ID,       // A47: `other`'s identifier is replaced by `person`'s
+	GW_PATIENT_ASSOCIATE,       // DEV-51, an order, a person's command: `device` (or `bed`) to `person` from `time` on (until `until`)
+	GW_PATIENT_DISSOCIATE,      // ends it at `time`
+	GW_PATIENT_PLACE,           // `device` stands at `bed` from `time` on
+	GW_PATIENT_UNPLACE,
+};
+
+struct gw_patient_event {
+	enum gw_patient_verb verb;
+	int64_t time_us, until_us;   // until: GW_TIME_OPEN
+	struct gw_person person, other;
+	struct gw_span bed, prior_bed, other_bed;
+	struct gw_span device;       // id in the registry; ASSOCIATE may name `bed` instead
+	struct gw_span visit;        // PV1-19.1
+	struct gw_span patient_class; // PV1-2
+	struct gw_span order, order_authority; // ORC-2 / OBR-2: EI-1, EI-2; kept for OBR-2 of what answers it
+	struct gw_span source;       // who says so, for people: "hl7 ADT1^KLINIK A01 4711", "uid 1000 (alice)"
+	struct gw_span filler;       // association's own identifier: OBR-3 of a DEV-51
+};
+
+// Reads all rows. The registry gives devices' beds where no association says otherwise.
+enum gw_error gw_patients_open(struct gw_journal *journal, struct gw_intake *intake, struct gw_registry *registry, struct gw_patients **patients,
+    struct gw_why *why);
+void gw_patients_close(struct gw_patients *patients);
+
+// Applies an event: changes what is in memory and lays the rows and the record into the ticket, which is made essential and must then be submitted: any
+// thread, under gw_patients_lock() from before the call until the ticket was submitted, so that tickets are in the order of changes.
+// GW_E_ARGUMENT, GW_E_NOT_FOUND (a patient, device or bed that has to exist and does not), GW_E_CONFLICT...: nothing is changed, why has words.
+// *effect says in words what it did, for the answer and for diagnostics (no names, no identifiers of patients).
+enum gw_error gw_patients_apply(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_ticket *ticket, struct gw_why *why);
+void gw_patients_lock(struct gw_patients *patients);
+void gw_patients_unlock(struct gw_patients *patients);
+// The ticket came back without being stored: all is read again from the store.
+enum gw_error gw_patients_reload(struct gw_patients *patients);
+// For a command: apply, commit, wait.
+enum gw_error gw_patients_change(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_why *why);
+
+// ---- Whose is it? Any thread ----
+
+enum gw_whose {
+	GW_WHOSE_NOBODY,   // nobody was associated
+	GW_WHOSE_PATIENT,
+	GW_WHOSE_CONFLICT, // associations contradict each other
+	GW_WHOSE_UNSURE,   // the clock's uncertainty spans a change
+};
+
+// The answer for a device at a moment, and the time around it in which it stays the same. Copied out: nothing is borrowed.
+struct gw_owner {
+	enum gw_whose whose;
+	uint64_t patient;            // the hub's own number; 0 where none
+	int64_t from_us, to_us;      // the answer holds for effective times in [from, to)
+	bool direct, flagged;        // by device-patient association; flagged: a transfer happened since, somebody should look
+	char bed[GW_BED_MAX + 1];    // where the device stood; empty: not known
+	char visit[65], patient_class[9];
+	char order[65], order_authority[65];
+	uint64_t generation;         // gw_patients_generation() when this was said
+};
+
+// effective_us: see gateway/device_clock.h; uncertainty_us: the true moment lies within effective_us -+ this.
+void gw_patients_owner(struct gw_patients *patients, struct gw_span device, int64_t effective_us, int64_t uncertainty_us, struct gw_owner *owner);
+// Rises with every change; one atomic load.
+uint64_t gw_patients_generation(const struct gw_patients *patients);
+
+// A patient for a message or a person: copied out; texts terminated, empty where not known.
+struct gw_patient {
+	uint64_t number;
+	struct { char id[65], authority[65], type[17]; } identifiers[GW_IDENTIFIERS_MAX];
+	size_t identifier_count;
+	char family[65], given[65], middle[65], suffix[33], prefix[33], birth[27], sex[9], account[65];
+	bool merged; // its identifiers mean another patient now: `into`
+	uint64_t into;
+};
+bool gw_patients_get(struct gw_patients *patients, uint64_t number, struct gw_patient *patient);
+
+// ---- GW_RECORD_ASSOCIATION, version 1: what changed, for outlets ----
+// The answer of gw_patients_owner() for `device` (empty: for every device of bed `bed`) may have changed for effective times in [from, to).
+struct gw_association_change {
+	int64_t received_us;
+	struct gw_span device, bed;
+	int64_t from_us, to_us;
+	struct gw_span text; // for people, without patients' names or identifiers
+};
+enum gw_error gw_association_encode(const struct gw_association_change *change, uint8_t *out, size_t cap, size_t *len);
+enum gw_error gw_association_open(const struct gw_record *record, struct gw_association_change *change, struct gw_why *why);
+
+#endif
