@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command socket: one thread takes connections, each is served by a thread of its own, SLOTS at once; more are told to come again. Sockets
+// The command socket: one thread takes connections, each is served by a thread of its own, control.commands_max at once; more are told to come again. Sockets
 // never block: every wait is a poll that the stop of the daemon also ends. A request has a size limit, its reply a limit of patience.
 #include "gateway/control.h"
 
@@ -21,7 +21,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SLOTS 8
 #define REQUEST_BYTES_MAX (32u << 20) // an import of 10,000 devices is about 3 MB
 #define REQUEST_MS_MAX 15000
 #define REPLY_MS_MAX 120000           // somebody pages through the output
@@ -48,7 +47,8 @@ struct gw_control {
 	int listen_fd, stop_fd;
 	atomic_bool stopping;
 	pthread_t thread;
-	struct slot slots[SLOTS];
+	struct slot *slots;
+	size_t slot_count;
 };
 
 // ---- One connection ----
@@ -227,7 +227,7 @@ learn_who(struct slot *slot)
 static struct slot *
 free_slot(struct gw_control *control)
 {
-	for (size_t i = 0; i < SLOTS; i++) {
+	for (size_t i = 0; i < control->slot_count; i++) {
 		struct slot *slot = &control->slots[i];
 
 		if (atomic_load(&slot->state) == SLOT_DONE) {
@@ -396,9 +396,11 @@ gw_control_open(const struct gw_control_options *options, struct gw_control **ou
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	control->options = *options;
 	control->listen_fd = -1;
+	control->slot_count = options->commands_max;
+	control->slots = calloc(control->slot_count, sizeof(*control->slots));
 	control->path = strdup(options->path);
 	control->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (control->path == NULL || control->stop_fd < 0) {
+	if (control->slots == NULL || control->path == NULL || control->stop_fd < 0) {
 		error = gw_fail(why, GW_E_MEMORY, "out of memory or descriptors");
 		goto fail;
 	}
@@ -419,6 +421,7 @@ fail:
 		close(control->listen_fd);
 	if (control->stop_fd >= 0)
 		close(control->stop_fd);
+	free(control->slots);
 	free(control->path);
 	free(control);
 	return error;
@@ -442,13 +445,14 @@ gw_control_close(struct gw_control *control)
 		return;
 	gw_control_stop(control);
 	pthread_join(control->thread, NULL);
-	for (size_t i = 0; i < SLOTS; i++) {
+	for (size_t i = 0; i < control->slot_count; i++) {
 		if (atomic_load(&control->slots[i].state) != SLOT_FREE)
 			pthread_join(control->slots[i].thread, NULL);
 	}
 	unlink(control->path);
 	close(control->listen_fd);
 	close(control->stop_fd);
+	free(control->slots);
 	free(control->path);
 	free(control);
 }

@@ -13,6 +13,7 @@ struct gw_control_options {
 	const char *path; // made anew (whoever has the store's lock owns it), mode 0660
 	struct gw_core *core;
 	const struct gw_parts *parts; // constant while it runs
+	uint32_t commands_max;        // at once; more are told to come again
 };
 
 enum gw_error gw_control_open(const struct gw_control_options *options, struct gw_control **control, struct gw_why *why);

@@ -204,7 +204,8 @@ say_ready(const struct daemon *daemon)
 static enum gw_error
 start_all(struct daemon *daemon, const struct gw_part *const *table, size_t count, struct gw_why *why)
 {
-	struct gw_control_options control = { .path = daemon->core.config->control_socket, .core = &daemon->core, .parts = &daemon->parts };
+	struct gw_control_options control = { .path = daemon->core.config->control_socket, .core = &daemon->core, .parts = &daemon->parts,
+		.commands_max = (uint32_t)daemon->core.config->control_commands_max };
 	enum gw_error error;
 
 	error = start_parts(daemon, table, count, why);

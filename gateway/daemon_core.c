@@ -22,6 +22,7 @@ open_journal(const struct gw_config *config, struct gw_journal **journal, struct
 		.quarantine_bytes = (uint64_t)config->store_quarantine_mb * MIB,
 		.quarantine_share_percent = (uint32_t)config->store_quarantine_share_percent,
 		.series_max = (uint32_t)config->store_series_max,
+		.series_share_percent = (uint32_t)config->store_series_share_percent,
 	};
 
 	return gw_journal_open(&options, journal, why);

@@ -189,14 +189,17 @@ apply_op(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_o
 	return GW_E_ARGUMENT;
 }
 
-// A device that numbers its probes anew each time must not use up the series of all others: a quarter of them is for one device, of those that
+// A device that numbers its probes anew each time must not use up the series of all others: a part of them is for one device, of those that
 // it makes in one run.
 static bool
 share_used_up(const struct gw_journal *journal, uint64_t device)
 {
 	const struct gw_newest *maker = gw_newest_find(&journal->makers, device);
-	size_t share = journal->newest.max / 4 > SERIES_SHARE_MIN ? journal->newest.max / 4 : SERIES_SHARE_MIN;
+	uint32_t percent = journal->options.series_share_percent != 0 ? journal->options.series_share_percent : 25;
+	size_t share = (size_t)((uint64_t)journal->newest.max * percent / 100);
 
+	if (share < SERIES_SHARE_MIN)
+		share = SERIES_SHARE_MIN;
 	return maker != NULL && maker->time_us >= (int64_t)share;
 }
 

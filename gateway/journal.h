@@ -33,6 +33,7 @@ struct gw_journal_options {
 	uint64_t quarantine_bytes; // all frames in quarantine
 	uint32_t quarantine_share_percent; // of that for one principal
 	uint32_t series_max;      // distinct series; a new one beyond is refused with GW_E_QUOTA, as one beyond a device's share (see journal.c)
+	uint32_t series_share_percent; // of that for one device, in one run; 0: 25
 };
 
 // Opens or creates. One process only: GW_E_BUSY names the one that has it open. GW_E_VERSION for a newer format.

@@ -9,10 +9,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+enum { COMMANDS = 5 };
+
 static struct gw_control *
 open_control(struct store *store, const struct gw_parts *parts)
 {
-	struct gw_control_options options = { .path = store->config->control_socket, .core = &store->core, .parts = parts };
+	struct gw_control_options options = { .path = store->config->control_socket, .core = &store->core, .parts = parts,
+		.commands_max = COMMANDS };
 	struct gw_control *control;
 	struct gw_why why = { "" };
 
@@ -95,13 +98,13 @@ test_too_many_and_the_stop(void **state)
 	struct store *store = *state;
 	struct gw_parts parts = { .count = 0 };
 	struct gw_control *control = open_control(store, &parts);
-	int fds[8], ninth;
+	int fds[COMMANDS], beyond;
 	int64_t at;
 
-	for (size_t i = 0; i < 8; i++)
+	for (size_t i = 0; i < COMMANDS; i++)
 		fds[i] = dial(store);
-	ninth = dial(store);
-	expect(ninth, "GW_E_BUSY");
+	beyond = dial(store);
+	expect(beyond, "GW_E_BUSY");
 	close(fds[3]); // one goes: its slot is free again
 	for (bool served = false; !served;) {
 		int fd = dial(store);
@@ -116,7 +119,7 @@ test_too_many_and_the_stop(void **state)
 	at = gw_clock_mono_us();
 	gw_control_close(control);
 	assert_true(gw_clock_mono_us() - at < 10000000); // far below the time that a silent client is given
-	for (size_t i = 0; i < 8; i++) {
+	for (size_t i = 0; i < COMMANDS; i++) {
 		if (i != 3)
 			close(fds[i]);
 	}
@@ -157,7 +160,7 @@ test_paths(void **state)
 {
 	struct store *store = *state;
 	struct gw_parts parts = { .count = 0 };
-	struct gw_control_options options = { .core = &store->core, .parts = &parts };
+	struct gw_control_options options = { .core = &store->core, .parts = &parts, .commands_max = 2 };
 	struct gw_control *control;
 	struct gw_why why = { "" };
 	char path[400], deep[300];
