@@ -49,6 +49,12 @@ gw_hl7_put(struct gw_hl7_out *out, const char *text)
 }
 
 void
+gw_hl7_put_bytes(struct gw_hl7_out *out, struct gw_span bytes)
+{
+	put_bytes(out, bytes.at, bytes.len);
+}
+
+void
 gw_hl7_putf(struct gw_hl7_out *out, const char *format, ...)
 {
 	char text[256];

@@ -15,6 +15,7 @@ struct gw_hl7_out {
 void gw_hl7_out_fini(struct gw_hl7_out *out);
 // Text that holds its own separators.
 void gw_hl7_put(struct gw_hl7_out *out, const char *text);
+void gw_hl7_put_bytes(struct gw_hl7_out *out, struct gw_span bytes);
 void gw_hl7_putf(struct gw_hl7_out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 // Text of the world: | ^ & ~ \ become escape sequences, control characters \Xhh\ (section 2.7).
 void gw_hl7_put_text(struct gw_hl7_out *out, struct gw_span text);
