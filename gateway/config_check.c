@@ -39,6 +39,21 @@ check_tls(const struct gw_config *config, struct gw_why *why)
 	return GW_OK;
 }
 
+static enum gw_error
+check_limits(const struct gw_config *config, struct gw_why *why)
+{
+	if (config->mqtt_handshakes_of_one > config->mqtt_handshakes_max)
+		return gw_fail(why, GW_E_CONFIG, "mqtt.handshakes_of_one (%lld) is more than mqtt.handshakes_max (%lld)",
+		    (long long)config->mqtt_handshakes_of_one, (long long)config->mqtt_handshakes_max);
+	if (config->coap_handshakes_of_one > config->coap_handshakes_max)
+		return gw_fail(why, GW_E_CONFIG, "coap.handshakes_of_one (%lld) is more than coap.handshakes_max (%lld)",
+		    (long long)config->coap_handshakes_of_one, (long long)config->coap_handshakes_max);
+	if (config->mqtt_qos2_ids_max < config->mqtt_receive_maximum)
+		return gw_fail(why, GW_E_CONFIG, "mqtt.qos2_ids_max (%lld) is less than mqtt.receive_maximum (%lld), which clients are told",
+		    (long long)config->mqtt_qos2_ids_max, (long long)config->mqtt_receive_maximum);
+	return GW_OK;
+}
+
 static bool
 is_address(const char *text)
 {
@@ -159,7 +174,7 @@ enum gw_error
 gw_config_check(const struct gw_config *config, struct gw_why *why)
 {
 	static enum gw_error (*const checks[])(const struct gw_config *, struct gw_why *) = {
-		check_store, check_tls, check_doors, check_bus, check_hl7, check_files,
+		check_store, check_tls, check_doors, check_limits, check_bus, check_hl7, check_files,
 	};
 	enum gw_error error = GW_OK;
 

@@ -10,7 +10,6 @@
 #define BATCH 16
 #define LATE_US INT64_C(1000000)
 #define LATE_WINDOW_US INT64_C(60000000) // libcoap gives a confirmable message up after 45 s
-#define LATE_ANSWERS_MAX 32
 
 struct row {
 	uint8_t code;
@@ -130,7 +129,7 @@ late_type(struct gw_coap *coap, const struct gw_coap_request *request)
 		state->late_since_us = coap->now_us;
 		state->late_answers = 0;
 	}
-	if (state->late_answers >= LATE_ANSWERS_MAX)
+	if (state->late_answers >= coap->config->coap_late_answers_per_min)
 		return COAP_MESSAGE_NON;
 	state->late_answers++;
 	return COAP_MESSAGE_CON;

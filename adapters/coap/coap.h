@@ -4,8 +4,8 @@
 //
 // What a device can rely on:
 // - POST and PUT to a route of a profile: 2.04 after the commit, as the request's own ACK; where the commit takes longer than a second, an empty ACK and
-//   then a message of its own (confirmable, up to 32 a minute). A non-confirmable request gets a non-confirmable answer, after the commit too. The payload
-//   of 2.04 is the gateway's time as text, seconds since 1970 with three decimals, for devices without a clock. No-Response is obeyed.
+//   then a message of its own (confirmable, up to coap.late_answers_per_min). A non-confirmable request gets a non-confirmable answer, after the commit
+//   too. The payload of 2.04 is the gateway's time as text, seconds since 1970 with three decimals, for devices without a clock. No-Response is obeyed.
 // - The same request again (message ID, token, content) within 247 s gets the same answer and is not taken twice, whether or not it has one already.
 // - Refusals carry a diagnostic payload (RFC 7252 section 5.5.2): 4.00 content, 4.01 credential, 4.03 another's device, 4.04 path, 4.05 method, 4.08 block
 //   missing, 4.12 If-Match, 4.13 size (with Size1), 4.15 Content-Format, 4.29 quota. "Later" is 5.03 with Max-Age.
@@ -27,11 +27,6 @@
 
 struct gw_coap_session;
 struct gw_coap_request;
-
-// A device has so many sessions at most: beyond, its oldest is closed. One that comes back from another port each time and closes nothing, or means
-// harm, does not push out the others' sessions (coap.sessions_max is for all of them).
-#define GW_COAP_SESSIONS_OF_ONE 16
-#define GW_COAP_PRINCIPALS 4096
 
 // Counters: written by the thread, read by any.
 typedef _Atomic uint64_t gw_coap_count;
@@ -79,7 +74,11 @@ struct gw_coap {
 	int64_t swept_us;
 
 	struct gw_coap_session *sessions; // those that have a state
-	struct gw_coap_session *principals[GW_COAP_PRINCIPALS]; // those of DTLS, by principal, newest first
+	// Those of DTLS, newest first: by principal once it is proved, by address until then. A device has coap.sessions_of_one at most, an address
+	// coap.handshakes_of_one: beyond, its oldest is closed. One that comes back from another port each time and closes nothing, or means harm, does
+	// not push out the others' (coap.sessions_max and coap.handshakes_max are for all of them).
+	struct gw_coap_session **principals, **addresses;
+	size_t group_mask, handshakes_of_one;
 	bool any_doomed;
 
 	// Requests under way, oldest first.
@@ -88,6 +87,7 @@ struct gw_coap {
 	struct gw_coap_request *spare;
 	size_t under_way;
 	size_t tickets_out; // with those that only record something
+	struct gw_ticket *batch, **batch_end; // filled in this turn, not yet submitted
 
 	struct gw_coap_uploads uploads;
 	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
@@ -96,7 +96,8 @@ struct gw_coap {
 
 	struct {
 		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, unsent, uploads, uploads_lost, crowded, pauses, bad_packets;
-		gw_coap_count states, under_way, uploads_now;
+		gw_coap_count states, shaking, under_way, uploads_now;
+		gw_coap_count shakes_dropped, of_one_dropped;
 		gw_coap_count answers[256]; // by code
 	} counts;
 };
@@ -111,12 +112,14 @@ struct gw_coap_session {
 	bool known;          // principal is somebody
 	bool doomed;         // to be closed at the end of this turn
 	bool uploads;        // has sent blocks
+	bool shaking;        // its handshake is under way
 	char principal[GW_ID_MAX + 1];
-	uint8_t late_answers; // confirmable ones since late_since_us
+	uint16_t late_answers; // confirmable ones since late_since_us
 	int64_t late_since_us;
 	coap_session_t *session;
 	struct gw_coap_session *next, **link;
-	struct gw_coap_session *same_next, **same_link; // in principals; NULL: not there
+	struct gw_coap_session *same_next, **same_link; // in principals or addresses; NULL: not there
+	uint64_t from;       // its address, while shaking (gateway/crowd.h)
 };
 
 // PSK by identity (libcoap's callback). NULL: nobody's; recorded.
@@ -199,5 +202,7 @@ void gw_coap_context_close(struct gw_coap *coap);
 // ---- loop.c ----
 
 void *gw_coap_loop(void *arg);
+// The ticket goes to the journal with the others of this turn of the loop.
+void gw_coap_queue(struct gw_coap *coap, struct gw_ticket *ticket);
 
 #endif

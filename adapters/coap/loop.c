@@ -15,6 +15,25 @@
 #define SWEEP_US INT64_C(5000000)
 #define STOP_US_MAX INT64_C(2000000) // main waits longer than this
 
+void
+gw_coap_queue(struct gw_coap *coap, struct gw_ticket *ticket)
+{
+	ticket->next = NULL;
+	*coap->batch_end = ticket;
+	coap->batch_end = &ticket->next;
+}
+
+static void
+submit_batch(struct gw_coap *coap)
+{
+	struct gw_ticket *first = coap->batch;
+
+	coap->batch = NULL;
+	coap->batch_end = &coap->batch;
+	if (first != NULL)
+		gw_intake_submit_all(first); // together: one wake-up, one group
+}
+
 static int
 turn_ms(int late_ms)
 {
@@ -93,9 +112,11 @@ turn(struct gw_coap *coap, const struct epoll_event *events, int count)
 	}
 	if (io)
 		coap_io_process(coap->context, COAP_IO_NO_WAIT);
+	submit_batch(coap);
 	gw_coap_answer_done(coap);
 	gw_coap_sessions_check(coap);
 	gw_coap_sessions_reap(coap);
+	submit_batch(coap); // what closing and checking left
 	sweep(coap);
 	atomic_store_explicit(&coap->counts.under_way, coap->under_way, memory_order_relaxed);
 }
@@ -128,6 +149,7 @@ gw_coap_loop(void *arg)
 	}
 	gw_coap_answer_none(coap);
 	gw_coap_context_close(coap);
+	submit_batch(coap);
 	wait_for_tickets(coap);
 	return NULL;
 }

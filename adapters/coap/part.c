@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define GROUPS_MAX (1u << 20)
 #define UPLOAD_IDLE_US ((int64_t)GW_COAP_EXCHANGE_S * 1000000)
 
 static bool
@@ -56,6 +57,23 @@ open_line(struct gw_coap *coap, struct gw_why *why)
 	return GW_OK;
 }
 
+// Sessions find the others of their principal or address in a list that is short where there are as many lists as sessions.
+static bool
+open_groups(struct gw_coap *coap)
+{
+	size_t count = 256;
+
+	while (count < (size_t)coap->config->coap_sessions_max && count < GROUPS_MAX)
+		count *= 2;
+	coap->group_mask = count - 1;
+	coap->principals = calloc(count, sizeof(*coap->principals));
+	coap->addresses = calloc(count, sizeof(*coap->addresses));
+	coap->handshakes_of_one = (size_t)coap->config->coap_handshakes_of_one;
+	if (coap->handshakes_of_one == 0)
+		coap->handshakes_of_one = ((size_t)coap->config->coap_handshakes_max + 1) / 2;
+	return coap->principals != NULL && coap->addresses != NULL;
+}
+
 static void
 free_spare(struct gw_coap *coap)
 {
@@ -73,6 +91,8 @@ release(struct gw_coap *coap)
 	gw_coap_uploads_drop(&coap->uploads, NULL);
 	gw_line_free(coap->line);
 	free_spare(coap);
+	free(coap->principals);
+	free(coap->addresses);
 	if (coap->snapshot != NULL)
 		gw_snapshot_put(coap->snapshot);
 	if (coap->source.intake != NULL)
@@ -99,8 +119,14 @@ start(struct gw_core *core, void **part, struct gw_why *why)
 	coap->config = core->config;
 	coap->epoll_fd = coap->stop_fd = -1;
 	coap->uploads.max = (size_t)core->config->coap_uploads_max;
+	coap->uploads.of_one = (size_t)core->config->coap_uploads_of_one;
 	coap->uploads.bytes_max = (size_t)core->config->coap_payload_bytes_max;
 	coap->uploads.idle_us_max = UPLOAD_IDLE_US;
+	coap->batch_end = &coap->batch;
+	if (!open_groups(coap)) {
+		error = gw_fail(why, GW_E_MEMORY, "coap: out of memory");
+		goto fail;
+	}
 	if ((error = gw_source_init(&coap->source, core->intake, (uint32_t)core->config->coap_tickets_max)) != GW_OK) {
 		error = gw_fail(why, error, "coap: %s", gw_error_text(error));
 		goto fail;
@@ -163,11 +189,13 @@ static void
 status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
 	struct gw_coap *coap = part;
-	uint64_t opened = gw_coap_get(&coap->counts.opened), gone = gw_coap_get(&coap->counts.closed) + gw_coap_get(&coap->counts.states);
+	uint64_t states = gw_coap_get(&coap->counts.states), shaking = gw_coap_get(&coap->counts.shaking);
 
-	add(doc, object, "sessions", gw_coap_get(&coap->counts.states));
-	add(doc, object, "handshakes", opened > gone ? opened - gone : 0);
-	add(doc, object, "sessions_opened", opened);
+	add(doc, object, "sessions", states > shaking ? states - shaking : 0);
+	add(doc, object, "handshakes", shaking);
+	add(doc, object, "handshakes_beyond_limit_of_one", gw_coap_get(&coap->counts.shakes_dropped));
+	add(doc, object, "sessions_opened", gw_coap_get(&coap->counts.opened));
+	add(doc, object, "sessions_beyond_limit_of_one", gw_coap_get(&coap->counts.of_one_dropped));
 	add(doc, object, "sessions_proved", gw_coap_get(&coap->counts.proved));
 	add(doc, object, "credentials_refused", gw_coap_get(&coap->counts.refused));
 	add(doc, object, "requests", gw_coap_get(&coap->counts.requests));

@@ -86,11 +86,11 @@ worth_keeping(const struct gw_coap_recent *recent, uint32_t now_s)
 }
 
 static bool
-make_room(struct gw_coap_recent *recent, uint32_t now_s)
+make_room(struct gw_coap_recent *recent, uint32_t now_s, uint32_t pending_max)
 {
 	if (recent->cap != 0 && !worth_keeping(recent, now_s))
 		return true;
-	if (recent->cap < GW_COAP_RECENT_MAX && grow(recent))
+	if ((recent->cap < pending_max || recent->cap < GW_COAP_RECENT_USUAL) && grow(recent))
 		return true;
 	return recent->cap != 0 && place(recent, recent->next)->state != GW_COAP_SEEN_PENDING;
 }
@@ -111,13 +111,14 @@ find(const struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, uint32_t 
 }
 
 enum gw_coap_seen
-gw_coap_recent_look(struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, uint32_t now_s, uint32_t *handle)
+gw_coap_recent_look(struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, uint32_t now_s, uint32_t pending_max,
+    uint32_t *handle)
 {
 	struct gw_coap_remembered *entry;
 
 	if (find(recent, mid, hash, now_s, handle))
 		return place(recent, *handle)->state;
-	if (!make_room(recent, now_s))
+	if (recent->pending >= pending_max || !make_room(recent, now_s, pending_max))
 		return GW_COAP_SEEN_CROWDED;
 	*handle = recent->next++;
 	entry = place(recent, *handle);
@@ -125,6 +126,7 @@ gw_coap_recent_look(struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, 
 	entry->hash = hash;
 	entry->came_s = now_s;
 	entry->state = GW_COAP_SEEN_PENDING;
+	recent->pending++;
 	recent->mids[*handle & (recent->cap - 1)] = mid;
 	return GW_COAP_SEEN_NEW;
 }
@@ -140,6 +142,7 @@ gw_coap_recent_answered(struct gw_coap_recent *recent, uint32_t handle, uint8_t 
 {
 	struct gw_coap_remembered *entry = place(recent, handle);
 
+	recent->pending -= entry->state == GW_COAP_SEEN_PENDING;
 	entry->state = GW_COAP_SEEN_ANSWERED;
 	entry->code = code;
 	entry->stamp_us = stamp_us;
@@ -149,7 +152,10 @@ gw_coap_recent_answered(struct gw_coap_recent *recent, uint32_t handle, uint8_t 
 void
 gw_coap_recent_forget(struct gw_coap_recent *recent, uint32_t handle)
 {
-	clear(place(recent, handle));
+	struct gw_coap_remembered *entry = place(recent, handle);
+
+	recent->pending -= entry->state == GW_COAP_SEEN_PENDING;
+	clear(entry);
 }
 
 void

@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 #define GW_COAP_EXCHANGE_S 247    // EXCHANGE_LIFETIME, RFC 7252 section 4.8.2
-#define GW_COAP_RECENT_MAX 256    // requests of one session under way
 #define GW_COAP_RECENT_USUAL 16   // answers remembered where fewer are under way
 
 struct gw_coap_remembered {
@@ -30,13 +29,15 @@ struct gw_coap_recent {
 	struct gw_coap_remembered *entries; // behind them in the same piece of memory
 	uint32_t next;  // handle of the next request; its place is the handle modulo cap
 	uint32_t cap;   // power of two
+	uint32_t pending;
 };
 
 enum gw_coap_seen { GW_COAP_SEEN_NEW, GW_COAP_SEEN_PENDING, GW_COAP_SEEN_ANSWERED, GW_COAP_SEEN_CROWDED };
 
-// NEW: remembered as pending under *handle until answered or forgotten. PENDING, ANSWERED: a copy of the request of *handle. CROWDED: GW_COAP_RECENT_MAX are
+// NEW: remembered as pending under *handle until answered or forgotten. PENDING, ANSWERED: a copy of the request of *handle. CROWDED: pending_max are
 // under way (or memory is out); not remembered.
-enum gw_coap_seen gw_coap_recent_look(struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, uint32_t now_s, uint32_t *handle);
+enum gw_coap_seen gw_coap_recent_look(struct gw_coap_recent *recent, uint16_t mid, uint64_t hash, uint32_t now_s,
+    uint32_t pending_max, uint32_t *handle);
 // What is remembered of a handle that look gave; valid until the next look.
 const struct gw_coap_remembered *gw_coap_recent_at(const struct gw_coap_recent *recent, uint32_t handle);
 // text is copied (empty: none); out of memory, the answer is remembered without it.

@@ -121,7 +121,7 @@ submit(struct gw_coap *coap, struct gw_coap_session *state, const coap_pdu_t *re
 	enqueue(coap, noted);
 	ticket->owner = noted;
 	gw_line_take(coap->line, &frame, ticket);
-	gw_intake_submit(ticket);
+	gw_coap_queue(coap, ticket);
 	return true;
 }
 
@@ -178,7 +178,7 @@ take_last(struct gw_coap *coap, struct gw_coap_session *state, const coap_pdu_t 
 	uint8_t *body = NULL;
 	uint32_t handle;
 	enum gw_coap_seen seen = gw_coap_recent_look(&state->recent, (uint16_t)coap_pdu_get_mid(request), hash_of(request, ask, payload),
-	    (uint32_t)(coap->now_us / 1000000), &handle);
+	    (uint32_t)(coap->now_us / 1000000), (uint32_t)coap->config->coap_requests_of_one, &handle);
 
 	if (seen == GW_COAP_SEEN_CROWDED) {
 		gw_coap_add(&coap->counts.crowded, 1);

@@ -4,6 +4,7 @@
 #include "adapters/coap/coap.h"
 
 #include "gateway/clock.h"
+#include "gateway/crowd.h"
 
 #include <mbedtls/oid.h>
 #include <mbedtls/ssl.h>
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 
 #define RECORD_AGAIN_US INT64_C(60000000)
-#define RECORDS_MAX 60 // in that time
 
 static struct gw_coap *
 coap_of(const coap_session_t *session)
@@ -49,7 +49,7 @@ is_worth_recording(struct gw_coap *coap, struct gw_span name)
 	}
 	if (slot->hash == hash && slot->at_us != 0 && coap->now_us - slot->at_us < RECORD_AGAIN_US)
 		return false;
-	if (coap->refusals_recorded >= RECORDS_MAX)
+	if (coap->refusals_recorded >= coap->config->coap_refusal_records_per_min)
 		return false;
 	coap->refusals_recorded++;
 	*slot = (struct gw_coap_refusal){ hash, coap->now_us };
@@ -88,7 +88,7 @@ record_refusal(struct gw_coap *coap, enum gw_auth auth, struct gw_span name, con
 		return;
 	}
 	coap->tickets_out++;
-	gw_intake_submit(ticket);
+	gw_coap_queue(coap, ticket);
 }
 
 // ---- credentials ----
@@ -204,15 +204,29 @@ state_of(struct gw_coap *coap, coap_session_t *session)
 	return state;
 }
 
+// Of its principal or address.
 static void
-leave_principal(struct gw_coap_session *state)
+leave_group(struct gw_coap *coap, struct gw_coap_session *state)
 {
+	if (state->shaking)
+		gw_coap_add(&coap->counts.shaking, UINT64_MAX); // one less
+	state->shaking = false;
 	if (state->same_link == NULL)
 		return;
 	*state->same_link = state->same_next;
 	if (state->same_next != NULL)
 		state->same_next->same_link = state->same_link;
 	state->same_link = NULL;
+}
+
+static void
+join_group(struct gw_coap_session **first, struct gw_coap_session *state)
+{
+	state->same_next = *first;
+	state->same_link = first;
+	if (*first != NULL)
+		(*first)->same_link = &state->same_next;
+	*first = state;
 }
 
 static void
@@ -225,7 +239,7 @@ state_free(struct gw_coap *coap, coap_session_t *session)
 	coap_session_set_app_data(session, NULL);
 	if (state->uploads)
 		gw_coap_uploads_drop(&coap->uploads, state);
-	leave_principal(state);
+	leave_group(coap, state);
 	*state->link = state->next;
 	if (state->next != NULL)
 		state->next->link = state->link;
@@ -246,22 +260,44 @@ static void
 join_principal(struct gw_coap *coap, struct gw_coap_session *state)
 {
 	uint64_t hash = gw_coap_hash(0, state->principal, strlen(state->principal));
-	struct gw_coap_session **first = &coap->principals[hash % GW_COAP_PRINCIPALS], *oldest = NULL;
-	size_t count = 0;
+	struct gw_coap_session *oldest = NULL;
+	int64_t count = 0;
 
-	leave_principal(state);
-	state->same_next = *first;
-	state->same_link = first;
-	if (*first != NULL)
-		(*first)->same_link = &state->same_next;
-	*first = state;
+	leave_group(coap, state);
+	join_group(&coap->principals[hash & coap->group_mask], state);
 	for (struct gw_coap_session *other = state; other != NULL; other = other->same_next)
 		if (!other->doomed && strcmp(other->principal, state->principal) == 0) {
 			oldest = other;
 			count++;
 		}
-	if (count > GW_COAP_SESSIONS_OF_ONE)
-		doom(coap, oldest);
+	if (count <= coap->config->coap_sessions_of_one)
+		return;
+	gw_coap_add(&coap->counts.of_one_dropped, 1);
+	doom(coap, oldest);
+}
+
+// A handshake begins. Who came from that address first makes room, where that is one too many.
+static void
+begin_shaking(struct gw_coap *coap, coap_session_t *session)
+{
+	struct gw_coap_session *state, *oldest = NULL;
+	size_t count = 0;
+
+	if (coap_session_get_proto(session) != COAP_PROTO_DTLS || (state = state_of(coap, session)) == NULL)
+		return;
+	state->from = gw_crowd_address(&coap_session_get_addr_remote(session)->addr.sa);
+	state->shaking = true;
+	gw_coap_add(&coap->counts.shaking, 1);
+	join_group(&coap->addresses[gw_coap_hash(0, &state->from, sizeof(state->from)) & coap->group_mask], state);
+	for (struct gw_coap_session *other = state; other != NULL; other = other->same_next)
+		if (!other->doomed && other->from == state->from) {
+			oldest = other;
+			count++;
+		}
+	if (count <= coap->handshakes_of_one)
+		return;
+	gw_coap_add(&coap->counts.shakes_dropped, 1);
+	doom(coap, oldest);
 }
 
 static mbedtls_ssl_context *
@@ -321,6 +357,8 @@ gw_coap_principal(struct gw_coap *coap, coap_session_t *session)
 
 	if (state == NULL)
 		return NULL;
+	if (state->shaking)
+		leave_group(coap, state);
 	// A libcoap session is one handshake's: a peer that starts anew gets another one (adapters/deps/patches/libcoap).
 	if (state->known && state->generation == gw_registry_generation(coap->core->registry))
 		return state;
@@ -337,6 +375,7 @@ gw_coap_event(coap_session_t *session, coap_event_t event)
 	switch (event) {
 	case COAP_EVENT_SERVER_SESSION_NEW:
 		gw_coap_add(&coap->counts.opened, 1);
+		begin_shaking(coap, session);
 		break;
 	case COAP_EVENT_SERVER_SESSION_DEL:
 		gw_coap_add(&coap->counts.closed, 1);
@@ -375,7 +414,7 @@ gw_coap_sessions_reap(struct gw_coap *coap)
 		if (!state->doomed)
 			continue;
 		state->doomed = false;
-		leave_principal(state);
+		leave_group(coap, state);
 		// Sends the close_notify; libcoap frees the session when nothing holds it any more.
 		coap_session_disconnected(state->session, COAP_NACK_NOT_DELIVERABLE);
 	}

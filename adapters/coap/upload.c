@@ -57,7 +57,7 @@ keep_share(struct gw_coap_uploads *uploads, const void *owner)
 			if (silent == NULL || (*link)->touched_us < (*silent)->touched_us)
 				silent = link;
 		}
-	if (count >= GW_COAP_UPLOADS_OF_ONE)
+	if (count >= uploads->of_one && silent != NULL)
 		end(uploads, silent);
 }
 

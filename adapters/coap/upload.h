@@ -2,7 +2,7 @@
 // Bodies that come in blocks (Block1, RFC 7959 section 2.5), put together under limits. Pure: no I/O, no clock; the adapter's thread.
 //
 // An upload belongs to (owner, key): the session, and a hash of method, route and Request-Tag (RFC 9175 section 3). Blocks come in order; block 0 begins anew.
-// Memory: at most `max` bodies of at most `bytes_max` each. An owner has GW_COAP_UPLOADS_OF_ONE at most: the one that was silent longest makes way, so that
+// Memory: at most `max` bodies of at most `bytes_max` each. An owner has `of_one` at most: the one that was silent longest makes way, so that
 // a device that begins and never ends takes nobody else's place.
 #ifndef GW_COAP_UPLOAD_H
 #define GW_COAP_UPLOAD_H
@@ -12,12 +12,11 @@
 #include <stdint.h>
 
 #define GW_COAP_UPLOAD_BUCKETS 256
-#define GW_COAP_UPLOADS_OF_ONE 4
 
 struct gw_coap_upload;
 struct gw_coap_uploads {
 	struct gw_coap_upload *buckets[GW_COAP_UPLOAD_BUCKETS];
-	size_t count, max;
+	size_t count, max, of_one;
 	size_t bytes_max;
 	int64_t idle_us_max; // an upload without a block for so long is given up
 };

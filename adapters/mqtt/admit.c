@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CONNECT_BYTES_MAX = 16 * 1024 }; // nobody has proved anything yet
 #define COMMIT_US_MAX INT64_C(60000000) // between a device's created_us and its being visible
 
 static enum gw_mqtt_admission
@@ -31,9 +30,8 @@ refuse_credential(struct gw_mqtt_refusal *refusal, enum gw_error error, struct g
 static enum gw_mqtt_admission
 read_connect(struct gw_mqtt_conn *conn, struct gw_mqtt_connect *connect, size_t *used, struct gw_mqtt_refusal *refusal)
 {
-	size_t max = conn->mqtt->limits.packet_bytes_max < CONNECT_BYTES_MAX ? conn->mqtt->limits.packet_bytes_max : CONNECT_BYTES_MAX;
 	struct gw_mqtt_frame frame;
-	enum gw_mqtt_framing framing = gw_mqtt_frame(gw_span(conn->in, conn->in_len), max, &frame);
+	enum gw_mqtt_framing framing = gw_mqtt_frame(gw_span(conn->in, conn->in_len), conn->mqtt->connect_bytes_max, &frame);
 	uint8_t bad;
 
 	if (conn->in_len > 0 && conn->in[0] != GW_MQTT_CONNECT << 4) // flags are reserved and 0
@@ -186,12 +184,14 @@ claim_session(struct gw_mqtt_conn *conn, const struct gw_mqtt_connect *connect, 
 	};
 	enum gw_error error = gw_mqtt_sessions_claim(conn->mqtt->sessions, &claim, take_over, &conn->link.session);
 
-	if (error == GW_E_QUOTA && connect->version == 5) { // told so in CONNACK
+	if (error == GW_E_QUOTA && !claim.crowded && connect->version == 5) { // told so in CONNACK
 		claim.expiry_s = 0;
 		error = gw_mqtt_sessions_claim(conn->mqtt->sessions, &claim, take_over, &conn->link.session);
 	}
 	if (error == GW_E_BUSY)
 		return GW_MQTT_SESSION_BUSY;
+	if (claim.crowded)
+		return refuse_credential(refusal, GW_E_QUOTA, claim.principal, "too many connections (mqtt.connections_of_one)");
 	if (error != GW_OK)
 		return refuse(refusal, gw_mqtt_connect_reason(error));
 	conn->connack->session_present = claim.present;

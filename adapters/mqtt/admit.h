@@ -15,7 +15,7 @@ enum gw_mqtt_admission {
 
 struct gw_mqtt_refusal {
 	uint8_t version, reason;
-	enum gw_error error;    // GW_OK where no credential was at fault: nothing to record
+	enum gw_error error;    // GW_OK where no credential was at fault: nothing to record; GW_E_QUOTA: it was right, but has too many connections
 	char name[GW_TLS_NAME_MAX + 1];
 	char text[96];          // for the record
 };

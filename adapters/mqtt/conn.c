@@ -183,7 +183,7 @@ grow_out(struct gw_mqtt_conn *conn, size_t need)
 
 	while (cap < need)
 		cap *= 2;
-	if (cap > GW_MQTT_OUT_BYTES_MAX)
+	if (cap > conn->mqtt->unsent_bytes_max)
 		return false;
 	grown = malloc(cap);
 	if (grown == NULL)

@@ -33,7 +33,7 @@ gw_mqtt_read(gw_mqtt_count *count)
 }
 
 // Buffers of one thread, lent to a connection for its turn; a connection at rest has none.
-enum { GW_MQTT_OUT_BYTES = 512, GW_MQTT_OUT_BYTES_MAX = 256 * 1024, GW_MQTT_AHEAD_BYTES = 32 * 1024 };
+enum { GW_MQTT_OUT_BYTES = 512, GW_MQTT_AHEAD_BYTES = 32 * 1024 };
 struct gw_mqtt_chunk {
 	struct gw_mqtt_chunk *next;
 	uint8_t bytes[GW_MQTT_OUT_BYTES - sizeof(void *)];
@@ -61,7 +61,7 @@ enum gw_mqtt_state {
 
 struct gw_mqtt_conn {
 	struct gw_mqtt_conn *prev, *next;  // of its thread's list
-	struct gw_mqtt_conn *inbox_next, *dirty_next, *starved_next;
+	struct gw_mqtt_conn *inbox_next, *dirty_next, *starved_next, *resumed_next;
 	struct gw_mqtt *mqtt;
 	struct gw_mqtt_worker *worker;
 	struct gw_mqtt_io *io;             // its thread's
@@ -70,6 +70,7 @@ struct gw_mqtt_conn {
 	uint32_t events;                   // asked of epoll
 	uint8_t state;                     // enum gw_mqtt_state
 	bool dirty, starved, stalled, blocked, eof;
+	bool resumed;                      // in the list of those to be resumed once all tickets of this round are taken
 	bool talked;                       // the door's: TLS has taken something of it
 	bool checked, password_right;
 	bool abandoned;                    // under the door's lock while its password is checked
@@ -92,6 +93,7 @@ struct gw_mqtt_conn {
 	struct gw_mqtt_will *will;
 	struct gw_mqtt_connack *connack;   // from admission until it is served
 	char (*assigned_id)[40];
+	uint64_t from;                     // the address's number among handshakes under way (gateway/crowd.h)
 	char peer[56];                     // address, for diagnostics
 };
 
@@ -126,7 +128,7 @@ struct gw_mqtt_worker {
 	struct gw_source source;
 	struct gw_line *line;
 	struct gw_mqtt_io io;
-	struct gw_mqtt_conn *conns, *dirty, *starved, **starved_end, *dead, *leaving;
+	struct gw_mqtt_conn *conns, *dirty, *starved, **starved_end, *dead, *leaving, *resumed, **resumed_end;
 	struct gw_ticket *batch, **batch_end; // filled in this round
 	bool no_ticket;             // the last submit found none
 	bool told;                  // tickets are back
@@ -139,7 +141,7 @@ struct gw_mqtt_worker {
 };
 
 struct gw_mqtt_door_counts {
-	gw_mqtt_count accepted, handshakes, handshakes_failed, admitted, refused, dropped, full, wills;
+	gw_mqtt_count accepted, handshakes, handshakes_failed, admitted, refused, dropped, full, crowded, crowd_dropped, wills;
 	gw_mqtt_count pending;
 };
 
@@ -148,7 +150,8 @@ struct gw_mqtt_door;
 struct gw_mqtt {
 	struct gw_core *core;
 	struct gw_mqtt_limits limits;
-	uint32_t connections_max, handshakes_max, admit_s_max, tickets_max;
+	uint32_t connections_max, handshakes_max, handshakes_of_one, admit_s_max, tickets_max;
+	uint32_t connect_bytes_max, unsent_bytes_max, password_checks_of_one, refusal_records_per_min;
 	struct gw_tls_server *tls;
 	struct gw_mqtt_sessions *sessions;
 	struct gw_mqtt_worker *workers;

@@ -2,7 +2,8 @@
 // The door: accepts, shakes hands, admits, and hands over. One thread for all of it, so that TLS 1.3 handshakes stay on one (passwords
 // have theirs: password.c). Also its work: wills that are due, sessions that have expired, refusals that are recorded.
 //
-// Strangers can fill it only up to mqtt.handshakes_max; beyond, the oldest goes that has not said a word yet, or else the oldest.
+// Strangers can fill it only up to mqtt.handshakes_max; beyond, the oldest goes that has not said a word yet, or else the oldest. One address can
+// do so only up to mqtt.handshakes_of_one: beyond, the same among its own.
 #include "adapters/mqtt/door.h"
 
 #include "gateway/clock.h"
@@ -54,12 +55,20 @@ take_out(struct gw_mqtt_list *list, struct gw_mqtt_conn *conn)
 	list->count--;
 }
 
+// For good, or for a serving thread.
+static void
+leave(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	take_out(list_of(door, conn), conn);
+	gw_crowd_leave(&door->addresses, gw_span(&conn->from, sizeof(conn->from)));
+}
+
 static void
 drop(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
 	if (conn->abandoned)
 		return;
-	take_out(list_of(door, conn), conn);
+	leave(door, conn);
 	if (conn->state == GW_MQTT_CHECKING) { // freed when its password is checked
 		gw_mqtt_passwords_abandon(door->passwords, conn);
 		(void)epoll_ctl(door->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
@@ -121,7 +130,7 @@ hand_over(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	struct gw_mqtt *mqtt = door->mqtt;
 	struct gw_mqtt_worker *least = &mqtt->workers[0];
 
-	take_out(list_of(door, conn), conn);
+	leave(door, conn);
 	(void)epoll_ctl(door->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
 	conn->stalled = false;
 	for (unsigned i = 1; i < mqtt->worker_count; i++)
@@ -134,6 +143,7 @@ hand_over(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 static void
 admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
+	struct gw_mqtt_door_counts *counts = &door->mqtt->door_counts;
 	struct gw_mqtt_refusal refusal;
 
 	switch (gw_mqtt_admit(conn, &refusal)) {
@@ -158,6 +168,7 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 		gw_mqtt_conn_watch(conn);
 		return;
 	case GW_MQTT_REFUSED:
+		gw_mqtt_add(refusal.error == GW_E_QUOTA ? &counts->crowded : &counts->refused, refusal.error != GW_OK);
 		if (refusal.error != GW_OK)
 			gw_mqtt_record_refusal(door, conn, conn->auth, refusal.name, refusal.text);
 		else
@@ -193,6 +204,7 @@ shaking_failed(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	const char *reason = gw_tls_reason(conn->tls, &refused);
 
 	gw_mqtt_add(&door->mqtt->door_counts.handshakes_failed, 1);
+	gw_mqtt_add(&door->mqtt->door_counts.refused, refused.auth != GW_AUTH_NONE);
 	if (refused.auth != GW_AUTH_NONE)
 		gw_mqtt_record_refusal(door, conn, refused.auth, refused.name, reason);
 	else
@@ -255,6 +267,28 @@ on_event(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 
 // ---- Accepting ----
 
+static struct gw_mqtt_conn *
+oldest_from(const struct gw_mqtt_list *list, uint64_t from)
+{
+	struct gw_mqtt_conn *conn = list->first;
+
+	while (conn != NULL && conn->from != from)
+		conn = conn->next;
+	return conn;
+}
+
+static void
+make_room_of_address(struct gw_mqtt_door *door, uint64_t from)
+{
+	struct gw_mqtt_conn *conn;
+
+	if (gw_crowd_count(&door->addresses, gw_span(&from, sizeof(from))) < door->mqtt->handshakes_of_one)
+		return;
+	gw_mqtt_add(&door->mqtt->door_counts.crowd_dropped, 1);
+	conn = oldest_from(&door->silent, from);
+	drop(door, conn != NULL ? conn : oldest_from(&door->talking, from));
+}
+
 static void
 make_room(struct gw_mqtt_door *door)
 {
@@ -278,6 +312,7 @@ static void
 welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, socklen_t len)
 {
 	struct epoll_event event = { .events = EPOLLIN };
+	uint64_t address = gw_crowd_address((const struct sockaddr *)from);
 	struct gw_mqtt_conn *conn;
 
 	gw_mqtt_add(&door->mqtt->door_counts.accepted, 1);
@@ -287,10 +322,16 @@ welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, 
 		close(fd);
 		return;
 	}
+	make_room_of_address(door, address);
 	make_room(door);
 	conn = gw_mqtt_conn_new(door->mqtt, &door->io, door->epoll, fd);
 	if (conn == NULL) {
 		close(fd);
+		return;
+	}
+	conn->from = address;
+	if (gw_crowd_join(&door->addresses, gw_span(&conn->from, sizeof(conn->from))) != GW_OK) {
+		gw_mqtt_conn_free(conn);
 		return;
 	}
 	conn->began_us = door->now_us;
@@ -509,7 +550,7 @@ open_door(struct gw_mqtt_door *door, struct gw_why *why)
 	const struct gw_config *config = mqtt->core->config;
 	enum gw_error error;
 
-	if (!gw_mqtt_io_init(&door->io, mqtt->limits.packet_bytes_max))
+	if (!gw_mqtt_io_init(&door->io, mqtt->limits.packet_bytes_max) || !gw_crowd_init(&door->addresses, mqtt->handshakes_max))
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	error = gw_source_init(&door->source, mqtt->core->intake, TICKETS);
 	if (error != GW_OK)
@@ -536,6 +577,7 @@ free_door(struct gw_mqtt_door *door)
 	if (door->epoll >= 0)
 		close(door->epoll);
 	gw_mqtt_io_fini(&door->io);
+	gw_crowd_fini(&door->addresses);
 	gw_mqtt_passwords_close(door->passwords);
 	free(door);
 }
@@ -545,7 +587,7 @@ start_threads(struct gw_mqtt_door *door, struct gw_why *why)
 {
 	int rc;
 
-	door->passwords = gw_mqtt_passwords_open(door->mqtt->door_fd);
+	door->passwords = gw_mqtt_passwords_open(door->mqtt->door_fd, door->mqtt->password_checks_of_one);
 	if (door->passwords == NULL)
 		return gw_fail(why, GW_E_SYSTEM, "no thread for passwords");
 	rc = pthread_create(&door->thread, NULL, run, door);

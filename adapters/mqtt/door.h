@@ -5,6 +5,7 @@
 
 #include "adapters/mqtt/admit.h"
 #include "adapters/mqtt/password.h"
+#include "gateway/crowd.h"
 
 enum { GW_MQTT_NAMES = 256 };
 
@@ -22,9 +23,12 @@ struct gw_mqtt_door {
 	struct gw_source source;
 	struct gw_mqtt_io io;
 	struct gw_mqtt_list silent, talking; // by age
+	struct gw_crowd addresses; // of both lists
 	struct gw_mqtt_conn *dead;
 	int64_t now_us, tick_us;
 	struct { uint64_t hash; int64_t us; } recorded[GW_MQTT_NAMES]; // refusals of late
+	int64_t records_since_us;
+	uint32_t records;          // since then
 	struct gw_diag_limit said_refused, said_failed, said_files, said_full;
 };
 

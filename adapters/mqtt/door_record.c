@@ -9,7 +9,7 @@
 
 enum { RECORD_EVERY_S = 60 };
 
-// At most one a minute for a name (by its hash: a collision leaves one out, never adds).
+// At most one a minute for a name (by its hash: a collision leaves one out, never adds), and mqtt.refusal_records_per_min in all.
 static bool
 may_record(struct gw_mqtt_door *door, const char *name)
 {
@@ -21,6 +21,13 @@ may_record(struct gw_mqtt_door *door, const char *name)
 	// A flood of names that do not exist must not fill the journal: a slot changes hands at most once a second.
 	if (*us != 0 && door->now_us - *us < INT64_C(1000000))
 		return false;
+	if (door->now_us - door->records_since_us >= RECORD_EVERY_S * INT64_C(1000000)) {
+		door->records_since_us = door->now_us;
+		door->records = 0;
+	}
+	if (door->records >= door->mqtt->refusal_records_per_min)
+		return false;
+	door->records++;
 	door->recorded[hash % GW_MQTT_NAMES].hash = hash;
 	*us = door->now_us;
 	return true;
@@ -63,7 +70,6 @@ gw_mqtt_record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *con
 	};
 
 	clean_name(given, name);
-	gw_mqtt_add(&door->mqtt->door_counts.refused, 1);
 	gw_diag_limited(&door->said_refused, 1, GW_NOTICE, "mqtt.refused", "peer=%s name=%s: %s", conn->peer, name, text);
 	if (!may_record(door, name))
 		return;

@@ -524,6 +524,15 @@ settle_qos2(struct gw_mqtt_link *link, uint16_t id, bool acknowledged, uint8_t r
 	(void)gw_mqtt_session_hold(link->session, id, kept ? GW_MQTT_HELD_COMMITTED : GW_MQTT_HELD_NOT);
 }
 
+// As many as an MQTT 5 client can have under way; 3.1.1 clients, whom nobody tells a limit, have 64 at least.
+static uint16_t
+recent_slots(const struct gw_mqtt_limits *limits)
+{
+	enum { LEAST = 64 };
+
+	return limits->receive_maximum > LEAST ? limits->receive_maximum : LEAST;
+}
+
 static enum gw_mqtt_step
 message_done(struct gw_mqtt_link *link, const struct gw_mqtt_pass *pass, enum gw_error error, const struct gw_why *why)
 {
@@ -539,7 +548,7 @@ message_done(struct gw_mqtt_link *link, const struct gw_mqtt_pass *pass, enum gw
 	if (pass->qos == 0)
 		return GW_MQTT_NEXT;
 	if (pass->qos == 1 && (link->version != 5 || answer.ack < 0x80))
-		gw_mqtt_session_remember(link->session, pass->id, pass->hash);
+		gw_mqtt_session_remember(link->session, pass->id, pass->hash, recent_slots(link->limits));
 	send_ack(link, pass->qos == 1 ? GW_MQTT_PUBACK : GW_MQTT_PUBREC, pass->id, answer.ack, why);
 	return GW_MQTT_NEXT;
 }

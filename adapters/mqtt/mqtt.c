@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { ALIAS_MAX = 16, TOPIC_KEPT_MAX = 1024, FILTERS_MAX = 256, QOS2_MAX = 1024, TICKET_LIFE_S = 86400, SPARE_FILES = 512 };
+enum { TICKET_LIFE_S = 86400, SPARE_FILES = 512 };
 
 static bool
 enabled(const struct gw_config *config)
@@ -54,18 +54,27 @@ set_limits(struct gw_mqtt *mqtt, const struct gw_config *config)
 	mqtt->limits = (struct gw_mqtt_limits){
 		.packet_bytes_max = (uint32_t)config->mqtt_packet_bytes_max,
 		.receive_maximum = (uint16_t)config->mqtt_receive_maximum,
-		.alias_max = ALIAS_MAX,
+		.alias_max = (uint16_t)config->mqtt_topic_aliases_max,
 		.subscriptions_max = (uint16_t)config->mqtt_subscriptions_max,
-		.filters_max = FILTERS_MAX,
-		.alias_bytes_max = TOPIC_KEPT_MAX,
-		.qos2_max = QOS2_MAX,
+		.filters_max = (uint16_t)config->mqtt_filters_max,
+		.alias_bytes_max = (uint16_t)config->mqtt_kept_topic_bytes_max,
+		.qos2_max = (uint16_t)config->mqtt_qos2_ids_max,
 		.keep_alive_s_max = (uint16_t)config->mqtt_keep_alive_s_max,
 		.session_expiry_s_max = (uint32_t)config->mqtt_session_expiry_s_max,
 	};
 	mqtt->connections_max = (uint32_t)config->mqtt_connections_max;
 	mqtt->handshakes_max = (uint32_t)config->mqtt_handshakes_max;
+	mqtt->handshakes_of_one = (uint32_t)config->mqtt_handshakes_of_one;
+	if (mqtt->handshakes_of_one == 0)
+		mqtt->handshakes_of_one = (mqtt->handshakes_max + 1) / 2;
 	mqtt->admit_s_max = (uint32_t)config->mqtt_admit_s_max;
 	mqtt->tickets_max = (uint32_t)config->mqtt_tickets_max;
+	mqtt->connect_bytes_max = (uint32_t)config->mqtt_connect_bytes_max;
+	if (mqtt->connect_bytes_max > mqtt->limits.packet_bytes_max)
+		mqtt->connect_bytes_max = mqtt->limits.packet_bytes_max;
+	mqtt->unsent_bytes_max = (uint32_t)config->mqtt_unsent_bytes_max;
+	mqtt->password_checks_of_one = (uint32_t)config->mqtt_password_checks_of_one;
+	mqtt->refusal_records_per_min = (uint32_t)config->mqtt_refusal_records_per_min;
 }
 
 // As many open files as connections, if the hard limit lets us.
@@ -94,6 +103,8 @@ open_shared(struct gw_mqtt *mqtt, struct gw_why *why)
 	};
 	struct gw_mqtt_sessions_options sessions = {
 		.sessions_max = (uint32_t)config->mqtt_sessions_max,
+		.sessions_of_one = (uint32_t)config->mqtt_sessions_of_one,
+		.connections_of_one = (uint32_t)config->mqtt_connections_of_one,
 		.session_expiry_s_max = (uint32_t)config->mqtt_session_expiry_s_max,
 	};
 	enum gw_error error;
@@ -199,7 +210,9 @@ add_door(struct gw_mqtt *mqtt, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_ok", gw_mqtt_read(&c->handshakes));
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_failed", gw_mqtt_read(&c->handshakes_failed));
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_dropped", gw_mqtt_read(&c->dropped));
+	yyjson_mut_obj_add_uint(doc, object, "handshakes_beyond_limit_of_one", gw_mqtt_read(&c->crowd_dropped));
 	yyjson_mut_obj_add_uint(doc, object, "connections_beyond_limit", gw_mqtt_read(&c->full));
+	yyjson_mut_obj_add_uint(doc, object, "connections_beyond_limit_of_one", gw_mqtt_read(&c->crowded));
 	yyjson_mut_obj_add_uint(doc, object, "connects_ok", gw_mqtt_read(&c->admitted));
 	yyjson_mut_obj_add_uint(doc, object, "credentials_refused", gw_mqtt_read(&c->refused));
 	yyjson_mut_obj_add_uint(doc, object, "wills", gw_mqtt_read(&c->wills));

@@ -6,11 +6,10 @@
 
 #include <stdlib.h>
 
-enum { CHECKS_OF_ONE = 4 };
-
 struct gw_mqtt_passwords {
 	pthread_t thread;
 	int wake_fd;
+	unsigned of_one;
 	pthread_mutex_t lock; // guards all below, and conn->abandoned
 	pthread_cond_t wake;
 	struct gw_mqtt_conn *waiting, **waiting_end, *checked;
@@ -56,13 +55,14 @@ run(void *arg)
 }
 
 struct gw_mqtt_passwords *
-gw_mqtt_passwords_open(int wake_fd)
+gw_mqtt_passwords_open(int wake_fd, unsigned of_one)
 {
 	struct gw_mqtt_passwords *p = calloc(1, sizeof(*p));
 
 	if (p == NULL)
 		return NULL;
 	p->wake_fd = wake_fd;
+	p->of_one = of_one;
 	p->waiting_end = &p->waiting;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->wake, NULL);
@@ -85,14 +85,14 @@ gw_mqtt_passwords_ask(struct gw_mqtt_passwords *p, struct gw_mqtt_conn *conn)
 	pthread_mutex_lock(&p->lock);
 	for (const struct gw_mqtt_conn *other = p->waiting; other != NULL; other = other->inbox_next)
 		same += other->user_hash == conn->user_hash && !other->abandoned;
-	if (same < CHECKS_OF_ONE) {
+	if (same < p->of_one) {
 		conn->inbox_next = NULL;
 		*p->waiting_end = conn;
 		p->waiting_end = &conn->inbox_next;
 		pthread_cond_signal(&p->wake);
 	}
 	pthread_mutex_unlock(&p->lock);
-	return same < CHECKS_OF_ONE;
+	return same < p->of_one;
 }
 
 void

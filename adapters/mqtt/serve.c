@@ -284,8 +284,27 @@ ticket_done(struct gw_mqtt_worker *worker, struct gw_ticket *ticket)
 			leave(worker, conn);
 	} else if (step == GW_MQTT_CLOSE) {
 		end(worker, conn);
-	} else if (conn->stalled && !conn->starved) {
-		resume(worker, conn);
+	} else if (conn->stalled && !conn->starved && !conn->resumed) {
+		conn->resumed = true;
+		conn->resumed_next = NULL;
+		*worker->resumed_end = conn;
+		worker->resumed_end = &conn->resumed_next;
+	}
+}
+
+// Once for all of its tickets that came back together, not once for each.
+static void
+resume_all(struct gw_mqtt_worker *worker)
+{
+	struct gw_mqtt_conn *conn, *list = worker->resumed;
+
+	worker->resumed = NULL;
+	worker->resumed_end = &worker->resumed;
+	while ((conn = list) != NULL) {
+		list = conn->resumed_next;
+		conn->resumed = false;
+		if (conn->state == GW_MQTT_SERVED && conn->stalled && !conn->starved)
+			resume(worker, conn);
 	}
 }
 
@@ -304,6 +323,7 @@ take_tickets(struct gw_mqtt_worker *worker)
 		ticket_done(worker, ticket);
 		count++;
 	}
+	resume_all(worker);
 	gw_mqtt_add(&worker->counts.tickets, count);
 }
 
@@ -696,6 +716,7 @@ gw_mqtt_worker_start(struct gw_mqtt_worker *worker, struct gw_mqtt *mqtt, unsign
 	worker->epoll = worker->wake_fd = -1;
 	worker->batch_end = &worker->batch;
 	worker->starved_end = &worker->starved;
+	worker->resumed_end = &worker->resumed;
 	pthread_mutex_init(&worker->inbox_lock, NULL);
 	error = open_worker(worker, why);
 	if (error == GW_OK && (rc = pthread_create(&worker->thread, NULL, run, worker)) != 0)

@@ -142,19 +142,21 @@ gw_mqtt_session_set_hash(struct gw_mqtt_session *session, uint16_t id, uint64_t 
 bool
 gw_mqtt_session_knows(const struct gw_mqtt_session *session, uint16_t id, uint64_t hash)
 {
-	const struct gw_mqtt_recent *recent = session->recent != NULL ? &session->recent[id % GW_MQTT_RECENT] : NULL;
+	const struct gw_mqtt_recent *recent = session->recent != NULL ? &session->recent[id % session->recent_slots] : NULL;
 
 	return recent != NULL && recent->id == id && recent->hash == hash;
 }
 
 void
-gw_mqtt_session_remember(struct gw_mqtt_session *session, uint16_t id, uint64_t hash)
+gw_mqtt_session_remember(struct gw_mqtt_session *session, uint16_t id, uint64_t hash, uint16_t slots)
 {
-	if (session->recent == NULL)
-		session->recent = calloc(GW_MQTT_RECENT, sizeof(*session->recent));
+	if (session->recent == NULL) {
+		session->recent = calloc(slots, sizeof(*session->recent));
+		session->recent_slots = slots;
+	}
 	if (session->recent == NULL)
 		return; // only a redelivery within this session would have needed it
-	session->recent[id % GW_MQTT_RECENT] = (struct gw_mqtt_recent){ hash, id };
+	session->recent[id % session->recent_slots] = (struct gw_mqtt_recent){ hash, id };
 }
 
 static uint64_t

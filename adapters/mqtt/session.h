@@ -21,12 +21,12 @@ struct gw_mqtt_qos2 {
 };
 
 // The QoS 1 message for which an identifier was used last, committed and acknowledged: that identifier with the same content and DUP is the same
-// message. Of identifiers that share a slot the last one counts: clients that count upwards have the last 64.
+// message. Of identifiers that share a slot the last one counts: clients that count upwards have as many as
+// there are slots.
 struct gw_mqtt_recent {
 	uint64_t hash;
 	uint16_t id;
 };
-#define GW_MQTT_RECENT 64
 
 struct gw_mqtt_subscription {
 	uint8_t options;
@@ -53,6 +53,7 @@ struct gw_mqtt_session {
 	struct gw_mqtt_qos2 *qos2;
 	uint16_t qos2_count, qos2_cap, qos2_old;
 	struct gw_mqtt_recent *recent; // by identifier, NULL until needed
+	uint16_t recent_slots;
 	struct gw_mqtt_subscription *subscriptions;
 	uint16_t subscription_count;
 };
@@ -75,7 +76,8 @@ uint64_t gw_mqtt_session_held_hash(const struct gw_mqtt_session *session, uint16
 void gw_mqtt_session_set_hash(struct gw_mqtt_session *session, uint16_t id, uint64_t hash);
 
 bool gw_mqtt_session_knows(const struct gw_mqtt_session *session, uint16_t id, uint64_t hash);
-void gw_mqtt_session_remember(struct gw_mqtt_session *session, uint16_t id, uint64_t hash);
+// slots: how many to have, if there are none yet.
+void gw_mqtt_session_remember(struct gw_mqtt_session *session, uint16_t id, uint64_t hash, uint16_t slots);
 // Of topic and payload; never 0. Stored with QoS 2 identifiers: another function would take redeliveries after an upgrade for new.
 uint64_t gw_mqtt_content_hash(struct gw_span topic, struct gw_span payload);
 

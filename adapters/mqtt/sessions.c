@@ -4,6 +4,7 @@
 
 #include "gateway/bytes.h"
 #include "gateway/clock.h"
+#include "gateway/crowd.h"
 #include "gateway/diag.h"
 
 #include <pthread.h>
@@ -20,6 +21,7 @@ struct gw_mqtt_sessions {
 	struct gw_mqtt_session **slots, **principals;
 	size_t mask;
 	uint32_t lasting, all;
+	struct gw_crowd connected; // principals, as often as they own a session
 	size_t sweep; // slot where the next search for expired ones begins
 	struct gw_mqtt_will *wills;
 };
@@ -233,7 +235,7 @@ gw_mqtt_sessions_open(const struct gw_mqtt_sessions_options *options, struct gw_
 	table->mask = slots - 1;
 	table->slots = calloc(slots, sizeof(*table->slots));
 	table->principals = calloc(slots, sizeof(*table->principals));
-	if (table->slots == NULL || table->principals == NULL)
+	if (table->slots == NULL || table->principals == NULL || !gw_crowd_init(&table->connected, slots))
 		goto fail;
 	pthread_mutex_init(&table->lock, NULL);
 	error = gw_journal_each(journal, gw_span_text("mqtt/session/"), gw_span(NULL, 0), load_session, table);
@@ -247,6 +249,7 @@ gw_mqtt_sessions_open(const struct gw_mqtt_sessions_options *options, struct gw_
 	return GW_OK;
 fail:
 	if (table != NULL) {
+		gw_crowd_fini(&table->connected);
 		free(table->slots);
 		free(table->principals);
 	}
@@ -274,6 +277,7 @@ gw_mqtt_sessions_close(struct gw_mqtt_sessions *table)
 		free(will);
 	}
 	pthread_mutex_destroy(&table->lock);
+	gw_crowd_fini(&table->connected);
 	free(table->slots);
 	free(table->principals);
 	free(table);
@@ -335,7 +339,7 @@ limit_principal(struct gw_mqtt_sessions *table, struct gw_span principal)
 		if (session->owner == NULL && (oldest == NULL || session->ended_us < oldest->ended_us))
 			oldest = session;
 	}
-	if (count >= GW_MQTT_SESSIONS_OF_ONE && oldest != NULL)
+	if (count >= table->options.sessions_of_one && oldest != NULL)
 		oldest->expiry_s = 0;
 }
 
@@ -365,10 +369,15 @@ claim_locked(struct gw_mqtt_sessions *table, struct gw_mqtt_claim *claim, void (
 		session->wanted = true;
 		return GW_E_BUSY;
 	}
+	claim->crowded = gw_crowd_count(&table->connected, claim->principal) >= table->options.connections_of_one;
+	if (claim->crowded)
+		return GW_E_QUOTA;
 	if (claim->expiry_s != 0 && (session == NULL || !session->durable) && table->lasting >= table->options.sessions_max)
 		return GW_E_QUOTA;
 	if (claim->expiry_s != 0 && (session == NULL || !session->durable))
 		limit_principal(table, claim->principal);
+	if (gw_crowd_join(&table->connected, claim->principal) != GW_OK)
+		return GW_E_MEMORY;
 	if (session != NULL) {
 		take_existing(table, session, claim);
 	} else {
@@ -439,6 +448,7 @@ gw_mqtt_sessions_release(struct gw_mqtt_sessions *table, struct gw_mqtt_session 
 	if (will != NULL)
 		keep_will(table, session, will);
 	waits = session->wanted || will != NULL;
+	gw_crowd_leave(&table->connected, session->principal);
 	session->owner = NULL;
 	session->wanted = false;
 	// One that has rows stays until they are deleted (gw_mqtt_sessions_expire).

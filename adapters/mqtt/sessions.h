@@ -11,10 +11,6 @@
 #include "gateway/intake.h"
 #include "gateway/journal.h"
 
-// Lasting sessions of one principal: when there is one more, the one that ended longest ago is thrown away (firmware that makes up a client
-// identifier at each start must not lock itself or others out).
-#define GW_MQTT_SESSIONS_OF_ONE 64
-
 struct gw_mqtt_sessions;
 
 // What a will becomes: a device event. Owned by whoever holds it.
@@ -32,6 +28,10 @@ struct gw_mqtt_will {
 
 struct gw_mqtt_sessions_options {
 	uint32_t sessions_max;        // that outlive their connection
+	// Of one principal: when there is one more, the one that ended longest ago is thrown away (firmware that makes up a client identifier at
+	// each start must not lock itself or others out).
+	uint32_t sessions_of_one;
+	uint32_t connections_of_one;  // of one principal
 	uint32_t session_expiry_s_max;
 	int wake_fd;                  // eventfd, written when a session that is wanted is free, or a will was left
 };
@@ -47,9 +47,10 @@ struct gw_mqtt_claim {
 	uint32_t expiry_s;   // 0: ends with its connection
 	void *owner;
 	bool present;        // out: the session was there and goes on
+	bool crowded;        // out: why GW_E_QUOTA: connections_of_one have one already
 };
 // GW_OK: *session is owner's. GW_E_BUSY: another connection has it: take_over was called for it (under the lock), ask again when woken.
-// GW_E_QUOTA: too many lasting sessions; GW_E_MEMORY.
+// GW_E_QUOTA: too many lasting sessions, or connections of that principal; GW_E_MEMORY.
 enum gw_error gw_mqtt_sessions_claim(struct gw_mqtt_sessions *sessions, struct gw_mqtt_claim *claim, void (*take_over)(void *owner),
     struct gw_mqtt_session **session);
 // The connection is over and nothing of it is under way. The session goes on or is gone: do not touch it any more. will: NULL or what is left to be

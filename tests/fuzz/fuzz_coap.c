@@ -29,7 +29,7 @@ static void
 upload(const uint8_t *data, size_t size)
 {
 	static const uint8_t content[2048];
-	struct gw_coap_uploads uploads = { .max = 3, .bytes_max = 5000, .idle_us_max = 50 };
+	struct gw_coap_uploads uploads = { .max = 3, .of_one = 2, .bytes_max = 5000, .idle_us_max = 50 };
 	int owners[2];
 
 	for (int64_t now_us = 1; size >= 5; data += 5, size -= 5, now_us += 10) {

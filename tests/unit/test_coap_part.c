@@ -172,6 +172,53 @@ test_where_the_commit_takes_long_the_answer_comes_later(void **state)
 	expect_silence();
 }
 
+// Beyond the limits of one session: a request is told to come again, an answer is not insisted on.
+static void
+test_limits_of_a_session_under_way(void **state)
+{
+	enum { UNDER_WAY = 3, CONFIRMABLE = 1 };
+	struct message beyond;
+	struct answer in;
+	unsigned confirmable = 0;
+
+	(void)state;
+	stop_part();
+	hub.config->coap_requests_of_one = UNDER_WAY;
+	hub.config->coap_late_answers_per_min = CONFIRMABLE;
+	start_part();
+	tell_holder('h');
+	for (int i = 0; i < UNDER_WAY; i++) {
+		char reading[128];
+		struct message out;
+
+		snprintf(reading, sizeof(reading), READING("%d", "71"), 1700009000 + i);
+		out = post(CON, reading);
+		exchange(&out, &in);
+		assert_int_equal(in.code, 0); // to wait
+	}
+	beyond = post(CON, READING("1700009010", "71"));
+	exchange(&beyond, &in);
+	assert_int_equal(in.code, CODE(5, 3));
+	tell_holder('r');
+	for (int i = 0; i < UNDER_WAY; i++) {
+		receive(&in);
+		assert_int_equal(in.code, CODE(2, 4));
+		if (in.type == CON) {
+			struct message ack = message(ACK, 0, (uint16_t)in.mid, "");
+
+			confirmable++;
+			send_message(&ack);
+		}
+	}
+	assert_int_equal(confirmable, CONFIRMABLE);
+	exchange(&beyond, &in);
+	assert_int_equal(in.code, CODE(2, 4));
+	stop_part();
+	hub.config->coap_requests_of_one = 256;
+	hub.config->coap_late_answers_per_min = 32;
+	start_part();
+}
+
 // ---- refusals ----
 
 static void
@@ -529,6 +576,7 @@ main(void)
 		cmocka_unit_test(test_a_non_is_answered_by_a_non_after_the_commit),
 		cmocka_unit_test(test_who_wants_no_answer_gets_only_the_ack),
 		cmocka_unit_test(test_where_the_commit_takes_long_the_answer_comes_later),
+		cmocka_unit_test(test_limits_of_a_session_under_way),
 		cmocka_unit_test(test_bad_content_is_quarantined_and_told),
 		cmocka_unit_test(test_an_unknown_path_is_quarantined_and_told),
 		cmocka_unit_test(test_another_devices_path_is_forbidden),

@@ -40,7 +40,8 @@ fill(void **state)
 	return 0;
 }
 
-#define UPLOADS(most) { .max = (most), .bytes_max = SIZE * 10, .idle_us_max = 1000 }
+enum { OF_ONE = 3 };
+#define UPLOADS(most) { .max = (most), .of_one = OF_ONE, .bytes_max = SIZE * 10, .idle_us_max = 1000 }
 
 static void
 test_a_body_in_order_is_complete(void **state)
@@ -136,16 +137,16 @@ test_no_more_than_the_limit_at_once(void **state)
 static void
 test_one_owner_has_its_share(void **state)
 {
-	struct gw_coap_uploads uploads = UPLOADS(GW_COAP_UPLOADS_OF_ONE + 1);
+	struct gw_coap_uploads uploads = UPLOADS(OF_ONE + 1);
 
 	(void)state;
 	for (uint64_t key = 1; key <= 20; key++)
 		assert_int_equal(send(&uploads, &me, key, 0, true, SIZE, (int64_t)key), GW_COAP_BLOCK_CONTINUE);
-	assert_int_equal(uploads.count, GW_COAP_UPLOADS_OF_ONE);
+	assert_int_equal(uploads.count, OF_ONE);
 	assert_int_equal(send(&uploads, &you, 1, 0, true, SIZE, 21), GW_COAP_BLOCK_CONTINUE);
 	// the ones that were silent longest made way
-	assert_int_equal(send(&uploads, &me, 16, 1, true, SIZE, 22), GW_COAP_BLOCK_INCOMPLETE);
-	for (uint64_t key = 17; key <= 20; key++)
+	assert_int_equal(send(&uploads, &me, 17, 1, true, SIZE, 22), GW_COAP_BLOCK_INCOMPLETE);
+	for (uint64_t key = 18; key <= 20; key++)
 		assert_int_equal(send(&uploads, &me, key, 1, true, SIZE, 22), GW_COAP_BLOCK_CONTINUE);
 	gw_coap_uploads_drop(&uploads, NULL);
 	assert_int_equal(uploads.count, 0);

@@ -606,17 +606,41 @@ test_row(void **state)
 	gw_mqtt_session_free(b);
 }
 
+// Whatever a client can have under way may come again after a reconnect: all of it is known.
+static void
+test_ring_follows_receive_maximum(void **state)
+{
+	enum { MANY = 200 };
+	struct gw_mqtt_limits many = limits;
+	struct scene *s = scene_new(5, false);
+	uint8_t packet[] = { 0x32, 7, 0, 1, 'a', 0, 0, 0, 'x' };
+
+	(void)state;
+	many.receive_maximum = MANY;
+	s->link.limits = &many;
+	for (int round = 0; round < 2; round++, packet[0] |= 8) // the second time with DUP
+		for (uint8_t id = 1; id <= MANY; id++) {
+			packet[6] = id;
+			assert_int_equal(feed(s, gw_span(packet, sizeof(packet))), GW_MQTT_NEXT);
+			assert_int_equal(s->count, round == 0 ? 1 : 0); // known: nothing to be stored
+			if (s->count > 0)
+				assert_int_equal(commit(s, GW_OK, GW_OK, ""), GW_MQTT_NEXT);
+			s->used = 0;
+		}
+	scene_free(s);
+}
+
 static void
 test_ring(void **state)
 {
 	struct gw_mqtt_session *s = gw_mqtt_session_new(gw_span_text("p"), gw_span_text("c"));
 
 	(void)state;
-	for (uint16_t id = 1; id <= GW_MQTT_RECENT + 1; id++)
-		gw_mqtt_session_remember(s, id, id * 10);
+	for (uint16_t id = 1; id <= 65; id++)
+		gw_mqtt_session_remember(s, id, id * 10, 64);
 	assert_false(gw_mqtt_session_knows(s, 1, 10)); // the oldest made room
 	assert_true(gw_mqtt_session_knows(s, 2, 20));
-	assert_true(gw_mqtt_session_knows(s, GW_MQTT_RECENT + 1, (GW_MQTT_RECENT + 1) * 10));
+	assert_true(gw_mqtt_session_knows(s, 65, 650));
 	assert_false(gw_mqtt_session_knows(s, 2, 21));
 	assert_int_not_equal(gw_mqtt_content_hash(gw_span_text("ab"), gw_span_text("c")), gw_mqtt_content_hash(gw_span_text("a"), gw_span_text("bc")));
 	gw_mqtt_session_free(s);
@@ -650,6 +674,7 @@ main(void)
 		cmocka_unit_test(test_disconnect),
 		cmocka_unit_test(test_row),
 		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_ring_follows_receive_maximum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

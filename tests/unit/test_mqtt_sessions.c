@@ -8,6 +8,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { OF_ONE = 10 };
+
+static uint32_t connections_of_one = 100;
 static struct gw_journal *journal;
 static struct gw_intake *intake;
 static struct gw_source source;
@@ -20,7 +23,8 @@ static void
 start(uint32_t most)
 {
 	struct gw_intake_options options = { .journal = journal = store_open() };
-	struct gw_mqtt_sessions_options limits = { .sessions_max = most, .session_expiry_s_max = 3600 };
+	struct gw_mqtt_sessions_options limits = { .sessions_max = most, .session_expiry_s_max = 3600,
+		.sessions_of_one = OF_ONE, .connections_of_one = connections_of_one };
 	struct gw_why why = { "" };
 
 	assert_int_equal(gw_intake_open(&options, &intake, &why), GW_OK);
@@ -185,15 +189,15 @@ test_too_many_of_one(void **state)
 	assert_int_equal(claim("mon1", "held", false, 3600, &first, &held, &present), GW_OK);
 	assert_int_equal(claim("mon2", "other", false, 3600, &second, &s, &present), GW_OK);
 	gw_mqtt_sessions_release(sessions, s, NULL);
-	for (int i = 0; i < 3 * GW_MQTT_SESSIONS_OF_ONE; i++) {
+	for (int i = 0; i < 3 * OF_ONE; i++) {
 		snprintf(id, sizeof(id), "made-up-%d", i);
 		assert_int_equal(claim("mon1", id, false, 3600, &second, &s, &present), GW_OK);
 		assert_false(present);
 		s->ended_us = gw_clock_wall_us() + i; // one after the other, however coarse the clock
 		gw_mqtt_sessions_release(sessions, s, NULL);
 	}
-	expire_all(gw_clock_wall_us() + INT64_C(1000000), 2 * GW_MQTT_SESSIONS_OF_ONE + 1);
-	assert_int_equal(gw_mqtt_sessions_count(sessions), GW_MQTT_SESSIONS_OF_ONE + 1);
+	expire_all(gw_clock_wall_us() + INT64_C(1000000), 2 * OF_ONE + 1);
+	assert_int_equal(gw_mqtt_sessions_count(sessions), OF_ONE + 1);
 	assert_int_equal(claim("mon1", id, false, 3600, &second, &s, &present), GW_OK);
 	assert_true(present); // the youngest is there
 	gw_mqtt_sessions_release(sessions, s, NULL);
@@ -202,6 +206,39 @@ test_too_many_of_one(void **state)
 	gw_mqtt_sessions_release(sessions, s, NULL);
 	gw_mqtt_sessions_release(sessions, held, NULL);
 	end();
+}
+
+// Connections of one principal have a limit; whoever takes over its own session is none too many.
+static void
+test_too_many_connections_of_one(void **state)
+{
+	struct gw_mqtt_claim beyond = { .principal = gw_span_text("mon1"), .client_id = gw_span_text("c"), .owner = &second };
+	struct gw_mqtt_session *a, *b, *s;
+	bool present;
+
+	(void)state;
+	connections_of_one = 2;
+	start(1000);
+	assert_int_equal(claim("mon1", "a", false, 3600, &first, &a, &present), GW_OK);
+	assert_int_equal(claim("mon1", "b", true, 0, &first, &b, &present), GW_OK);
+	assert_int_equal(gw_mqtt_sessions_claim(sessions, &beyond, on_kick, &s), GW_E_QUOTA);
+	assert_true(beyond.crowded);
+	assert_null(s);
+	assert_int_equal(claim("mon2", "c", true, 0, &second, &s, &present), GW_OK); // another's are not counted
+	gw_mqtt_sessions_release(sessions, s, NULL);
+	assert_int_equal(claim("mon1", "a", false, 3600, &second, &s, &present), GW_E_BUSY);
+	assert_ptr_equal(kicked, &first);
+	gw_mqtt_sessions_release(sessions, a, NULL);
+	assert_int_equal(claim("mon1", "a", false, 3600, &second, &a, &present), GW_OK);
+	assert_true(present);
+	assert_int_equal(gw_mqtt_sessions_claim(sessions, &beyond, on_kick, &s), GW_E_QUOTA);
+	gw_mqtt_sessions_release(sessions, b, NULL);
+	assert_int_equal(gw_mqtt_sessions_claim(sessions, &beyond, on_kick, &s), GW_OK);
+	assert_false(beyond.crowded);
+	gw_mqtt_sessions_release(sessions, s, NULL);
+	gw_mqtt_sessions_release(sessions, a, NULL);
+	end();
+	connections_of_one = 100;
 }
 
 static void
@@ -335,6 +372,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_ends_with_connection, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_too_many, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_too_many_of_one, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(test_too_many_connections_of_one, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_restart, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_expiry, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(test_wills, store_make, store_remove),
