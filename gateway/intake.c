@@ -41,6 +41,7 @@ struct gw_intake {
 	// The writer's
 	struct gw_ticket *first, **end;    // taken and not yet committed, oldest first
 	uint64_t last_count;               // tickets in the last group
+	int64_t last_us;                   // what it took to commit it
 	bool dead;
 	int64_t trim_due_us;
 };
@@ -280,6 +281,7 @@ write_group(struct gw_intake *intake)
 	struct gw_journal *journal = intake->options.journal;
 	struct gw_ticket *group = cut_group(intake);
 	uint64_t before = gw_journal_last(journal);
+	int64_t start_us = gw_clock_mono_us();
 	enum gw_error error;
 
 	if (intake->dead) {
@@ -291,6 +293,7 @@ write_group(struct gw_intake *intake)
 		die(intake, group, error);
 		return;
 	}
+	intake->last_us = gw_clock_mono_us() - start_us;
 	atomic_fetch_add_explicit(&intake->groups, 1, memory_order_relaxed);
 	return_group(intake, group);
 	if (gw_journal_last(journal) != before)
@@ -342,18 +345,25 @@ idle(struct gw_intake *intake)
 	return true;
 }
 
+static int64_t
+longer(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 // A commit costs about the same for one ticket and for a hundred, and while one was under way some of those who were answered before have sent
-// again. Where many are under way the next one waits until no more come, a millisecond at most: else the senders fall into two halves
-// that take turns, and each half pays a commit.
+// again. Where many are under way the next one waits until no more come, a millisecond or a sixteenth of the last commit at most: else the
+// senders fall into two halves that take turns, and each half pays a commit.
 static void
 gather(struct gw_intake *intake)
 {
-	int64_t end_us = gw_clock_mono_us() + GATHER_US_MAX;
+	int64_t step_us = longer(GATHER_STEP_US, intake->last_us / 64);
+	int64_t end_us = gw_clock_mono_us() + longer(GATHER_US_MAX, intake->last_us / 16);
 	uint64_t before, now = atomic_load_explicit(&intake->submitted, memory_order_relaxed);
 
 	do {
 		before = now;
-		usleep(GATHER_STEP_US);
+		usleep((useconds_t)step_us);
 		now = atomic_load_explicit(&intake->submitted, memory_order_relaxed);
 	} while (now != before && gw_clock_mono_us() < end_us);
 	take(intake);

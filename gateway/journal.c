@@ -58,6 +58,7 @@ gw_journal_close(struct gw_journal *journal)
 	gw_newest_fini(&journal->makers);
 	gw_once_free(journal->once);
 	free(journal->pending);
+	free(journal->block);
 	pthread_mutex_destroy(&journal->lock);
 	pthread_mutex_destroy(&journal->pool_lock);
 	free(journal->dir);
@@ -80,9 +81,10 @@ gw_journal_begin(struct gw_journal *journal)
 	if (journal->broken)
 		return journal->error = GW_E_SYNC;
 	rc = mdb_txn_begin(journal->env, NULL, 0, &journal->txn);
-	journal->append = journal->index = NULL;
+	journal->index = NULL;
+	journal->block_len = 0;
 	journal->touched = journal->plain = journal->trimming = journal->index_last_known = false;
-	journal->bytes = journal->runs = journal->copies = journal->pending_count = 0;
+	journal->bytes = journal->runs = journal->copies = 0;
 	journal->records = journal->readings = journal->duplicates = journal->revisions = 0;
 	journal->next = atomic_load_explicit(&journal->last, memory_order_relaxed) + 1;
 	journal->quarantine_id_before = journal->quarantine_id;
@@ -91,29 +93,6 @@ gw_journal_begin(struct gw_journal *journal)
 	if (rc != 0)
 		journal->txn = NULL;
 	return journal->error = gw_store_error(rc);
-}
-
-enum gw_error
-gw_journal_append(struct gw_journal *journal, struct gw_span record)
-{
-	MDB_val key = gw_val(&journal->next, sizeof(journal->next)), data = gw_val(NULL, record.len);
-	int rc = 0;
-
-	if (journal->append == NULL)
-		rc = mdb_cursor_open(journal->txn, journal->tables[GW_T_JOURNAL], &journal->append);
-	if (rc == 0)
-		rc = mdb_cursor_put(journal->append, &key, &data, MDB_APPEND | MDB_RESERVE);
-	if (rc != 0)
-		return gw_store_error(rc);
-	memcpy(data.mv_data, record.at, record.len);
-	journal->next++;
-	journal->records++;
-	// Above 2022 bytes LMDB gives a value pages of its own.
-	if (record.len <= 2022)
-		journal->bytes += record.len + 16;
-	else
-		gw_room_run(journal, record.len);
-	return GW_OK;
 }
 
 enum gw_error
@@ -261,8 +240,9 @@ static void
 forget(struct gw_journal *journal)
 {
 	journal->txn = NULL;
-	journal->append = journal->index = NULL;
-	journal->pending_count = 0;
+	journal->index = NULL;
+	journal->block_len = 0;
+	gw_index_aborted(journal);
 	journal->quarantine_id = journal->quarantine_id_before;
 	atomic_store(&journal->quarantine_bytes, journal->quarantine_bytes_before);
 	atomic_store(&journal->quarantine_count, journal->quarantine_count_before);
@@ -301,6 +281,7 @@ publish(struct gw_journal *journal)
 	atomic_fetch_add(&journal->duplicates_total, journal->duplicates);
 	atomic_fetch_add(&journal->revisions_total, journal->revisions);
 	journal->appended_since_trim += journal->records;
+	gw_index_committed(journal);
 	gw_sweep_committed(journal);
 	gw_room_committed(journal);
 }
@@ -320,7 +301,9 @@ finish_tables(struct gw_journal *journal)
 	enum gw_error error = journal->error;
 
 	if (error == GW_OK)
-		error = gw_index_flush(journal);
+		error = gw_block_flush(journal);
+	if (error == GW_OK)
+		error = gw_index_tend(journal);
 	if (error == GW_OK && journal->quarantine_id != journal->quarantine_id_before)
 		error = gw_meta_put(journal, journal->txn, "quarantine", journal->quarantine_id);
 	if (error == GW_OK)

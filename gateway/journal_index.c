@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The time-first index: entries of a transaction are kept in memory, sorted, and put in at once, mostly at the table's end.
+// The time-first index. Entries are kept in memory and put in sorted, some thousands at once, mostly at the table's end: with every commit they would cost
+// it a copy of each leaf that they fall into. Meta "indexed" is the position up to which the table is whole; readers walk the records after it.
 // The writer's thread.
 #include "gateway/journal_internal.h"
 
 #include <stdlib.h>
 
 #define PENDING_MAX 65536
+#define PENDING_DUE 2048
 
 void
 gw_index_key(const struct gw_index_entry *entry, uint8_t key[GW_INDEX_KEY])
@@ -23,20 +25,16 @@ gw_index_entry(const uint8_t key[GW_INDEX_KEY])
 	return (struct gw_index_entry){ be64toh(words[0]), be64toh(words[1]), be64toh(words[2]) };
 }
 
-static int
-compare(const struct gw_index_entry *a, const struct gw_index_entry *b)
+int
+gw_index_compare(const void *left, const void *right)
 {
+	const struct gw_index_entry *a = left, *b = right;
+
 	if (a->time != b->time)
 		return a->time < b->time ? -1 : 1;
 	if (a->device != b->device)
 		return a->device < b->device ? -1 : 1;
 	return (a->position > b->position) - (a->position < b->position);
-}
-
-static int
-compare_void(const void *a, const void *b)
-{
-	return compare(a, b);
 }
 
 enum gw_error
@@ -55,7 +53,8 @@ gw_index_add(struct gw_journal *journal, uint64_t device, int64_t time_us, uint6
 {
 	enum gw_error error;
 
-	if (journal->pending_count == PENDING_MAX && (error = gw_index_flush(journal)) != GW_OK)
+	// The record itself has not all its entries yet.
+	if (journal->pending_count - journal->pending_put == PENDING_MAX && (error = gw_index_flush(journal, position - 1)) != GW_OK)
 		return error;
 	if (journal->pending_count == journal->pending_cap) {
 		size_t cap = journal->pending_cap > 0 ? journal->pending_cap * 2 : 1024;
@@ -89,7 +88,7 @@ put(struct gw_journal *journal, MDB_cursor *cursor, const struct gw_index_entry 
 {
 	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data = gw_val("", 0);
-	bool end = !journal->index_any || compare(entry, &journal->index_last) > 0;
+	bool end = !journal->index_any || gw_index_compare(entry, &journal->index_last) > 0;
 	int rc;
 
 	// At the end entries fill page after page; elsewhere each one may need a new copy of its page.
@@ -104,29 +103,103 @@ put(struct gw_journal *journal, MDB_cursor *cursor, const struct gw_index_entry 
 	return rc;
 }
 
-enum gw_error
-gw_index_flush(struct gw_journal *journal)
+static enum gw_error
+put_all(struct gw_journal *journal, struct gw_index_entry *entries, size_t count)
 {
-	struct gw_index_entry *entries = journal->pending;
-	size_t count = journal->pending_count;
 	MDB_cursor *cursor;
-	enum gw_error error;
+	enum gw_error error = gw_index_cursor(journal, &cursor);
 	bool sorted = true;
 	int rc = 0;
 
-	if (count == 0)
-		return GW_OK;
-	if ((error = gw_index_cursor(journal, &cursor)) != GW_OK)
-		return error;
-	if (!journal->index_last_known && (error = find_last(journal, cursor)) != GW_OK)
+	if (error != GW_OK || (!journal->index_last_known && (error = find_last(journal, cursor)) != GW_OK))
 		return error;
 	for (size_t i = 1; sorted && i < count; i++)
-		sorted = compare(&entries[i - 1], &entries[i]) < 0;
+		sorted = gw_index_compare(&entries[i - 1], &entries[i]) < 0;
 	if (!sorted)
-		qsort(entries, count, sizeof(*entries), compare_void);
+		qsort(entries, count, sizeof(*entries), gw_index_compare);
 	for (size_t i = 0; rc == 0 && i < count; i++)
-		if (i == 0 || compare(&entries[i - 1], &entries[i]) != 0)
+		if (i == 0 || gw_index_compare(&entries[i - 1], &entries[i]) != 0)
 			rc = put(journal, cursor, &entries[i]);
-	journal->pending_count = 0;
 	return gw_store_error(rc);
+}
+
+enum gw_error
+gw_index_flush(struct gw_journal *journal, uint64_t upto)
+{
+	enum gw_error error;
+
+	if (journal->pending_count == journal->pending_put)
+		return GW_OK;
+	error = put_all(journal, journal->pending + journal->pending_put, journal->pending_count - journal->pending_put);
+	if (error == GW_OK)
+		error = gw_meta_put(journal, journal->txn, "indexed", upto);
+	journal->pending_put = journal->pending_count;
+	return error;
+}
+
+enum gw_error
+gw_index_tend(struct gw_journal *journal)
+{
+	return journal->plain && journal->pending_count >= PENDING_DUE ? gw_index_flush(journal, journal->next - 1) : GW_OK;
+}
+
+void
+gw_index_committed(struct gw_journal *journal)
+{
+	journal->pending_count -= journal->pending_put;
+	if (journal->pending_put > 0 && journal->pending_count > 0)
+		memmove(journal->pending, journal->pending + journal->pending_put, journal->pending_count * sizeof(*journal->pending));
+	journal->pending_put = 0;
+}
+
+void
+gw_index_aborted(struct gw_journal *journal)
+{
+	uint64_t last = atomic_load_explicit(&journal->last, memory_order_relaxed);
+	size_t kept = 0;
+
+	for (size_t i = 0; i < journal->pending_count; i++)
+		if (journal->pending[i].position <= last)
+			journal->pending[kept++] = journal->pending[i];
+	journal->pending_count = kept;
+	journal->pending_put = 0;
+}
+
+static enum gw_error
+add_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes)
+{
+	struct gw_record record;
+	struct gw_batch batch;
+	struct gw_reading reading;
+	enum gw_error error = GW_OK;
+	int64_t last = 0;
+
+	if (gw_record_open(position, bytes, &record, NULL) != GW_OK || record.type != GW_RECORD_READINGS ||
+	    gw_batch_open(&record, &batch, NULL) != GW_OK)
+		return GW_OK;
+	while (error == GW_OK && gw_batch_next(&batch, &reading)) {
+		if (batch.done == 1 || reading.time_us != last)
+			error = gw_index_add(journal, gw_name_hash(batch.head.device), reading.time_us, position);
+		last = reading.time_us;
+	}
+	return error;
+}
+
+enum gw_error
+gw_index_open(struct gw_journal *journal, MDB_txn *txn)
+{
+	struct gw_walk walk;
+	struct gw_span record;
+	uint64_t position, indexed;
+	enum gw_error error = gw_meta_get(journal, txn, "indexed", &indexed);
+	int rc;
+
+	if (error != GW_OK)
+		return error;
+	if ((rc = gw_walk_open(&walk, journal, txn)) == 0)
+		rc = gw_walk_from(&walk, indexed + 1);
+	while (rc == 0 && error == GW_OK && (rc = gw_walk_next(&walk, &position, &record)) == 0)
+		error = add_record(journal, position, record);
+	gw_walk_close(&walk);
+	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
 }

@@ -14,7 +14,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define GW_STORE_FORMAT 1
+#define GW_STORE_FORMAT 2
+#define GW_BLOCK_BYTES (16384 - 16) // of records that lie together: four of LMDB's pages
 #define GW_INDEX_KEY 24     // time (sign flipped), device's hash, position: big-endian u64 each
 #define GW_READERS_SPARE 32
 #define GW_SWEEP_ROWS 1024  // rows of newest times written with one commit, at most
@@ -66,7 +67,9 @@ struct gw_journal {
 
 	// The transaction under way
 	MDB_txn *txn;
-	MDB_cursor *append, *index;
+	MDB_cursor *index;
+	uint8_t *block;         // records that are not in the table yet, see gateway/journal_block.c
+	size_t block_len, block_cap;
 	enum gw_error error;
 	bool broken;            // a commit failed: nothing is written any more
 	uint64_t next;          // position of the next record
@@ -76,7 +79,7 @@ struct gw_journal {
 	bool trimming;
 	uint64_t records, readings, duplicates, revisions, quarantine_left_out;
 	struct gw_index_entry *pending;
-	size_t pending_count, pending_cap;
+	size_t pending_count, pending_cap, pending_put; // put: of those in the table with the transaction under way
 	struct gw_index_entry index_last;
 	bool index_last_known, index_any;
 	uint64_t quarantine_id, quarantine_id_before;
@@ -145,9 +148,17 @@ gw_index_time(int64_t time_us)
 }
 void gw_index_key(const struct gw_index_entry *entry, uint8_t key[GW_INDEX_KEY]);
 struct gw_index_entry gw_index_entry(const uint8_t key[GW_INDEX_KEY]);
-// Remembers an entry for the transaction under way; in the store after gw_index_flush().
+// By time, device, position; for qsort as well.
+int gw_index_compare(const void *left, const void *right);
+// At opening: the entries of records after meta "indexed".
+enum gw_error gw_index_open(struct gw_journal *journal, MDB_txn *txn);
+// Remembers an entry; in the table after gw_index_flush(), which says that it then holds all records up to `upto`.
 enum gw_error gw_index_add(struct gw_journal *journal, uint64_t device, int64_t time_us, uint64_t position);
-enum gw_error gw_index_flush(struct gw_journal *journal);
+enum gw_error gw_index_flush(struct gw_journal *journal, uint64_t upto);
+// Before a commit: flushes where enough have come together. After it, or after an abort.
+enum gw_error gw_index_tend(struct gw_journal *journal);
+void gw_index_committed(struct gw_journal *journal);
+void gw_index_aborted(struct gw_journal *journal);
 enum gw_error gw_index_cursor(struct gw_journal *journal, MDB_cursor **cursor);
 
 // ---- gateway/journal_once.c ----
@@ -156,8 +167,35 @@ enum gw_error gw_once_apply(struct gw_journal *journal, struct gw_ticket *ticket
 void gw_once_free(struct gw_once *once);
 // Counts new series of a device.
 enum gw_error gw_series_made(struct gw_journal *journal, uint64_t device, size_t made);
-// Appends a record at journal->next.
+
+// ---- gateway/journal_block.c ----
+// Appends a record at journal->next; in the table after gw_block_flush().
 enum gw_error gw_journal_append(struct gw_journal *journal, struct gw_span record);
+enum gw_error gw_block_flush(struct gw_journal *journal);
+// A record that was appended since the last flush, or MDB_NOTFOUND. Valid until the next append.
+int gw_block_pending(const struct gw_journal *journal, uint64_t position, struct gw_span *record);
+
+// The records of one value; first and rest move on with gw_block_next().
+struct gw_block {
+	uint64_t first, last;
+	uint32_t count;
+	bool sound; // the lengths add up; else what follows the damage counts as one record
+	struct gw_span rest;
+};
+struct gw_block gw_block_of(uint64_t last, struct gw_span bytes);
+bool gw_block_next(struct gw_block *block, uint64_t *position, struct gw_span *record);
+
+// Record after record, in order. Functions return LMDB's codes; MDB_NOTFOUND at the end. Records are borrowed from the transaction.
+struct gw_walk {
+	MDB_cursor *cursor;
+	struct gw_block block;
+	uint64_t from;
+};
+int gw_walk_open(struct gw_walk *walk, struct gw_journal *journal, MDB_txn *txn);
+void gw_walk_close(struct gw_walk *walk);
+int gw_walk_from(struct gw_walk *walk, uint64_t position);
+int gw_walk_next(struct gw_walk *walk, uint64_t *position, struct gw_span *record);
+int gw_walk_find(struct gw_walk *walk, uint64_t position, struct gw_span *record);
 
 // ---- gateway/journal_newest.c ----
 enum gw_error gw_newest_open(struct gw_journal *journal, struct gw_why *why);

@@ -58,20 +58,17 @@ replay_record(struct gw_journal *journal, uint64_t position, struct gw_span byte
 static enum gw_error
 replay(struct gw_journal *journal, MDB_txn *txn)
 {
-	uint64_t from = journal->checkpoint + 1;
-	MDB_val key = gw_val(&from, sizeof(from)), data;
-	MDB_cursor *cursor;
+	struct gw_walk walk;
+	struct gw_span record;
+	uint64_t position;
 	enum gw_error error = GW_OK;
-	int rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor);
+	int rc = gw_walk_open(&walk, journal, txn);
 
-	if (rc != 0)
-		return gw_store_error(rc);
-	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
-	while (rc == 0 && error == GW_OK) {
-		error = replay_record(journal, gw_val_u64(key), gw_val_span(data));
-		rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
-	}
-	mdb_cursor_close(cursor);
+	if (rc == 0)
+		rc = gw_walk_from(&walk, journal->checkpoint + 1);
+	while (rc == 0 && error == GW_OK && (rc = gw_walk_next(&walk, &position, &record)) == 0)
+		error = replay_record(journal, position, record);
+	gw_walk_close(&walk);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
 }
 

@@ -142,6 +142,20 @@ walk_stored(struct gw_once *once, uint64_t position, struct gw_span bytes)
 	}
 }
 
+// Of the transaction under way or before it.
+static bool
+find_record(struct gw_journal *journal, uint64_t position, struct gw_span *record)
+{
+	struct gw_walk walk;
+	int rc = gw_block_pending(journal, position, record);
+
+	if (rc != 0 && (rc = gw_walk_open(&walk, journal, journal->txn)) == 0) {
+		rc = gw_walk_find(&walk, position, record);
+		gw_walk_close(&walk);
+	}
+	return rc == 0;
+}
+
 static enum gw_error
 look_at_time(struct gw_journal *journal, uint64_t device, int64_t time_us)
 {
@@ -149,6 +163,7 @@ look_at_time(struct gw_journal *journal, uint64_t device, int64_t time_us)
 	struct gw_index_entry entry = { gw_index_time(time_us), device, UINT64_MAX };
 	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data;
+	struct gw_span record;
 	MDB_cursor *cursor;
 	enum gw_error error = gw_index_cursor(journal, &cursor);
 	int rc;
@@ -163,11 +178,8 @@ look_at_time(struct gw_journal *journal, uint64_t device, int64_t time_us)
 		if (entry.time != gw_index_time(time_us) || entry.device != device || once->records >= RECORDS_MAX ||
 		    once->steps >= STEPS_MAX)
 			break;
-		if (visit(once, entry.position)) {
-			MDB_val at = gw_val(&entry.position, sizeof(entry.position));
-			if (mdb_get(journal->txn, journal->tables[GW_T_JOURNAL], &at, &data) == 0)
-				walk_stored(once, entry.position, gw_val_span(data));
-		}
+		if (visit(once, entry.position) && find_record(journal, entry.position, &record))
+			walk_stored(once, entry.position, record);
 		rc = mdb_cursor_get(cursor, &key, &data, MDB_PREV);
 	}
 	return rc == 0 || rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
@@ -178,7 +190,7 @@ look(struct gw_journal *journal, const struct gw_op *op)
 {
 	struct gw_once *once = journal->once;
 	const struct gw_key *keys = gw_op_keys(op);
-	enum gw_error error = gw_index_flush(journal);
+	enum gw_error error = gw_index_flush(journal, journal->next - 1);
 	int64_t seen = 0;
 	bool any = false;
 

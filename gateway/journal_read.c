@@ -8,11 +8,29 @@
 
 #define ENTRY_HEAD 12 // u64 position, u32 length
 
+// Copies records until one does not fit. MDB_NOTFOUND at the journal's end.
+static int
+copy_records(struct gw_walk *walk, uint8_t *buf, size_t cap, size_t *used, uint64_t *next)
+{
+	struct gw_span record;
+	uint64_t position;
+	int rc;
+
+	while ((rc = gw_walk_next(walk, &position, &record)) == 0 && ENTRY_HEAD + record.len <= cap - *used) {
+		uint32_t len = (uint32_t)record.len;
+		memcpy(buf + *used, &position, 8);
+		memcpy(buf + *used + 8, &len, 4);
+		memcpy(buf + *used + ENTRY_HEAD, record.at, record.len);
+		*used += ENTRY_HEAD + record.len;
+		*next = position + 1;
+	}
+	return rc;
+}
+
 enum gw_error
 gw_journal_read(struct gw_journal *journal, uint64_t from, uint8_t *buf, size_t cap, size_t *used, uint64_t *next)
 {
-	MDB_val key = gw_val(&from, sizeof(from)), data;
-	MDB_cursor *cursor;
+	struct gw_walk walk;
 	MDB_txn *txn;
 	enum gw_error error = gw_reader_begin(journal, &txn);
 	int rc;
@@ -21,21 +39,9 @@ gw_journal_read(struct gw_journal *journal, uint64_t from, uint8_t *buf, size_t 
 	*next = from;
 	if (error != GW_OK)
 		return error;
-	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor)) == 0) {
-		rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
-		for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
-			uint64_t position = gw_val_u64(key);
-			uint32_t len = (uint32_t)data.mv_size;
-			if (ENTRY_HEAD + data.mv_size > cap - *used)
-				break;
-			memcpy(buf + *used, &position, 8);
-			memcpy(buf + *used + 8, &len, 4);
-			memcpy(buf + *used + ENTRY_HEAD, data.mv_data, data.mv_size);
-			*used += ENTRY_HEAD + data.mv_size;
-			*next = position + 1;
-		}
-		mdb_cursor_close(cursor);
-	}
+	if ((rc = gw_walk_open(&walk, journal, txn)) == 0 && (rc = gw_walk_from(&walk, from)) == 0)
+		rc = copy_records(&walk, buf, cap, used, next);
+	gw_walk_close(&walk);
 	gw_reader_end(journal, txn);
 	if (rc == 0 && *used == 0)
 		return GW_E_TOO_LARGE;
@@ -63,15 +69,16 @@ gw_journal_step(struct gw_span *buf, struct gw_record *record)
 
 // Receive time of the first record at or after *position that can be read; *position becomes its place.
 static int
-received_at(MDB_cursor *cursor, uint64_t *position, int64_t *received_us)
+received_at(struct gw_walk *walk, uint64_t *position, int64_t *received_us)
 {
 	struct gw_record record;
-	MDB_val key = gw_val(position, sizeof(*position)), data;
-	int rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
+	struct gw_span bytes;
+	uint64_t at;
+	int rc = gw_walk_from(walk, *position);
 
-	for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT))
-		if (gw_record_open(gw_val_u64(key), gw_val_span(data), &record, NULL) == GW_OK) {
-			*position = record.position;
+	while (rc == 0 && (rc = gw_walk_next(walk, &at, &bytes)) == 0)
+		if (gw_record_open(at, bytes, &record, NULL) == GW_OK) {
+			*position = at;
 			*received_us = record.received_us;
 			return 0;
 		}
@@ -79,12 +86,12 @@ received_at(MDB_cursor *cursor, uint64_t *position, int64_t *received_us)
 }
 
 static int
-search(MDB_cursor *cursor, uint64_t low, uint64_t high, int64_t received_us, uint64_t *found)
+search(struct gw_walk *walk, uint64_t low, uint64_t high, int64_t received_us, uint64_t *found)
 {
 	while (low < high) { // what is wanted lies in [low, high]
 		uint64_t middle = low + (high - low) / 2, at = middle;
 		int64_t time;
-		int rc = received_at(cursor, &at, &time);
+		int rc = received_at(walk, &at, &time);
 		if (rc != 0 && rc != MDB_NOTFOUND)
 			return rc;
 		if (rc == 0 && at < high && time < received_us)
@@ -99,28 +106,22 @@ search(MDB_cursor *cursor, uint64_t low, uint64_t high, int64_t received_us, uin
 enum gw_error
 gw_journal_seek(struct gw_journal *journal, int64_t received_us, uint64_t *position)
 {
-	MDB_val key, data;
-	MDB_cursor *cursor;
+	uint64_t first = gw_journal_first(journal), last = gw_journal_last(journal);
+	struct gw_walk walk;
 	MDB_txn *txn;
-	uint64_t first, last;
-	enum gw_error error = gw_reader_begin(journal, &txn);
+	enum gw_error error;
 	int rc;
 
-	if (error != GW_OK)
-		return error;
 	*position = 1;
-	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor)) == 0) {
-		if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) == 0) {
-			first = gw_val_u64(key);
-			if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_LAST)) == 0) {
-				last = gw_val_u64(key);
-				rc = search(cursor, first, last + 1, received_us, position);
-			}
-		}
-		mdb_cursor_close(cursor);
-	}
+	if (last == 0)
+		return GW_OK;
+	if ((error = gw_reader_begin(journal, &txn)) != GW_OK)
+		return error;
+	if ((rc = gw_walk_open(&walk, journal, txn)) == 0)
+		rc = search(&walk, first, last + 1, received_us, position);
+	gw_walk_close(&walk);
 	gw_reader_end(journal, txn);
-	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
+	return gw_store_error(rc);
 }
 
 // ---- A device's readings by time ----
@@ -138,11 +139,11 @@ struct range {
 
 // False where the record does not fit any more.
 static bool
-copy_record(struct range *range, const struct gw_index_entry *entry, MDB_val data)
+copy_record(struct range *range, const struct gw_index_entry *entry, struct gw_span record)
 {
-	size_t need = range->used + 20 + data.mv_size;
+	size_t need = range->used + 20 + record.len;
 	int64_t time_us = (int64_t)(entry->time ^ (UINT64_C(1) << 63));
-	uint32_t len = (uint32_t)data.mv_size;
+	uint32_t len = (uint32_t)record.len;
 	uint8_t *at;
 
 	if (need > range->cap) {
@@ -156,55 +157,148 @@ copy_record(struct range *range, const struct gw_index_entry *entry, MDB_val dat
 	memcpy(at, &time_us, 8);
 	memcpy(at + 8, &entry->position, 8);
 	memcpy(at + 16, &len, 4);
-	memcpy(at + 20, data.mv_data, data.mv_size);
+	memcpy(at + 20, record.at, record.len);
 	range->used = need;
 	return true;
 }
 
+// Entries of records that are not in the index yet, sorted.
+struct tail {
+	uint64_t indexed; // the index is whole up to here; what it has of later records is left out
+	struct gw_index_entry *entries;
+	size_t count, cap, at;
+};
+
+static bool
+add_to_tail(struct tail *tail, const struct gw_index_entry *entry)
+{
+	if (tail->count == tail->cap) {
+		size_t cap = tail->cap > 0 ? tail->cap * 2 : 256;
+		struct gw_index_entry *bigger = realloc(tail->entries, cap * sizeof(*bigger));
+		if (bigger == NULL)
+			return false;
+		tail->entries = bigger;
+		tail->cap = cap;
+	}
+	tail->entries[tail->count++] = *entry;
+	return true;
+}
+
+static bool
+look_into(struct tail *tail, const struct range *range, uint64_t position, struct gw_span bytes)
+{
+	struct gw_index_entry entry = { .device = range->device, .position = position };
+	struct gw_record record;
+	struct gw_batch batch;
+	struct gw_reading reading;
+	int64_t last = 0;
+
+	if (gw_record_open(position, bytes, &record, NULL) != GW_OK || record.type != GW_RECORD_READINGS ||
+	    gw_batch_open(&record, &batch, NULL) != GW_OK || gw_name_hash(batch.head.device) != range->device)
+		return true;
+	while (gw_batch_next(&batch, &reading)) {
+		if (batch.done > 1 && reading.time_us == last)
+			continue;
+		last = reading.time_us;
+		entry.time = gw_index_time(last);
+		if (gw_index_compare(&entry, &range->at) >= 0 && entry.time < range->end && !add_to_tail(tail, &entry))
+			return false;
+	}
+	return true;
+}
+
 static int
-scan(struct gw_journal *journal, MDB_txn *txn, MDB_cursor *cursor, struct range *range)
+fill_tail(struct gw_walk *walk, struct tail *tail, const struct range *range)
+{
+	struct gw_span bytes;
+	uint64_t position;
+	int rc = gw_walk_from(walk, tail->indexed + 1);
+
+	while (rc == 0 && (rc = gw_walk_next(walk, &position, &bytes)) == 0)
+		if (!look_into(tail, range, position, bytes))
+			return ENOMEM;
+	if (tail->count > 1)
+		qsort(tail->entries, tail->count, sizeof(*tail->entries), gw_index_compare);
+	return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+// The index's next entry of the device, or where the look at it ends for this transaction; an entry of another device then.
+static int
+next_of_index(MDB_cursor *cursor, const struct tail *tail, const struct range *range, int *looked, struct gw_index_entry *entry)
+{
+	MDB_val key, data;
+	int rc;
+
+	while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_GET_CURRENT)) == 0) {
+		*entry = gw_index_entry(key.mv_data);
+		if (entry->time >= range->end)
+			return MDB_NOTFOUND;
+		if ((entry->device == range->device && entry->position <= tail->indexed) || ++*looked > RANGE_ENTRIES)
+			return 0;
+		if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) != 0)
+			break;
+	}
+	return rc;
+}
+
+// Copies records in the order of both lists, until the buffer is full or enough was looked at.
+static int
+scan(MDB_cursor *cursor, struct gw_walk *walk, struct tail *tail, struct range *range)
 {
 	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data;
-	int rc;
+	struct gw_index_entry entry = { 0 };
+	struct gw_span record;
+	int rc, got, looked = 0;
 
 	gw_index_key(&range->at, bytes);
 	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
-	for (int i = 0; rc == 0; rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT), i++) {
-		struct gw_index_entry entry = gw_index_entry(key.mv_data);
-		range->at = entry;
-		if ((range->done = entry.time >= range->end) || i == RANGE_ENTRIES)
+	for (;;) {
+		if (rc == 0)
+			rc = next_of_index(cursor, tail, range, &looked, &entry);
+		if (rc != 0 && rc != MDB_NOTFOUND)
+			return rc;
+		bool late = tail->at < tail->count && (rc != 0 || gw_index_compare(&tail->entries[tail->at], &entry) < 0);
+		if ((range->done = !late && rc != 0))
 			return 0;
-		if (entry.device != range->device)
-			continue;
-		MDB_val at = gw_val(&entry.position, sizeof(entry.position));
-		int got = mdb_get(txn, journal->tables[GW_T_JOURNAL], &at, &data);
+		range->at = late ? tail->entries[tail->at++] : entry;
+		if (!late && (looked > RANGE_ENTRIES))
+			return 0;
+		got = gw_walk_find(walk, range->at.position, &record);
 		if (got != 0 && got != MDB_NOTFOUND)
 			return got;
-		if (got == 0 && !copy_record(range, &entry, data))
+		if (got == 0 && !copy_record(range, &range->at, record))
 			return range->used > 0 ? 0 : ENOMEM;
+		if (!late) {
+			looked++;
+			rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
+		}
 	}
-	range->done = rc == MDB_NOTFOUND;
-	return range->done ? 0 : rc;
 }
 
 static enum gw_error
 fill(struct gw_journal *journal, struct range *range)
 {
-	MDB_cursor *cursor;
+	struct gw_walk walk = { 0 };
+	struct tail tail = { 0 };
+	MDB_cursor *cursor = NULL;
 	MDB_txn *txn;
 	enum gw_error error = gw_reader_begin(journal, &txn);
-	int rc;
+	int rc = 0;
 
 	if (error != GW_OK)
 		return error;
 	range->used = 0;
-	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_INDEX], &cursor)) == 0) {
-		rc = scan(journal, txn, cursor, range);
+	if ((error = gw_meta_get(journal, txn, "indexed", &tail.indexed)) == GW_OK &&
+	    (rc = mdb_cursor_open(txn, journal->tables[GW_T_INDEX], &cursor)) == 0 && (rc = gw_walk_open(&walk, journal, txn)) == 0 &&
+	    (rc = fill_tail(&walk, &tail, range)) == 0)
+		rc = scan(cursor, &walk, &tail, range);
+	gw_walk_close(&walk);
+	if (cursor != NULL)
 		mdb_cursor_close(cursor);
-	}
 	gw_reader_end(journal, txn);
-	return gw_store_error(rc);
+	free(tail.entries);
+	return error == GW_OK ? gw_store_error(rc) : error;
 }
 
 static bool

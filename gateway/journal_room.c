@@ -158,6 +158,7 @@ zero_ahead(struct gw_journal *journal, uint64_t committed, uint64_t end)
 	if (room->zeroed >= end)
 		return;
 	mdb_env_get_fd(journal->env, &fd);
+	end = (end + journal->page_size - 1) / journal->page_size * journal->page_size;
 	for (end += ZERO_STEP; room->zeroed < end && room->zeroed < room->allocated;) {
 		uint64_t left = (end < room->allocated ? end : room->allocated) - room->zeroed;
 		ssize_t n = pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), (off_t)room->zeroed);

@@ -205,7 +205,8 @@ check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why 
 	if (make) {
 		randombytes_buf(&journal->incarnation, sizeof(journal->incarnation));
 		journal->incarnation |= journal->incarnation == 0;
-		if ((error = gw_meta_put(journal, txn, "format", GW_STORE_FORMAT)) != GW_OK)
+		if ((error = gw_meta_put(journal, txn, "format", GW_STORE_FORMAT)) != GW_OK ||
+		    (error = gw_meta_put(journal, txn, "indexed", 0)) != GW_OK)
 			return error;
 		return gw_meta_put(journal, txn, "incarnation", journal->incarnation);
 	}
@@ -217,6 +218,29 @@ check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why 
 		    journal->dir, (unsigned long long)format, GW_STORE_FORMAT);
 	error = gw_meta_get(journal, txn, "incarnation", &journal->incarnation);
 	return error == GW_OK ? GW_OK : gw_fail(why, GW_E_CORRUPT, "the store in %s has lost its incarnation", journal->dir);
+}
+
+// Format 1 had a value for each record, which is a block of one, and all of them in the index.
+static enum gw_error
+raise_format(struct gw_journal *journal, MDB_txn *txn)
+{
+	MDB_val key, data;
+	MDB_cursor *cursor;
+	uint64_t format;
+	enum gw_error error = gw_meta_get(journal, txn, "format", &format);
+	int rc;
+
+	if (error != GW_OK || format == GW_STORE_FORMAT)
+		return error;
+	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor)) != 0)
+		return gw_store_error(rc);
+	rc = mdb_cursor_get(cursor, &key, &data, MDB_LAST);
+	if (rc == 0 || rc == MDB_NOTFOUND)
+		error = gw_meta_put(journal, txn, "indexed", rc == 0 ? gw_val_u64(key) : 0);
+	else
+		error = gw_store_error(rc);
+	mdb_cursor_close(cursor);
+	return error == GW_OK ? gw_meta_put(journal, txn, "format", GW_STORE_FORMAT) : error;
 }
 
 static enum gw_error
@@ -238,6 +262,10 @@ open_tables(struct gw_journal *journal, MDB_env *env, bool make, struct gw_why *
 			mdb_txn_abort(txn);
 			return error;
 		}
+	}
+	if ((error = raise_format(journal, txn)) != GW_OK) {
+		mdb_txn_abort(txn);
+		return gw_fail(why, error, "cannot raise the format of the store in %s", journal->dir);
 	}
 	rc = mdb_txn_commit(txn);
 	return rc == 0 ? GW_OK : lmdb_fail(why, rc, "write to", journal->dir);
@@ -289,7 +317,7 @@ load_ends(struct gw_journal *journal, MDB_txn *txn)
 	if (mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor) != 0)
 		return;
 	if (mdb_cursor_get(cursor, &key, &data, MDB_FIRST) == 0)
-		atomic_store(&journal->first, gw_val_u64(key));
+		atomic_store(&journal->first, gw_block_of(gw_val_u64(key), gw_val_span(data)).first);
 	if (mdb_cursor_get(cursor, &key, &data, MDB_LAST) == 0)
 		atomic_store(&journal->last, gw_val_u64(key));
 	mdb_cursor_close(cursor);
@@ -322,8 +350,9 @@ gw_store_open(struct gw_journal *journal, struct gw_why *why)
 		journal->checkpoint = 0;
 	if (gw_meta_get(journal, txn, "quarantine", &journal->quarantine_id) != GW_OK)
 		journal->quarantine_id = 0;
+	error = gw_index_open(journal, txn);
 	gw_reader_end(journal, txn);
-	return GW_OK;
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "cannot read the journal's end in %s", journal->dir);
 }
 
 void

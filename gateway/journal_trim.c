@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trimming: the journal's oldest records go once every outlet is past them, they are old enough, and the checkpoint of newest times
+// Trimming: the journal's oldest blocks go once every outlet is past them, they are old enough, and the checkpoint of newest times
 // holds what they told. The last record always stays, so that positions never begin anew. The writer's thread.
 #include "gateway/bytes.h"
 #include "gateway/clock.h"
@@ -43,44 +43,67 @@ struct trim {
 	uint64_t upto;      // positions up to this one may go
 	int64_t before_us;  // receive times before this
 	int64_t beyond_us;  // and those from this on: the clock was wrong, and they would hold back all that came after them
-	uint64_t left;      // bytes of work of this piece
+	int64_t left;       // records that this piece may still take
 	uint64_t first;
-	bool done;          // the oldest record stays
+	bool done;          // the oldest block stays
 	bool behind;        // more could go if the checkpoint were further
-	uint8_t *copy;      // of the record, GW_RECORD_MAX bytes: LMDB lends its own only until the next change
+	uint8_t *copy;      // of the block, GW_RECORD_MAX bytes: LMDB lends its own only until the next change
 };
 
-// Deletes the oldest record where it may go.
-static enum gw_error
-trim_one(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
+// Whether every record of the block is old enough. A damaged one tells no time and is in nobody's way.
+static bool
+may_go(const struct trim *trim, struct gw_block block)
 {
 	struct gw_record record;
-	MDB_val key, data;
+	struct gw_span bytes;
 	uint64_t position;
+
+	if (block.last > trim->upto)
+		return false;
+	while (gw_block_next(&block, &position, &bytes))
+		if (gw_record_open(position, bytes, &record, NULL) == GW_OK && record.received_us >= trim->before_us &&
+		    record.received_us < trim->beyond_us)
+			return false;
+	return true;
+}
+
+// The index entries of damaged records stay and lead nowhere.
+static enum gw_error
+delete_entries(struct gw_journal *journal, struct gw_block block)
+{
+	struct gw_record record;
+	struct gw_span bytes;
+	uint64_t position;
+	enum gw_error error = gw_index_flush(journal, journal->next - 1);
+
+	while (error == GW_OK && gw_block_next(&block, &position, &bytes))
+		if (gw_record_open(position, bytes, &record, NULL) == GW_OK)
+			error = delete_index(journal, position, &record);
+	return error;
+}
+
+// Deletes the oldest block where it may go.
+static enum gw_error
+trim_block(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
+{
+	struct gw_block block;
+	MDB_val key, data;
 	enum gw_error error;
 	int rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST);
 
 	if (rc != 0)
 		return gw_store_error(rc);
-	position = gw_val_u64(key);
-	trim->first = position;
-	trim->done = true;
-	if (position > trim->upto)
+	block = gw_block_of(gw_val_u64(key), gw_val_span(data));
+	trim->first = block.first;
+	if ((trim->done = !may_go(trim, block)))
 		return GW_OK;
-	// A damaged record tells no times: it goes with its age unknown, its index entries stay and lead nowhere.
-	if (gw_record_open(position, gw_val_span(data), &record, NULL) == GW_OK) {
-		if (record.received_us >= trim->before_us && record.received_us < trim->beyond_us)
-			return GW_OK;
-		record.bytes.at = memcpy(trim->copy, data.mv_data, data.mv_size);
-		if ((error = delete_index(journal, position, &record)) != GW_OK)
-			return error;
-		if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) != 0)
-			return gw_store_error(rc);
-	}
-	if ((rc = mdb_cursor_del(cursor, 0)) != 0)
+	block.rest.at = memcpy(trim->copy, block.rest.at, block.rest.len);
+	if ((error = delete_entries(journal, block)) != GW_OK)
+		return error;
+	if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) != 0 || (rc = mdb_cursor_del(cursor, 0)) != 0)
 		return gw_store_error(rc);
-	trim->first = position + 1;
-	trim->done = false;
+	trim->first = block.last + 1;
+	trim->left -= block.count;
 	journal->touched = true;
 	return GW_OK;
 }
@@ -94,20 +117,20 @@ trim_piece(struct gw_journal *journal, struct trim *trim)
 
 	if (rc != 0)
 		return gw_store_error(rc);
-	for (; error == GW_OK && !trim->done && trim->left > 0; trim->left--)
-		error = trim_one(journal, cursor, trim);
+	while (error == GW_OK && !trim->done && trim->left > 0)
+		error = trim_block(journal, cursor, trim);
 	mdb_cursor_close(cursor);
 	return error;
 }
 
-static uint64_t
+static int64_t
 piece_size(struct gw_journal *journal)
 {
 	uint64_t records = journal->appended_since_trim * 2; // never slower than what comes in
 
 	if (journal->room.starved) // trimming itself must fit in what is left
 		return PIECE_MIN;
-	return records < PIECE_MIN ? PIECE_MIN : records > PIECE_MAX ? PIECE_MAX : records;
+	return (int64_t)(records < PIECE_MIN ? PIECE_MIN : records > PIECE_MAX ? PIECE_MAX : records);
 }
 
 static enum gw_error

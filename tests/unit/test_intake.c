@@ -456,7 +456,7 @@ trimming_keeps_up(void **state)
 	assert_true(gw_journal_last(journal) - gw_journal_first(journal) < 15 * 500);
 	struct gw_ticket *ticket = gw_ticket_get(&source);
 	uint64_t first = gw_journal_first(journal);
-	add_cursor(ticket, "bus", first + 9);
+	add_cursor(ticket, "bus", first + 509);
 	assert_int_equal(commit_one(ticket), GW_OK);
 	gw_source_fini(&source);
 	gw_intake_close(intake);
@@ -464,7 +464,7 @@ trimming_keeps_up(void **state)
 	journal = store_open();
 	for (bool more = true; more;)
 		assert_int_equal(gw_journal_trim(journal, INT64_MAX / 2, &more), GW_OK);
-	assert_int_equal(gw_journal_first(journal), first + 10);
+	assert_in_range(gw_journal_first(journal), first + 510 - 200, first + 510); // whole blocks go
 	gw_journal_close(journal);
 }
 
