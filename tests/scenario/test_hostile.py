@@ -15,7 +15,7 @@ from harness.hub import wait_for
 
 @pytest.fixture(scope="module")
 def hub(module_hubs):
-    hub = module_hubs(bus=False, options={"mqtt": {"handshakes_max": 40, "admit_s_max": 5, "connections_max": 100,
+    hub = module_hubs(bus=False, options={"mqtt": {"handshakes_max": 40, "admit_s_max": 5, "connections_max": 100, "connections_of_one": 1000,
                                                    "packet_bytes_max": 65536},
                                           "coap": {"payload_bytes_max": 4096, "uploads_max": 8},
                                           "store": {"quarantine_mb": 1}})

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from harness.clients import by_certificate, by_password, by_psk, iso, now_ms, publish, run
-from harness.dtls import Closed, Dtls, Message, FORMAT, POST, uint
+from harness.dtls import BLOCK1, FORMAT, POST, Closed, Dtls, Message, uint
 from harness.hub import Process, wait_for
 
 SENML = (FORMAT, uint(110))
@@ -295,3 +295,15 @@ def test_dtls_sessions_of_one(hub):
         again[0].receive(5)
     for each in (quiet, *again):
         each.close()
+
+
+def test_uploads_of_one(hub):
+    device = dtls(hub)
+
+    def block(mid, path, number):
+        return device.ask(Message(POST, mid, path, b"x" * 64, options=[SENML, (BLOCK1, uint(number << 4 | 8 | 2))])).status
+
+    assert block(3000, "readings", 0) == "2.31" and block(3001, "readings", 1) == "2.31"
+    assert block(3002, "another", 0) == "2.31" and block(3003, "another", 1) == "2.31"
+    assert block(3004, "readings", 2) == "4.08"  # it made room
+    device.close()
