@@ -93,7 +93,7 @@ gw_show_devices(struct gw_show *show, yyjson_val *line)
 	static const struct gw_column columns[] = {
 		{ .key = "id", .title = "DEVICE" }, { .key = "profile", .title = "PROFILE" }, { .key = "ward", .title = "WARD" },
 		{ .key = "bed", .title = "BED" }, { .key = "state", .title = "STATE" }, { .key = "test", .title = "TEST" },
-		{ .key = "last_reading", .title = "LAST READING" }, { .key = "manufacturer", .title = "MANUFACTURER" },
+		{ .key = "last_reading", .title = "LAST READING" }, { .key = "clock_ahead", .title = "CLOCK AHEAD", .right = true }, { .key = "manufacturer", .title = "MANUFACTURER" },
 		{ .key = "model", .title = "MODEL" }, { .key = "serial", .title = "SERIAL" }, { .key = "mac", .title = "MAC" },
 		{ .key = "eui64", .title = "EUI-64", .csv_only = true }, { .key = "asset", .csv_only = true },
 		{ .key = "cert_subject", .csv_only = true }, { .key = "speaks_for", .csv_only = true }, { .key = "created", .csv_only = true },

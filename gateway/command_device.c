@@ -48,6 +48,25 @@ last_seen(const struct gw_core *core, const struct gw_device *device)
 	return newest;
 }
 
+// How far the device's clock is off, as frames since the start have shown. "measuring": nothing stayed long enough; "in doubt": the last frames did not fit.
+static void
+add_clock(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
+{
+	struct gw_clock_shown shown;
+	char text[64];
+
+	if (!gw_device_clocks_shown(gw_registry_clocks(core->registry), gw_span_text(device->id), &shown))
+		return;
+	yyjson_mut_obj_add_str(doc, object, "clock", !shown.known ? "measuring" : shown.doubted ? "in doubt" : "measured");
+	if (shown.known) {
+		snprintf(text, sizeof(text), "%+.1f s", -(double)shown.offset_us / 1e6);
+		yyjson_mut_obj_add_strcpy(doc, object, "clock_ahead", text);
+		snprintf(text, sizeof(text), "%.1f s", (double)shown.uncertainty_us / 1e6);
+		yyjson_mut_obj_add_strcpy(doc, object, "clock_uncertainty", text);
+	}
+	yyjson_mut_obj_add_uint(doc, object, "clock_steps", shown.epoch);
+}
+
 static bool
 emit_device(struct gw_call *call, const struct gw_device *device)
 {
@@ -71,6 +90,7 @@ emit_device(struct gw_call *call, const struct gw_device *device)
 	yyjson_mut_obj_add_str(doc, object, "state", device->disabled ? "disabled" : "enabled");
 	if ((seen = last_seen(call->core, device)) != INT64_MIN)
 		gw_json_time(doc, object, "last_reading", seen);
+	add_clock(call->core, device, doc, object);
 	gw_json_time(doc, object, "created", device->created_us);
 	gw_json_time(doc, object, "changed", device->changed_us);
 	return gw_call_emit(call, doc);

@@ -363,6 +363,8 @@ put_readings(struct gw_line *line, const struct gw_frame *frame, const struct ta
 			ticket->ops_len = ops_len; // all or nothing of a frame
 			return gw_fail(&ticket->why, error, "the frame's readings are larger than a record may be");
 		}
+		if (!line->options.again)
+			gw_device_clocks_take(gw_registry_clocks(line->options.registry), head.device, head.received_us, line->readings, count);
 	}
 	return GW_OK;
 }

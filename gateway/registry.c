@@ -24,7 +24,14 @@ struct gw_registry {
 	pthread_mutex_t changing;       // one change at a time; guards source
 	struct gw_source source;
 	struct gw_passwords *passwords;
+	struct gw_device_clocks *clocks;
 };
+
+struct gw_device_clocks *
+gw_registry_clocks(struct gw_registry *registry)
+{
+	return registry->clocks;
+}
 
 const struct gw_snapshot *
 gw_snapshot_get(struct gw_registry *registry)
@@ -158,19 +165,20 @@ gw_registry_open(struct gw_journal *journal, struct gw_intake *intake, struct gw
 		goto fail_source;
 	}
 	registry->passwords = gw_passwords_new();
-	if (registry->passwords == NULL) {
+	registry->clocks = gw_device_clocks_new();
+	if (registry->passwords == NULL || registry->clocks == NULL) {
 		error = gw_fail(why, GW_E_MEMORY, "out of memory");
-		goto fail_passwords;
+		goto fail_tables;
 	}
 	error = load(registry, journal, why);
 	if (error != GW_OK)
-		goto fail_load;
+		goto fail_tables;
 	*out = registry;
 	return GW_OK;
 
-fail_load:
+fail_tables:
+	gw_device_clocks_free(registry->clocks);
 	gw_passwords_free(registry->passwords);
-fail_passwords:
 	gw_source_fini(&registry->source);
 fail_source:
 	pthread_mutex_destroy(&registry->changing);
@@ -185,6 +193,7 @@ gw_registry_close(struct gw_registry *registry)
 	if (registry == NULL)
 		return;
 	gw_snapshot_put(registry->current);
+	gw_device_clocks_free(registry->clocks);
 	gw_passwords_free(registry->passwords);
 	gw_source_fini(&registry->source);
 	pthread_mutex_destroy(&registry->changing);

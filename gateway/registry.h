@@ -4,6 +4,7 @@
 #ifndef GW_REGISTRY_H
 #define GW_REGISTRY_H
 
+#include "gateway/device_clocks.h"
 #include "gateway/error.h"
 #include "gateway/intake.h"
 #include "gateway/record.h"
@@ -44,6 +45,9 @@ struct gw_registry;
 // Reads all rows. intake is where changes are committed.
 enum gw_error gw_registry_open(struct gw_journal *journal, struct gw_intake *intake, struct gw_registry **registry, struct gw_why *why);
 void gw_registry_close(struct gw_registry *registry);
+
+// Figures of the devices' clocks; live as long as the registry. Any thread.
+struct gw_device_clocks *gw_registry_clocks(struct gw_registry *registry);
 
 // A snapshot: hold it while pointers into it are used, give it back soon. Cheap (a reference count).
 struct gw_snapshot;
