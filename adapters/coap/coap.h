@@ -47,7 +47,7 @@ struct gw_coap_pem {
 	size_t len;
 };
 
-// A refused credential that was recorded a short time ago.
+// A refused credential that was recorded a short time ago. A name that finds its slot taken is recorded again: coap.refusal_records_per_min is the limit.
 #define GW_COAP_REFUSALS 64
 struct gw_coap_refusal {
 	uint64_t hash;

@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define GROUPS_MAX (1u << 20)
+#define GROUPS_MAX (1u << 20) // more sessions share lists; they are found all the same
 #define UPLOAD_IDLE_US ((int64_t)GW_COAP_EXCHANGE_S * 1000000)
 
 static bool

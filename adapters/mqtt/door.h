@@ -7,7 +7,7 @@
 #include "adapters/mqtt/password.h"
 #include "gateway/crowd.h"
 
-enum { GW_MQTT_NAMES = 256 };
+enum { GW_MQTT_NAMES = 256 }; // that are known to be on record already; the limit is mqtt.refusal_records_per_min
 
 struct gw_mqtt_list {
 	struct gw_mqtt_conn *first, *last;
