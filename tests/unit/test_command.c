@@ -110,6 +110,22 @@ add_monitor(struct store *store)
 // ---- Devices ----
 
 static void
+test_device_clock(void **state)
+{
+	struct store *store = *state;
+
+	add_monitor(store);
+	expect_without(store, "{\"command\":\"device show\",\"id\":\"m1\"}", "\"clock");
+	// Its time is three years behind: that may be a backfill.
+	assert_int_equal(send_frame(store, "m1", ROUTE, PACK("72")), GW_OK);
+	expect(store, "{\"command\":\"device show\",\"id\":\"m1\"}", GW_OK, "\"clock\":\"measuring\",\"clock_steps\":0");
+	expect(store, "{\"command\":\"device remove\",\"id\":\"m1\"}", GW_OK, "removed");
+	expect(store, "{\"command\":\"device add\",\"id\":\"m2\",\"profile\":\"senml\",\"psk\":true}", GW_OK, "\"psk_hex\":\"");
+	assert_int_equal(send_frame(store, "m2", "devices/m2/senml", "[{\"n\":\"heart_rate\",\"v\":70,\"t\":1800000007}]"), GW_OK);
+	expect(store, "{\"command\":\"device list\"}", GW_OK, "\"clock\":\"measured\",\"clock_ahead\":\"+7.0 s\",\"clock_uncertainty\":\"60.0 s\"");
+}
+
+static void
 test_device_life(void **state)
 {
 	struct store *store = *state;
@@ -414,6 +430,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_device_clock, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_device_life, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_examples_are_taken, store_open, store_close),
 		cmocka_unit_test_setup_teardown(test_device_mistakes, store_open, store_close),
