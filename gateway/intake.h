@@ -97,6 +97,9 @@ enum gw_error gw_intake_commit(struct gw_ticket *ticket);
 enum gw_error gw_ticket_readings(struct gw_ticket *ticket, const struct gw_batch_head *head, const struct gw_reading *readings, size_t count);
 enum gw_error gw_ticket_event(struct gw_ticket *ticket, enum gw_record_type type, const struct gw_event *event);
 
+// A whole record of another type, sealed.
+enum gw_error gw_ticket_record(struct gw_ticket *ticket, struct gw_span record);
+
 struct gw_quarantined;
 // The id is given at commit.
 enum gw_error gw_ticket_quarantine(struct gw_ticket *ticket, const struct gw_quarantined *entry);

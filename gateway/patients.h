@@ -6,9 +6,26 @@
 // A direct association of device and patient beats the way over the bed. Two that hold at once and lead to different patients are a conflict: shown,
 // and nothing is said to belong to anybody until somebody has resolved it.
 //
-// Stored as rows (schemas/journal-format.md) in the ticket of whatever caused the change, with one GW_RECORD_ASSOCIATION, so that a change is durable with the
-// message that asked for it, and outlets find in the journal from when to when the answer for a device may have changed.
+// What is told is kept as facts ("transferred to bed 3 at 10:05") and intervals follow from all facts together, in the order of the times at which they took
+// effect: the order in which messages come makes no difference, and a message that comes again changes nothing.
+// - A patient is in one bed at a time: the next admission, transfer or discharge by time ends a stay. A discharge of another visit (PV1-19) ends nothing.
+// - A cancel takes away the latest admission, transfer or discharge (as it says) not later than its own time that had been told by then (told_us); what was
+//   ended by it goes on. EVN-6 of a cancel is the time of what is cancelled (HL7 v2.5 section 3.4.1.6); where a feed does not say it, the message's time does.
+//   A cancel whose message comes first waits for it.
+// - An update (A08) counts as "seen in this bed" where nothing earlier is known of the patient, and gives way to whatever earlier is told later.
+// - Two patients in a bed are a conflict until one of them leaves. Two patients who are directly associated with one device are a conflict, too: the later
+//   association is taken (refusing it would go on giving the readings to the earlier patient), and neither gets the readings while both hold.
+// - A direct association ends with its own end or with the patient's discharge; from the patient's first change of bed on it is flagged.
+//   An end that names an order ends what that order began; one without patient ends all of the device.
+// - Merges: what was told of either counts for the one that stays; the other's number and identifiers lead to it.
+// - Identifiers of one message that lead to different patients: the first known one decides, the other is shown as a contradiction.
+// - A device stands where it was placed last; before its first placement, where the registry says, since the device was added.
+// - Beds are compared byte for byte after gw_bed_name(). Nothing is guessed from parts: bed 3 exists in every ward.
+//
+// Stored as rows (schemas/journal-format.md) in the ticket of whatever caused the change, with a GW_RECORD_ASSOCIATION for each bed and device concerned, so
+// that a change is durable with the message that asked for it, and outlets find in the journal from when to when an answer may have changed.
 // In memory whole; a change is seen by readers when it was applied: tickets commit in order, so what is built on it commits after it.
+// Bounded: facts that have no effect any more and patients who lie nowhere are forgotten keep_us after (gw_patients_options), a few with every event.
 #ifndef GW_PATIENTS_H
 #define GW_PATIENTS_H
 
@@ -21,7 +38,7 @@
 #include <stdint.h>
 
 #define GW_TIME_OPEN INT64_MAX // an interval's end that is not known yet
-#define GW_BED_MAX 120         // bytes of a bed's name: "ICU^^3" as PV1-3's first four components, trailing empty ones cut off
+#define GW_BED_MAX 120         // bytes of a bed's name: "ICU^^3" as PV1-3's first four components; see gw_bed_name()
 #define GW_IDENTIFIERS_MAX 16  // of one patient
 
 struct gw_patients;
@@ -62,10 +79,12 @@ enum gw_patient_verb {
 
 struct gw_patient_event {
 	enum gw_patient_verb verb;
-	int64_t time_us, until_us;   // until: GW_TIME_OPEN
+	int64_t time_us, until_us;   // until: GW_TIME_OPEN or 0 where not told
+	int64_t told_us;             // when it was said (MSH-7); 0: now. Orders what was said of the same moment, and what a cancel may mean
 	struct gw_person person, other;
-	struct gw_span bed, prior_bed, other_bed;
-	struct gw_span device;       // id in the registry; ASSOCIATE may name `bed` instead
+	struct gw_span bed, prior_bed, other_bed; // SWAP: bed is person's from now on, other_bed is other's; empty: where the other lay.
+	                             // CANCEL_ADMIT, CANCEL_TRANSFER: the bed that was entered by what is cancelled; empty: whichever
+	struct gw_span device;       // id in the registry; ASSOCIATE and DISSOCIATE may name `bed` instead, DISSOCIATE `order` alone
 	struct gw_span visit;        // PV1-19.1
 	struct gw_span patient_class; // PV1-2
 	struct gw_span order, order_authority; // ORC-2 / OBR-2: EI-1, EI-2; kept for OBR-2 of what answers it
@@ -78,17 +97,30 @@ enum gw_error gw_patients_open(struct gw_journal *journal, struct gw_intake *int
     struct gw_why *why);
 void gw_patients_close(struct gw_patients *patients);
 
+struct gw_patients_options {
+	int64_t keep_us;       // facts without effect and patients without association are kept this long; 0: 35 days
+	uint32_t patients_max; // at once; a new one beyond is refused with GW_E_QUOTA; 0: 100000
+};
+void gw_patients_configure(struct gw_patients *patients, const struct gw_patients_options *options);
+
+// A bed's name as it is compared: without white space around, without trailing '^'. Returns its length; GW_BED_MAX + 1 where it is too long. Terminated.
+size_t gw_bed_name(struct gw_span text, char out[GW_BED_MAX + 1]);
+
 // Applies an event: changes what is in memory and lays the rows and the record into the ticket, which is made essential and must then be submitted: any
 // thread, under gw_patients_lock() from before the call until the ticket was submitted, so that tickets are in the order of changes.
-// GW_E_ARGUMENT, GW_E_NOT_FOUND (a patient, device or bed that has to exist and does not), GW_E_CONFLICT...: nothing is changed, why has words.
-// *effect says in words what it did, for the answer and for diagnostics (no names, no identifiers of patients).
+// GW_E_ARGUMENT, GW_E_TOO_LARGE, GW_E_NOT_FOUND (a device that is not in the registry), GW_E_EXISTS (CHANGE_ID to another patient's), GW_E_QUOTA: nothing is
+// changed, why has words. GW_OK: why says in words what it did, for the answer and for diagnostics (no names, no identifiers of patients); what was told
+// before is GW_OK, too. A ticket may take several events. One that has taken an event and is not submitted after all needs gw_patients_reload().
 enum gw_error gw_patients_apply(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_ticket *ticket, struct gw_why *why);
 void gw_patients_lock(struct gw_patients *patients);
 void gw_patients_unlock(struct gw_patients *patients);
-// The ticket came back without being stored: all is read again from the store.
+// The ticket came back without being stored: waits for what is under way, then all is read again from the store. Not under gw_patients_lock().
 enum gw_error gw_patients_reload(struct gw_patients *patients);
-// For a command: apply, commit, wait.
+// For a command: apply, commit, wait. Recorded as event->source's command (GW_RECORD_COMMAND).
 enum gw_error gw_patients_change(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_why *why);
+// Many in one commit, all or nothing; *failed is the number of the event that was refused.
+enum gw_error gw_patients_change_many(struct gw_patients *patients, const struct gw_patient_event *events, size_t count, const char *command, size_t *failed,
+    struct gw_why *why);
 
 // ---- Whose is it? Any thread ----
 
@@ -108,12 +140,14 @@ struct gw_owner {
 	char bed[GW_BED_MAX + 1];    // where the device stood; empty: not known
 	char visit[65], patient_class[9];
 	char order[65], order_authority[65];
+	int64_t since_us;            // when the association that decides began (PV1-44 where it is a stay); 0 where none
 	uint64_t generation;         // gw_patients_generation() when this was said
 };
 
-// effective_us: see gateway/device_clock.h; uncertainty_us: the true moment lies within effective_us -+ this.
+// effective_us: see gateway/device_clock.h; uncertainty_us: the true moment lies within effective_us -+ this; the window is for that uncertainty, too.
+// A microsecond or two; nothing is allocated.
 void gw_patients_owner(struct gw_patients *patients, struct gw_span device, int64_t effective_us, int64_t uncertainty_us, struct gw_owner *owner);
-// Rises with every change; one atomic load.
+// Rises with every change, also of the registry; two atomic loads.
 uint64_t gw_patients_generation(const struct gw_patients *patients);
 
 // A patient for a message or a person: copied out; texts terminated, empty where not known.
@@ -126,9 +160,45 @@ struct gw_patient {
 	uint64_t into;
 };
 bool gw_patients_get(struct gw_patients *patients, uint64_t number, struct gw_patient *patient);
+// Whom a number means now, after merges; 0: forgotten. What went out for a number that now means the same patient did not go out for a wrong one.
+uint64_t gw_patients_resolve(struct gw_patients *patients, uint64_t number);
+// The patient whom an identifier means; without an authority also the only one with that id. GW_E_NOT_FOUND, GW_E_ARGUMENT where several have it.
+enum gw_error gw_patients_find(struct gw_patients *patients, const struct gw_identifier *identifier, uint64_t *number, struct gw_why *why);
+
+// ---- For people: copied out; the caller frees *entries ----
+
+enum gw_timeline_kind { GW_TIMELINE_STAY = 1, GW_TIMELINE_PLACE, GW_TIMELINE_DIRECT, GW_TIMELINE_OWNER, GW_TIMELINE_CLASH };
+// An association in [from, to). OWNER: what gw_patients_owner() says of a device then. CLASH: identifiers of one message led to `patient` and `other`.
+struct gw_timeline {
+	enum gw_timeline_kind kind;
+	int64_t from_us, to_us;
+	uint64_t patient, other;     // a conflict's second patient
+	enum gw_whose whose;         // OWNER
+	bool flagged, conflict;
+	char device[GW_ID_MAX + 1], bed[GW_BED_MAX + 1];
+	char visit[65], order[65], filler[65], source[97];
+};
+#define GW_TIMELINE_MAX 10000
+// Of a patient (with its devices), a bed (with the devices that were placed there) or a device: what holds within [from, to), in order of time.
+struct gw_timeline_query {
+	uint64_t patient;
+	struct gw_span bed, device;  // exactly one of the three
+	int64_t from_us, to_us;
+};
+enum gw_error gw_patients_timeline(struct gw_patients *patients, const struct gw_timeline_query *query, struct gw_timeline **entries, size_t *count);
+// What contradicts each other and is not over since before since_us.
+enum gw_error gw_patients_conflicts(struct gw_patients *patients, int64_t since_us, struct gw_timeline **entries, size_t *count);
+
+struct gw_patients_stats {
+	uint64_t patients, in_beds, beds, devices; // now: patients kept, those who lie in a bed, beds with somebody or something, devices with facts
+	uint64_t conflicts;                        // that hold now
+	uint64_t events, contradictions;           // since start
+};
+void gw_patients_stats(struct gw_patients *patients, struct gw_patients_stats *stats);
 
 // ---- GW_RECORD_ASSOCIATION, version 1: what changed, for outlets ----
-// The answer of gw_patients_owner() for `device` (empty: for every device of bed `bed`) may have changed for effective times in [from, to).
+// The answer of gw_patients_owner() for `device` (empty: for every device that stood at bed `bed` within that time; both empty: for every device) may have
+// changed for effective times in [from, to). Whether it has, and how, is seen by asking: the answer of now, against what was sent.
 struct gw_association_change {
 	int64_t received_us;
 	struct gw_span device, bed;

@@ -103,6 +103,22 @@ gw_ticket_event(struct gw_ticket *ticket, enum gw_record_type type, const struct
 }
 
 enum gw_error
+gw_ticket_record(struct gw_ticket *ticket, struct gw_span record)
+{
+	struct gw_op *op;
+	enum gw_error error;
+
+	if (record.len > GW_RECORD_MAX)
+		return GW_E_TOO_LARGE;
+	if ((error = start(ticket, record.len, &op)) != GW_OK)
+		return error;
+	op->body_len = (uint32_t)record.len;
+	gw_put_bytes((uint8_t *)(op + 1), record.at, record.len);
+	finish(ticket, op, GW_OP_RECORD, record.len);
+	return GW_OK;
+}
+
+enum gw_error
 gw_ticket_quarantine(struct gw_ticket *ticket, const struct gw_quarantined *entry)
 {
 	size_t size;

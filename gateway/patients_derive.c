@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: Apache-2.0
+// From facts to intervals. A patient's stays follow from all that was told of where the patient went, in order of the times at which it happened; a device's
+// associations from what was told of the device and from when its patients were discharged or moved. The same facts give the same intervals, in whatever
+// order they came. Whoever holds both locks of gateway/patients_internal.h.
+#include "gateway/patients_internal.h"
+
+#include <stdlib.h>
+
+void
+gw_range_add(struct gw_patients *patients, struct bed *bed, struct device *device, int64_t from_us, int64_t to_us)
+{
+	struct range *range;
+
+	if (from_us >= to_us || to_us <= patients->horizon_us)
+		return;
+	for (uint32_t i = 0; i < patients->range_count; i++) {
+		range = &patients->ranges[i];
+		if (range->bed != bed || range->device != device)
+			continue;
+		range->from_us = from_us < range->from_us ? from_us : range->from_us;
+		range->to_us = to_us > range->to_us ? to_us : range->to_us;
+		return;
+	}
+	// The last one stands for all beds that have no place of their own.
+	if (patients->range_count == RANGES_MAX - 1 && (bed != NULL || device != NULL)) {
+		gw_range_add(patients, NULL, NULL, from_us, to_us);
+		return;
+	}
+	if (bed != NULL)
+		bed->references++;
+	patients->ranges[patients->range_count++] = (struct range){ bed, device, from_us, to_us };
+}
+
+// ---- Cancels ----
+
+static bool
+is_cancel(const struct fact *fact)
+{
+	return fact->kind >= FACT_CANCEL_ADMIT && fact->kind <= FACT_CANCEL_DISCHARGE;
+}
+
+static bool
+may_cancel(const struct fact *cancel, const struct fact *fact)
+{
+	static const uint8_t targets[FACT_KINDS] = {
+		[FACT_CANCEL_ADMIT] = FACT_ADMIT, [FACT_CANCEL_TRANSFER] = FACT_TRANSFER, [FACT_CANCEL_DISCHARGE] = FACT_DISCHARGE,
+	};
+
+	return fact->kind == targets[cancel->kind] && !fact->cancelled && fact->told_us <= cancel->told_us && fact->time_us <= cancel->time_us &&
+	    (cancel->bed == NULL || fact->bed == NULL || cancel->bed == fact->bed);
+}
+
+// The fact that a cancel means: the one of its very time, else the latest before it that had been told by then. FACTS_MAX: none.
+static uint32_t
+target_of(const struct facts *facts, const struct fact *cancel)
+{
+	for (uint32_t i = facts->count; i > 0; i--) {
+		if (may_cancel(cancel, &facts->at[i - 1]))
+			return i - 1; // by time: one of the very time comes first
+	}
+	return FACTS_MAX;
+}
+
+// Marks what is cancelled, in the order in which the cancels were told. targets, where given, gets each cancel's fact.
+static void
+bind(const struct facts *facts, uint32_t *targets)
+{
+	int64_t done_us = INT64_MIN, next_us;
+
+	for (uint32_t i = 0; i < facts->count; i++)
+		facts->at[i].cancelled = false;
+	for (;; done_us = next_us) {
+		next_us = INT64_MAX;
+		for (uint32_t i = 0; i < facts->count; i++) {
+			if (is_cancel(&facts->at[i]) && facts->at[i].told_us > done_us && facts->at[i].told_us < next_us)
+				next_us = facts->at[i].told_us;
+		}
+		if (next_us == INT64_MAX)
+			return;
+		for (uint32_t i = 0; i < facts->count; i++) {
+			const struct fact *cancel = &facts->at[i];
+			uint32_t target;
+
+			if (!is_cancel(cancel) || cancel->told_us != next_us)
+				continue;
+			target = target_of(facts, cancel);
+			if (target < facts->count)
+				facts->at[target].cancelled = true;
+			if (targets != NULL)
+				targets[i] = target;
+			for (uint32_t j = 0; cancel->kind == FACT_CANCEL_ADMIT && j < facts->count; j++) {
+				struct fact *seen = &facts->at[j];
+
+				if (seen->kind == FACT_SEEN && seen->time_us <= cancel->time_us && (cancel->bed == NULL || cancel->bed == seen->bed))
+					seen->cancelled = true;
+			}
+		}
+	}
+}
+
+// ---- A patient's stays ----
+
+struct walk {
+	struct gw_patients *patients;
+	struct patient *patient;
+	struct line stays;
+	struct bed *bed; // NULL: in none
+	int64_t from_us;
+	const struct note *note;
+	bool known;      // something was told of where the patient is
+};
+
+static void
+add_turn(struct walk *walk, const struct fact *fact, bool discharge, bool other_visit)
+{
+	struct patient *patient = walk->patient;
+
+	if (patient->turn_count == patient->turn_cap) {
+		uint32_t cap = patient->turn_cap == 0 ? 2 : patient->turn_cap * 2;
+		struct turn *more = realloc(patient->turns, cap * sizeof(*more));
+
+		if (more == NULL) {
+			walk->patients->failed = true;
+			return;
+		}
+		patient->turns = more;
+		patient->turn_cap = cap;
+	}
+	patient->turns[patient->turn_count++] = (struct turn){ fact->time_us, discharge, other_visit, fact->note };
+}
+
+static void
+close_stay(struct walk *walk, int64_t to_us)
+{
+	struct interval stay = { .from_us = walk->from_us, .to_us = to_us, .what = walk->bed, .note = walk->note };
+
+	if (walk->bed != NULL && stay.from_us < stay.to_us && !gw_line_add(&walk->stays, &stay))
+		walk->patients->failed = true;
+	walk->bed = NULL;
+}
+
+static bool
+same_text(const struct note *a, const struct note *b, enum note_text which)
+{
+	return gw_span_equal(gw_note_text(a, which), gw_note_text(b, which));
+}
+
+static void
+enter(struct walk *walk, const struct fact *fact)
+{
+	if (walk->bed == fact->bed && same_text(walk->note, fact->note, NOTE_VISIT) && same_text(walk->note, fact->note, NOTE_CLASS))
+		return;
+	if (walk->bed != NULL && walk->bed != fact->bed)
+		add_turn(walk, fact, false, false);
+	close_stay(walk, fact->time_us);
+	walk->bed = fact->bed;
+	walk->from_us = fact->time_us;
+	walk->note = fact->note;
+}
+
+static bool
+other_visit(const struct note *a, const struct note *b)
+{
+	struct gw_span x = gw_note_text(a, NOTE_VISIT), y = gw_note_text(b, NOTE_VISIT);
+
+	return x.len > 0 && y.len > 0 && !gw_span_equal(x, y);
+}
+
+static void
+step(struct walk *walk, const struct fact *fact)
+{
+	bool other = walk->bed != NULL && other_visit(walk->note, fact->note);
+
+	switch ((enum fact_kind)fact->kind) {
+	case FACT_SEEN:
+		if (walk->known)
+			return;
+		enter(walk, fact);
+		break;
+	case FACT_ADMIT:
+	case FACT_TRANSFER:
+		enter(walk, fact);
+		break;
+	case FACT_DISCHARGE:
+		add_turn(walk, fact, true, other);
+		if (!other)
+			close_stay(walk, fact->time_us);
+		break;
+	case FACT_LEAVE:
+		if (walk->bed == fact->bed)
+			close_stay(walk, fact->time_us);
+		break;
+	default:
+		return;
+	}
+	walk->known = true;
+}
+
+static bool
+contains(const struct line *line, const struct interval *interval)
+{
+	for (uint32_t i = 0; i < line->count; i++) {
+		if (gw_interval_same(&line->at[i], interval))
+			return true;
+	}
+	return false;
+}
+
+// The times for which one stay is not among others: where another only ends at another time, between the two ends.
+static void
+add_stay_range(struct gw_patients *patients, const struct interval *stay, const struct line *others)
+{
+	for (uint32_t i = 0; i < others->count; i++) {
+		const struct interval *other = &others->at[i];
+
+		if (other->what == stay->what && other->from_us == stay->from_us && other->note == stay->note) {
+			gw_range_add(patients, stay->what, NULL, stay->to_us < other->to_us ? stay->to_us : other->to_us,
+			    stay->to_us < other->to_us ? other->to_us : stay->to_us);
+			return;
+		}
+	}
+	gw_range_add(patients, stay->what, NULL, stay->from_us, stay->to_us);
+}
+
+// Takes the stays of `from` that are not in `other` out of their beds, or puts them in.
+static void
+move_stays(struct gw_patients *patients, struct patient *patient, const struct line *from, const struct line *other, bool in)
+{
+	for (uint32_t i = 0; i < from->count; i++) {
+		struct interval stay = from->at[i];
+		struct bed *bed = stay.what;
+
+		if (contains(other, &stay))
+			continue;
+		add_stay_range(patients, &stay, other);
+		stay.what = patient;
+		if (!in)
+			gw_line_remove(&bed->stays, &stay);
+		else if (!gw_line_add(&bed->stays, &stay))
+			patients->failed = true;
+	}
+}
+
+void
+gw_derive_patient(struct gw_patients *patients, struct patient *patient)
+{
+	struct walk walk = { .patients = patients, .patient = patient };
+	struct line before = patient->stays;
+
+	patient->turn_count = 0;
+	bind(&patient->moves, NULL);
+	for (uint32_t i = 0; i < patient->moves.count; i++) {
+		if (!patient->moves.at[i].cancelled)
+			step(&walk, &patient->moves.at[i]);
+	}
+	close_stay(&walk, GW_TIME_OPEN);
+	move_stays(patients, patient, &before, &walk.stays, false);
+	move_stays(patients, patient, &walk.stays, &before, true);
+	patient->stays = walk.stays;
+	free(before.at);
+}
+
+// ---- A device's placements and direct associations ----
+
+static bool
+derive_places(const struct device *device, struct line *places)
+{
+	struct interval open = { .to_us = GW_TIME_OPEN };
+	bool good = true;
+
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		const struct fact *fact = &device->facts.at[i];
+
+		if ((fact->kind != FACT_PLACE && fact->kind != FACT_UNPLACE) || (fact->kind == FACT_PLACE && open.what == fact->bed))
+			continue;
+		open.to_us = fact->time_us;
+		if (open.what != NULL && open.from_us < open.to_us)
+			good &= gw_line_add(places, &open);
+		open = (struct interval){ .from_us = fact->time_us, .to_us = GW_TIME_OPEN, .what = fact->kind == FACT_PLACE ? fact->bed : NULL, .note = fact->note };
+	}
+	return open.what != NULL ? gw_line_add(places, &open) && good : good;
+}
+
+// Whether an end concerns a begin before it. One that names an order ends only what that order began.
+static bool
+ends(const struct fact *end, const struct fact *begin)
+{
+	struct gw_span order = gw_note_text(end->note, NOTE_ORDER);
+
+	return end->kind == FACT_END && (end->patient == NULL || gw_patient_root(end->patient) == gw_patient_root(begin->patient)) &&
+	    (order.len == 0 || gw_span_equal(order, gw_note_text(begin->note, NOTE_ORDER)));
+}
+
+static bool
+turn_ends(const struct turn *turn, const struct fact *begin)
+{
+	if (!turn->discharge || turn->us <= begin->time_us || other_visit(turn->note, begin->note))
+		return false;
+	return !turn->other_visit || gw_note_text(begin->note, NOTE_VISIT).len > 0;
+}
+
+static bool
+derive_direct(const struct device *device, uint32_t at, struct line *directs)
+{
+	const struct fact *begin = &device->facts.at[at];
+	struct patient *patient = gw_patient_root(begin->patient);
+	struct interval one = { .from_us = begin->time_us, .to_us = GW_TIME_OPEN, .what = patient, .note = begin->note }, rest = { 0 };
+
+	for (uint32_t i = at + 1; i < device->facts.count; i++) {
+		if (ends(&device->facts.at[i], begin)) {
+			one.to_us = device->facts.at[i].time_us;
+			break;
+		}
+	}
+	for (uint32_t i = 0; i < patient->turn_count; i++) {
+		if (turn_ends(&patient->turns[i], begin) && patient->turns[i].us < one.to_us)
+			one.to_us = patient->turns[i].us;
+	}
+	// From the first change of bed on somebody should look whether the device moved along.
+	for (uint32_t i = 0; i < patient->turn_count; i++) {
+		const struct turn *turn = &patient->turns[i];
+
+		if (turn->discharge || turn->us <= one.from_us || turn->us >= one.to_us)
+			continue;
+		rest = one;
+		rest.flagged = true;
+		rest.from_us = one.to_us = turn->us;
+		break;
+	}
+	if (one.from_us < one.to_us && !gw_line_add(directs, &one))
+		return false;
+	return rest.what == NULL || gw_line_add(directs, &rest);
+}
+
+void
+gw_derive_device(struct gw_patients *patients, struct device *device)
+{
+	struct line places = { 0 }, directs = { 0 };
+	int64_t from_us, to_us;
+	bool good = derive_places(device, &places);
+
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		if (device->facts.at[i].kind == FACT_BEGIN)
+			good &= derive_direct(device, i, &directs);
+	}
+	if (!good)
+		patients->failed = true;
+	if (gw_line_differ(&device->places, &places, &from_us, &to_us))
+		gw_range_add(patients, NULL, device, from_us, to_us);
+	if (gw_line_differ(&device->directs, &directs, &from_us, &to_us))
+		gw_range_add(patients, NULL, device, from_us, to_us);
+	free(device->places.at);
+	free(device->directs.at);
+	device->places = places;
+	device->directs = directs;
+}
+
+// ---- Forgetting ----
+
+static bool
+is_strong(const struct fact *fact)
+{
+	return !fact->cancelled && (fact->kind == FACT_ADMIT || fact->kind == FACT_TRANSFER || fact->kind == FACT_DISCHARGE);
+}
+
+bool
+gw_moves_prune(struct gw_patients *patients, struct patient *patient)
+{
+	struct facts *facts = &patient->moves;
+	uint32_t targets[FACTS_MAX + 1], base = 0, i, count = facts->count;
+	bool drop[FACTS_MAX + 1] = { false };
+
+	if (count == 0 || count > FACTS_MAX || facts->at[0].time_us >= patients->horizon_us)
+		return false;
+	bind(facts, targets);
+	for (i = 0; i < count && facts->at[i].time_us < patients->horizon_us; i++) {
+		if (is_strong(&facts->at[i]))
+			base = i;
+	}
+	for (i = 0; i < base; i++)
+		drop[i] = !is_cancel(&facts->at[i]);
+	// A cancel goes with what it cancelled, lest it be taken for another's; and where it found nothing, when it is old.
+	for (i = 0; i < count; i++) {
+		if (is_cancel(&facts->at[i]))
+			drop[i] = targets[i] < count ? drop[targets[i]] : facts->at[i].time_us < patients->horizon_us;
+	}
+	for (i = count; i > 0; i--) {
+		if (drop[i - 1])
+			gw_fact_drop(patients, facts, i - 1);
+	}
+	return facts->count < count;
+}
+
+static bool
+still_holds(const struct device *device, const struct fact *begin, int64_t horizon_us)
+{
+	for (uint32_t i = 0; i < device->directs.count; i++) {
+		if (device->directs.at[i].note == begin->note && device->directs.at[i].to_us > horizon_us)
+			return true;
+	}
+	return false;
+}
+
+bool
+gw_tracked_prune(struct gw_patients *patients, struct device *device)
+{
+	struct facts *facts = &device->facts;
+	uint32_t count = facts->count, base = 0, i;
+
+	for (i = 0; i < count; i++) {
+		if (facts->at[i].time_us < patients->horizon_us && (facts->at[i].kind == FACT_PLACE || facts->at[i].kind == FACT_UNPLACE))
+			base = i;
+	}
+	for (i = count; i > 0; i--) {
+		const struct fact *fact = &facts->at[i - 1];
+
+		if (fact->time_us >= patients->horizon_us)
+			continue;
+		if (fact->kind == FACT_PLACE || fact->kind == FACT_UNPLACE) {
+			if (i - 1 == base)
+				continue;
+			device->pruned = true;
+		} else if (fact->kind == FACT_BEGIN && still_holds(device, fact, patients->horizon_us))
+			continue;
+		gw_fact_drop(patients, facts, i - 1);
+	}
+	return facts->count < count;
+}

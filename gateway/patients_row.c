@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of patients and of devices' associations (schemas/journal-format.md), and reading all of them. Whoever holds gw_patients_lock(), and `lines` for reading
+// rows into memory.
+#include "gateway/patients_internal.h"
+
+#include "gateway/bytes.h"
+#include "gateway/diag.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ROW_VERSION 1
+#define PATIENT_HEAD 43
+#define FACT_HEAD 28 // without the texts
+
+// ---- Writing ----
+
+static size_t
+facts_size(const struct facts *facts)
+{
+	size_t size = 2;
+
+	for (uint32_t i = 0; i < facts->count; i++)
+		size += FACT_HEAD + (facts->at[i].bed != NULL ? facts->at[i].bed->len : 0) + facts->at[i].note->len;
+	return size;
+}
+
+static uint8_t *
+put_fact(uint8_t *at, const struct fact *fact)
+{
+	at[0] = fact->kind;
+	gw_put64(at + 1, (uint64_t)fact->time_us);
+	gw_put64(at + 9, (uint64_t)fact->told_us);
+	gw_put64(at + 17, fact->patient != NULL ? fact->patient->number : fact->number);
+	at[25] = fact->bed != NULL ? fact->bed->len : 0;
+	gw_put16(at + 26, fact->note->len);
+	at += FACT_HEAD;
+	if (fact->bed != NULL)
+		at = gw_put_bytes(at, fact->bed->name, fact->bed->len);
+	return gw_put_bytes(at, fact->note->bytes, fact->note->len);
+}
+
+static uint8_t *
+put_facts(uint8_t *at, const struct facts *facts)
+{
+	gw_put16(at, (uint16_t)facts->count);
+	at += 2;
+	for (uint32_t i = 0; i < facts->count; i++)
+		at = put_fact(at, &facts->at[i]);
+	return at;
+}
+
+static struct gw_span
+patient_key(uint64_t number, char key[48])
+{
+	return gw_span(key, (size_t)snprintf(key, 48, PATIENT_ROW_PREFIX "%016" PRIx64, number));
+}
+
+static struct gw_span
+device_key(const struct device *device, char key[96])
+{
+	return gw_span(key, (size_t)snprintf(key, 96, PATIENT_DEVICE_PREFIX "%.*s", (int)device->len, device->id));
+}
+
+enum gw_error
+gw_patient_put(const struct patient *patient, struct gw_ticket *ticket)
+{
+	size_t size = PATIENT_HEAD + patient->person_len + facts_size(&patient->moves);
+	uint8_t small[2048], *row = size <= sizeof(small) ? small : malloc(size), *at;
+	enum gw_error error;
+	char key[48];
+
+	if (row == NULL)
+		return GW_E_MEMORY;
+	row[0] = ROW_VERSION;
+	gw_put64(row + 1, patient->into != NULL ? patient->into->number : 0);
+	gw_put64(row + 9, patient->clash);
+	gw_put64(row + 17, (uint64_t)patient->clash_us);
+	gw_put64(row + 25, (uint64_t)patient->touched_us);
+	gw_put64(row + 33, (uint64_t)patient->person_told_us);
+	gw_put16(row + 41, patient->person_len);
+	at = gw_put_bytes(row + PATIENT_HEAD, patient->person, patient->person_len);
+	at = put_facts(at, &patient->moves);
+	error = gw_ticket_put(ticket, patient_key(patient->number, key), gw_span(row, (size_t)(at - row)));
+	if (row != small)
+		free(row);
+	return error;
+}
+
+enum gw_error
+gw_patient_del(uint64_t number, struct gw_ticket *ticket)
+{
+	char key[48];
+
+	return gw_ticket_del(ticket, patient_key(number, key));
+}
+
+enum gw_error
+gw_tracked_put(const struct device *device, struct gw_ticket *ticket)
+{
+	size_t size = 2 + facts_size(&device->facts);
+	uint8_t small[2048], *row = size <= sizeof(small) ? small : malloc(size), *at;
+	enum gw_error error;
+	char key[96];
+
+	if (row == NULL)
+		return GW_E_MEMORY;
+	row[0] = ROW_VERSION;
+	row[1] = device->pruned;
+	at = put_facts(row + 2, &device->facts);
+	error = gw_ticket_put(ticket, device_key(device, key), gw_span(row, (size_t)(at - row)));
+	if (row != small)
+		free(row);
+	return error;
+}
+
+enum gw_error
+gw_tracked_del(const struct device *device, struct gw_ticket *ticket)
+{
+	char key[96];
+
+	return gw_ticket_del(ticket, device_key(device, key));
+}
+
+// ---- Reading ----
+
+struct loading {
+	struct gw_patients *patients;
+	struct gw_why *why;
+	enum gw_error error;
+};
+
+static bool
+note_is_whole(struct gw_span bytes)
+{
+	size_t at = 0;
+
+	for (int i = 0; i < NOTE_COUNT; i++) {
+		if (at >= bytes.len)
+			return false;
+		at += 1u + bytes.at[at];
+	}
+	return at == bytes.len;
+}
+
+// One fact from *at on; false where it is damaged.
+static bool
+read_fact(struct gw_patients *patients, const uint8_t **at, const uint8_t *end, struct fact *fact)
+{
+	size_t bed_len, note_len;
+	uint64_t number;
+
+	if (end - *at < FACT_HEAD)
+		return false;
+	*fact = (struct fact){ .kind = (*at)[0], .time_us = (int64_t)gw_get64(*at + 1), .told_us = (int64_t)gw_get64(*at + 9) };
+	number = gw_get64(*at + 17);
+	bed_len = (*at)[25];
+	note_len = gw_get16(*at + 26);
+	*at += FACT_HEAD;
+	if ((size_t)(end - *at) < bed_len + note_len || bed_len > GW_BED_MAX || fact->kind == 0 || fact->kind >= FACT_KINDS ||
+	    !note_is_whole(gw_span(*at + bed_len, note_len)))
+		return false;
+	fact->note = malloc(sizeof(*fact->note) + note_len);
+	if (fact->note == NULL) {
+		patients->failed = true;
+		return false;
+	}
+	fact->note->len = (uint16_t)note_len;
+	memcpy(fact->note->bytes, *at + bed_len, note_len);
+	if (bed_len > 0)
+		fact->bed = gw_bed_get(patients, gw_span(*at, bed_len));
+	fact->number = number;
+	*at += bed_len + note_len;
+	return true;
+}
+
+// A device's fact leads to its patient, who may be forgotten.
+static bool
+link_fact(struct gw_patients *patients, struct device *device, struct fact *fact)
+{
+	if ((fact->kind != FACT_BEGIN && fact->kind != FACT_END) || (fact->kind == FACT_END && fact->number == 0))
+		return true;
+	fact->patient = gw_patient_find(patients, fact->number);
+	if (fact->patient == NULL)
+		return false;
+	if (fact->kind == FACT_BEGIN && !gw_patient_add_device(gw_patient_root(fact->patient), device))
+		patients->failed = true;
+	return true;
+}
+
+static bool
+read_facts(struct gw_patients *patients, struct facts *facts, struct device *device, const uint8_t *at, const uint8_t *end)
+{
+	struct fact fact;
+	unsigned count;
+
+	if (end - at < 2)
+		return false;
+	count = gw_get16(at);
+	at += 2;
+	for (unsigned i = 0; i < count; i++) {
+		if (!read_fact(patients, &at, end, &fact))
+			return false;
+		if (device == NULL || link_fact(patients, device, &fact)) {
+			(void)gw_fact_add(patients, facts, &fact);
+			continue;
+		}
+		free(fact.note);
+		gw_bed_put(patients, fact.bed);
+	}
+	return at == end;
+}
+
+// A damaged row must not keep all others out: it is left out and said; its patient's readings are held as nobody's.
+static bool
+damaged(struct loading *loading, const char *what)
+{
+	if (loading->patients->failed) {
+		loading->error = gw_fail(loading->why, GW_E_MEMORY, "out of memory");
+		return false;
+	}
+	gw_diag(GW_ERROR, "patients.row", "%s is damaged and left out", what);
+	return true;
+}
+
+static bool
+known_version(struct loading *loading, struct gw_span value)
+{
+	if (value.len == 0 || value.at[0] <= ROW_VERSION)
+		return true;
+	loading->error = gw_fail(loading->why, GW_E_VERSION, "patients were stored by a newer program (row version %d)", value.at[0]);
+	return false;
+}
+
+static bool
+load_patient(void *arg, struct gw_span key, struct gw_span value)
+{
+	const size_t prefix = sizeof(PATIENT_ROW_PREFIX) - 1;
+	struct loading *loading = arg;
+	struct patient *patient;
+	char text[20] = "";
+	uint64_t number;
+	size_t len;
+
+	if (!known_version(loading, value))
+		return false;
+	memcpy(text, key.at + prefix, key.len - prefix < sizeof(text) ? key.len - prefix : sizeof(text) - 1);
+	number = strtoull(text, NULL, 16);
+	len = value.len >= PATIENT_HEAD ? gw_get16(value.at + 41) : SIZE_MAX;
+	if (number == 0 || value.len < PATIENT_HEAD || value.len - PATIENT_HEAD < len || !gw_person_check(gw_span(value.at + PATIENT_HEAD, len)))
+		return damaged(loading, "a patient's row");
+	patient = gw_patient_add(loading->patients, number);
+	if (patient == NULL)
+		return damaged(loading, "");
+	patient->into_number = gw_get64(value.at + 1);
+	patient->clash = gw_get64(value.at + 9);
+	patient->clash_us = (int64_t)gw_get64(value.at + 17);
+	patient->touched_us = (int64_t)gw_get64(value.at + 25);
+	patient->person_told_us = (int64_t)gw_get64(value.at + 33);
+	patient->person = len > 0 ? malloc(len) : NULL;
+	if (len > 0 && patient->person == NULL) {
+		loading->patients->failed = true;
+		return damaged(loading, "");
+	}
+	if (len > 0)
+		memcpy(patient->person, value.at + PATIENT_HEAD, len);
+	patient->person_len = (uint16_t)len;
+	if (!gw_person_index(loading->patients, patient, true))
+		loading->patients->failed = true;
+	if (!read_facts(loading->patients, &patient->moves, NULL, value.at + PATIENT_HEAD + len, value.at + value.len))
+		return damaged(loading, "what was told of a patient");
+	return !loading->patients->failed || damaged(loading, "");
+}
+
+static bool
+load_device(void *arg, struct gw_span key, struct gw_span value)
+{
+	const size_t prefix = sizeof(PATIENT_DEVICE_PREFIX) - 1;
+	struct loading *loading = arg;
+	struct device *device;
+
+	if (!known_version(loading, value))
+		return false;
+	if (value.len < 4 || key.len - prefix > GW_ID_MAX)
+		return damaged(loading, "a device's row of associations");
+	device = gw_tracked_get(loading->patients, gw_span(key.at + prefix, key.len - prefix));
+	if (device == NULL)
+		return damaged(loading, "");
+	device->pruned = value.at[1] != 0;
+	if (!read_facts(loading->patients, &device->facts, device, value.at + 2, value.at + value.len))
+		return damaged(loading, "a device's row of associations");
+	return !loading->patients->failed || damaged(loading, "");
+}
+
+// Merges lead somewhere, and nowhere in a circle.
+static void
+link_patients(struct gw_patients *patients)
+{
+	for (uint32_t i = 0; i < patients->count; i++) {
+		struct patient *patient = patients->all[i], *into = gw_patient_find(patients, patient->into_number);
+
+		if (patient->into_number == 0 || into == NULL || gw_patient_root(into) == patient)
+			continue;
+		patient->into = into;
+		into->members++;
+	}
+}
+
+static enum gw_error
+load_numbers(struct gw_patients *patients)
+{
+	uint8_t number[8];
+	size_t len = 0;
+	enum gw_error error = gw_journal_get(patients->journal, gw_span_text(PATIENT_NEXT_ROW), number, sizeof(number), &len);
+
+	patients->next_number = error == GW_OK && len == 8 ? gw_get64(number) : 1;
+	for (uint32_t i = 0; i < patients->count; i++) {
+		if (patients->all[i]->number >= patients->next_number)
+			patients->next_number = patients->all[i]->number + 1;
+	}
+	patients->numbers_end = patients->next_number;
+	return error == GW_E_NOT_FOUND ? GW_OK : error;
+}
+
+enum gw_error
+gw_patients_load(struct gw_patients *patients, struct gw_why *why)
+{
+	struct loading loading = { .patients = patients, .why = why };
+	enum gw_error error;
+
+	patients->horizon_us = INT64_MAX; // nothing of this is a change
+	error = gw_journal_each(patients->journal, gw_span_text(PATIENT_ROW_PREFIX), gw_span("", 0), load_patient, &loading);
+	if (error == GW_OK && loading.error == GW_OK) {
+		link_patients(patients);
+		error = gw_journal_each(patients->journal, gw_span_text(PATIENT_DEVICE_PREFIX), gw_span("", 0), load_device, &loading);
+	}
+	if (error == GW_OK && loading.error == GW_OK)
+		error = load_numbers(patients);
+	if (loading.error != GW_OK)
+		return loading.error;
+	if (error != GW_OK)
+		return gw_fail(why, error, "patients cannot be read: %s", gw_error_text(error));
+	for (uint32_t i = 0; i < patients->count; i++)
+		gw_derive_patient(patients, patients->all[i]);
+	for (uint32_t i = 0; i < patients->device_count; i++)
+		gw_derive_device(patients, patients->devices[i]);
+	return patients->failed ? gw_fail(why, GW_E_MEMORY, "out of memory") : GW_OK;
+}
