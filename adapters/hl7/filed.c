@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of the ledger: encode, decode, walk. The header tells the format and who calls.
+#include "adapters/hl7/filed.h"
+
+#include "gateway/bytes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define VERSION 1
+#define HEAD 100
+#define ITEM 22
+#define KEY_MAX 500
+#define SPAN_US (INT64_C(86400) * 1000000 * 2) // a group's readings lie closer together than this
+
+enum {
+	AT_VERSION, AT_STATE, AT_STATUS, AT_WHOSE, AT_FLAGS, AT_LENS, AT_COUNT = 14, AT_PATIENT = 16, AT_MADE = 24, AT_ANSWERED = 32, AT_FROM = 40, AT_TO = 48,
+	AT_OPENED = 56, AT_DEVICE = 64, AT_HUB = 72, AT_EPOCH = 80, AT_OFFSET = 84, AT_ANSWER = 92,
+};
+enum { TEXT_PROFILE, TEXT_ID, TEXT_BED, TEXT_VISIT, TEXT_CLASS, TEXT_ORDER, TEXT_AUTHORITY, TEXTS };
+enum { FLAG_HUB_TIME = 1, FLAG_HAS_CLOCK = 2, FLAG_SURE = 4 };
+
+static const char *const names[] = {
+	[GW_HL7_FILED_MADE] = "made", [GW_HL7_FILED_SENT] = "sent", [GW_HL7_FILED_PARKED] = "parked", [GW_HL7_FILED_DROPPED] = "dropped",
+	[GW_HL7_FILED_HELD] = "held", [GW_HL7_FILED_WRONG] = "wrong", [GW_HL7_FILED_CORRECTED] = "corrected",
+};
+
+const char *
+gw_hl7_filed_state_name(enum gw_hl7_filed_state state)
+{
+	size_t i = (size_t)state;
+	return i < sizeof(names) / sizeof(*names) && names[i] != NULL ? names[i] : "unknown";
+}
+
+// ---- One row ----
+
+static struct gw_span
+key_of(const char *prefix, const char *device, int64_t least_us, const char *control_id, char out[KEY_MAX])
+{
+	int len = snprintf(out, KEY_MAX, "%sfiled/%s/%016llx/%s", prefix, device, (unsigned long long)least_us ^ (1ULL << 63), control_id);
+
+	return gw_span(out, len < KEY_MAX ? (size_t)len : KEY_MAX - 1);
+}
+
+static void
+texts_of(const struct gw_hl7_filed *filed, const char *out[TEXTS])
+{
+	out[TEXT_PROFILE] = filed->profile;
+	out[TEXT_ID] = filed->control_id;
+	out[TEXT_BED] = filed->owner.bed;
+	out[TEXT_VISIT] = filed->owner.visit;
+	out[TEXT_CLASS] = filed->owner.patient_class;
+	out[TEXT_ORDER] = filed->owner.order;
+	out[TEXT_AUTHORITY] = filed->owner.order_authority;
+}
+
+static void
+put_head(uint8_t *row, const struct gw_hl7_filed *filed)
+{
+	row[AT_VERSION] = VERSION;
+	row[AT_STATE] = filed->state;
+	row[AT_STATUS] = filed->status;
+	row[AT_WHOSE] = (uint8_t)filed->owner.whose;
+	row[AT_FLAGS] = (uint8_t)((filed->hub_time ? FLAG_HUB_TIME : 0) | (filed->has_clock ? FLAG_HAS_CLOCK : 0) | (filed->sure ? FLAG_SURE : 0));
+	gw_put16(row + AT_COUNT, (uint16_t)filed->count);
+	gw_put64(row + AT_PATIENT, filed->owner.patient);
+	gw_put64(row + AT_MADE, (uint64_t)filed->made_us);
+	gw_put64(row + AT_ANSWERED, (uint64_t)filed->answered_us);
+	gw_put64(row + AT_FROM, (uint64_t)filed->from_us);
+	gw_put64(row + AT_TO, (uint64_t)filed->to_us);
+	gw_put64(row + AT_OPENED, (uint64_t)filed->opened_us);
+	gw_put64(row + AT_DEVICE, (uint64_t)filed->device_us);
+	gw_put64(row + AT_HUB, (uint64_t)filed->hub_us);
+	gw_put32(row + AT_EPOCH, filed->epoch);
+	gw_put64(row + AT_OFFSET, (uint64_t)filed->offset_us);
+	memcpy(row + AT_ANSWER, filed->answer, 2);
+}
+
+enum gw_error
+gw_hl7_filed_put(const char *prefix, struct gw_ticket *ticket, const struct gw_hl7_filed *filed)
+{
+	const char *texts[TEXTS];
+	size_t len = HEAD + filed->count * ITEM;
+	char key[KEY_MAX];
+	uint8_t *row, *at;
+	enum gw_error error;
+
+	if (filed->count > GW_HL7_FILED_ITEMS_MAX)
+		return GW_E_TOO_LARGE;
+	texts_of(filed, texts);
+	for (int i = 0; i < TEXTS; i++)
+		len += strlen(texts[i]);
+	if ((row = calloc(1, len)) == NULL)
+		return GW_E_MEMORY;
+	put_head(row, filed);
+	at = row + HEAD;
+	for (int i = 0; i < TEXTS; i++) {
+		row[AT_LENS + i] = (uint8_t)strlen(texts[i]);
+		at = gw_put_bytes(at, texts[i], strlen(texts[i]));
+	}
+	for (size_t i = 0; i < filed->count; i++, at += ITEM) {
+		gw_put64(at, filed->items[i].position);
+		gw_put16(at + 8, filed->items[i].place);
+		gw_put64(at + 10, (uint64_t)filed->items[i].effective_us);
+		gw_put32(at + 18, filed->items[i].uncertainty_ms);
+	}
+	error = gw_ticket_put(ticket, key_of(prefix, filed->device, filed->least_us, filed->control_id, key), gw_span(row, len));
+	free(row);
+	return error;
+}
+
+enum gw_error
+gw_hl7_filed_del(const char *prefix, struct gw_ticket *ticket, const char *device, int64_t least_us, const char *control_id)
+{
+	char key[KEY_MAX];
+
+	return gw_ticket_del(ticket, key_of(prefix, device, least_us, control_id, key));
+}
+
+enum gw_error
+gw_hl7_filed_settle(struct gw_journal *journal, const char *prefix, struct gw_ticket *ticket, const char *device, int64_t least_us,
+    const char *control_id, enum gw_hl7_filed_state state, const char *answer, int64_t answered_us)
+{
+	size_t cap = HEAD + TEXTS * 255 + GW_HL7_FILED_ITEMS_MAX * ITEM, len;
+	uint8_t *row = malloc(cap);
+	char key[KEY_MAX];
+	struct gw_span at = key_of(prefix, device, least_us, control_id, key);
+	enum gw_error error;
+
+	if (row == NULL)
+		return GW_E_MEMORY;
+	error = gw_journal_get(journal, at, row, cap, &len);
+	if (error == GW_OK && len >= HEAD && row[AT_VERSION] == VERSION) {
+		if (row[AT_STATE] != GW_HL7_FILED_WRONG && row[AT_STATE] != GW_HL7_FILED_CORRECTED)
+			row[AT_STATE] = (uint8_t)state;
+		memcpy(row + AT_ANSWER, answer, strnlen(answer, 2));
+		gw_put64(row + AT_ANSWERED, (uint64_t)answered_us);
+		error = gw_ticket_put(ticket, at, gw_span(row, len));
+	}
+	free(row);
+	return error == GW_E_NOT_FOUND ? GW_OK : error;
+}
+
+// ---- Walking ----
+
+// Copies a text of `len` bytes where it fits.
+static bool
+get_text(const uint8_t **at, size_t len, char *out, size_t cap)
+{
+	if (len >= cap)
+		return false;
+	memcpy(out, *at, len);
+	out[len] = '\0';
+	*at += len;
+	return true;
+}
+
+// key: what stands behind "filed/".
+static bool
+read_key(struct gw_span key, struct gw_hl7_filed *filed)
+{
+	const uint8_t *slash = key.len > 0 ? memchr(key.at, '/', key.len) : NULL;
+	const uint8_t *at = key.at;
+	char digits[17];
+	size_t device_len;
+
+	if (slash == NULL)
+		return false;
+	device_len = (size_t)(slash - key.at);
+	if (key.len < device_len + 19 || key.at[device_len + 17] != '/' || !get_text(&at, device_len, filed->device, sizeof(filed->device)))
+		return false;
+	memcpy(digits, slash + 1, 16);
+	digits[16] = '\0';
+	filed->least_us = (int64_t)(strtoull(digits, NULL, 16) ^ (1ULL << 63));
+	return true;
+}
+
+static bool
+read_head(struct gw_span value, struct gw_hl7_filed *filed)
+{
+	const uint8_t *row = value.at;
+
+	if (value.len < HEAD || row[AT_VERSION] != VERSION)
+		return false;
+	filed->state = row[AT_STATE];
+	filed->status = row[AT_STATUS];
+	filed->owner.whose = row[AT_WHOSE];
+	filed->hub_time = (row[AT_FLAGS] & FLAG_HUB_TIME) != 0;
+	filed->has_clock = (row[AT_FLAGS] & FLAG_HAS_CLOCK) != 0;
+	filed->sure = (row[AT_FLAGS] & FLAG_SURE) != 0;
+	filed->count = gw_get16(row + AT_COUNT);
+	filed->owner.patient = gw_get64(row + AT_PATIENT);
+	filed->made_us = (int64_t)gw_get64(row + AT_MADE);
+	filed->answered_us = (int64_t)gw_get64(row + AT_ANSWERED);
+	filed->from_us = (int64_t)gw_get64(row + AT_FROM);
+	filed->to_us = (int64_t)gw_get64(row + AT_TO);
+	filed->opened_us = (int64_t)gw_get64(row + AT_OPENED);
+	filed->device_us = (int64_t)gw_get64(row + AT_DEVICE);
+	filed->hub_us = (int64_t)gw_get64(row + AT_HUB);
+	filed->epoch = gw_get32(row + AT_EPOCH);
+	filed->offset_us = (int64_t)gw_get64(row + AT_OFFSET);
+	memcpy(filed->answer, row + AT_ANSWER, 2);
+	filed->answer[2] = '\0';
+	return true;
+}
+
+static bool
+read_texts(struct gw_span value, struct gw_hl7_filed *filed)
+{
+	const uint8_t *lens = value.at + AT_LENS, *at = value.at + HEAD;
+	size_t sum = HEAD + filed->count * ITEM;
+
+	for (int i = 0; i < TEXTS; i++)
+		sum += lens[i];
+	return sum == value.len && filed->count <= GW_HL7_FILED_ITEMS_MAX &&
+	    get_text(&at, lens[TEXT_PROFILE], filed->profile, sizeof(filed->profile)) &&
+	    get_text(&at, lens[TEXT_ID], filed->control_id, sizeof(filed->control_id)) &&
+	    get_text(&at, lens[TEXT_BED], filed->owner.bed, sizeof(filed->owner.bed)) &&
+	    get_text(&at, lens[TEXT_VISIT], filed->owner.visit, sizeof(filed->owner.visit)) &&
+	    get_text(&at, lens[TEXT_CLASS], filed->owner.patient_class, sizeof(filed->owner.patient_class)) &&
+	    get_text(&at, lens[TEXT_ORDER], filed->owner.order, sizeof(filed->owner.order)) &&
+	    get_text(&at, lens[TEXT_AUTHORITY], filed->owner.order_authority, sizeof(filed->owner.order_authority));
+}
+
+struct walk {
+	size_t skip;        // bytes of the key up to the device
+	int64_t from_us, to_us;
+	bool one_device;
+	gw_hl7_filed_fn *fn;
+	void *arg;
+	struct gw_hl7_filed_item *items;
+	struct gw_hl7_filed filed;
+};
+
+static bool
+visit(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct walk *walk = arg;
+	struct gw_hl7_filed *filed = &walk->filed;
+	int64_t most_us = INT64_MIN;
+	const uint8_t *at;
+
+	*filed = (struct gw_hl7_filed){ .items = walk->items };
+	if (key.len <= walk->skip || !read_key(gw_span(key.at + walk->skip, key.len - walk->skip), filed))
+		return true;
+	if (filed->least_us >= walk->to_us)
+		return !walk->one_device; // rows of one device rise
+	if (!read_head(value, filed) || !read_texts(value, filed))
+		return true;
+	at = value.at + value.len - filed->count * ITEM;
+	for (size_t i = 0; i < filed->count; i++, at += ITEM) {
+		walk->items[i] = (struct gw_hl7_filed_item){ gw_get64(at), gw_get16(at + 8), (int64_t)gw_get64(at + 10), gw_get32(at + 18) };
+		if (walk->items[i].effective_us > most_us)
+			most_us = walk->items[i].effective_us;
+	}
+	return most_us < walk->from_us || walk->fn(walk->arg, filed);
+}
+
+enum gw_error
+gw_hl7_filed_each(struct gw_journal *journal, const char *prefix, struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn, void *arg)
+{
+	struct walk *walk = calloc(1, sizeof(*walk));
+	char table[KEY_MAX], after[KEY_MAX + 20];
+	struct gw_span from = gw_span(NULL, 0);
+	enum gw_error error;
+	int len;
+
+	if (walk == NULL)
+		return GW_E_MEMORY;
+	*walk = (struct walk){ .skip = strlen(prefix) + sizeof("filed/") - 1, .from_us = from_us, .to_us = to_us, .one_device = device.len > 0, .fn = fn, .arg = arg };
+	if ((walk->items = calloc(GW_HL7_FILED_ITEMS_MAX, sizeof(*walk->items))) == NULL) {
+		free(walk);
+		return GW_E_MEMORY;
+	}
+	len = snprintf(table, sizeof(table), device.len > 0 ? "%sfiled/%.*s/" : "%sfiled/%.*s", prefix, (int)device.len, (const char *)device.at);
+	if (device.len > 0 && from_us > INT64_MIN + SPAN_US) {
+		snprintf(after, sizeof(after), "%s%016llx", table, (unsigned long long)(from_us - SPAN_US) ^ (1ULL << 63));
+		from = gw_span_text(after);
+	}
+	error = gw_journal_each(journal, gw_span(table, (size_t)len), from, visit, walk);
+	free(walk->items);
+	free(walk);
+	return error;
+}
