@@ -51,6 +51,12 @@ narrow(int64_t value)
 	return value < 0 ? 0 : value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
+static uint16_t
+range_ms(int64_t us)
+{
+	return us > UINT16_MAX * MILLISECOND ? UINT16_MAX : (uint16_t)((us + MILLISECOND - 1) / MILLISECOND);
+}
+
 static int64_t
 drift_us(int64_t from_us, int64_t to_us)
 {
@@ -69,14 +75,14 @@ least_difference(const struct gw_device_clock *clock)
 static int64_t
 latency_us(const struct gw_device_clock *clock)
 {
-	int64_t most_us = clock->least_us[0] + clock->range_us[0];
+	int64_t most_us = clock->least_us[0] + clock->range_ms[0] * MILLISECOND;
 
 	if (clock->count[1] == 0 && clock->live_us - clock->start_us[0] < GW_DEVICE_CLOCK_PACE_US)
 		return GW_DEVICE_CLOCK_PACE_US; // taken to be right and live at its first frame: a little wrong and a little late would look the same
 	if (clock->count[0] + clock->count[1] < FRAMES_ENOUGH)
 		return GW_DEVICE_CLOCK_LATENCY_US;
 	if (clock->count[1] > 0)
-		most_us = most_of(most_us, clock->least_us[1] + clock->range_us[1]);
+		most_us = most_of(most_us, clock->least_us[1] + clock->range_ms[1] * MILLISECOND);
 	return least_of(most_of(most_us - least_difference(clock), GW_DEVICE_CLOCK_FLOOR_US), GW_DEVICE_CLOCK_STEP_US);
 }
 
@@ -98,18 +104,18 @@ learn(struct gw_device_clock *clock, const struct frame *frame)
 	if (clock->count[0] > 0 && age_us >= WINDOW_US && (age_us >= WINDOW_SLOW_US || clock->count[0] >= FRAMES_ENOUGH)) {
 		clock->start_us[1] = clock->start_us[0];
 		clock->least_us[1] = clock->least_us[0];
-		clock->range_us[1] = clock->range_us[0];
+		clock->range_ms[1] = clock->range_ms[0];
 		clock->count[1] = clock->count[0];
 		clock->count[0] = 0;
 	}
 	if (clock->count[0] == 0) {
 		clock->start_us[0] = frame->received_us;
 		clock->least_us[0] = frame->difference_us;
-		clock->range_us[0] = 0;
+		clock->range_ms[0] = 0;
 	}
-	most_us = most_of(clock->least_us[0] + clock->range_us[0], frame->difference_us);
+	most_us = most_of(clock->least_us[0] + clock->range_ms[0] * MILLISECOND, frame->difference_us);
 	clock->least_us[0] = least_of(clock->least_us[0], frame->difference_us);
-	clock->range_us[0] = narrow(most_us - clock->least_us[0]);
+	clock->range_ms[0] = range_ms(most_us - clock->least_us[0]);
 	clock->count[0] += clock->count[0] < UINT8_MAX;
 	clock->live_us = frame->received_us;
 	clock->newest_us = most_of(clock->newest_us, frame->newest_us);
@@ -118,8 +124,14 @@ learn(struct gw_device_clock *clock, const struct frame *frame)
 
 // ---- What is watched: a difference, and for how long it stays ----
 
+static int64_t
+late_us(const struct gw_device_clock *clock, int64_t difference_us)
+{
+	return difference_us - least_difference(clock);
+}
+
 static void
-restart(struct gw_device_clock *clock, const struct frame *frame, enum kind kind, bool catching)
+restart(struct gw_device_clock *clock, const struct frame *frame, enum kind kind)
 {
 	clock->anchor_us = frame->received_us;
 	clock->anchor_least_us = frame->difference_us;
@@ -127,9 +139,36 @@ restart(struct gw_device_clock *clock, const struct frame *frame, enum kind kind
 	clock->anchor_count = 1;
 	clock->anchor_missed = 0;
 	clock->anchor_kind = (uint8_t)kind;
-	clock->state &= (uint8_t)~(CATCHING | WENT_BACK);
-	clock->state |= catching ? CATCHING : 0;
+	clock->state &= (uint8_t)~WENT_BACK;
 	clock->state |= frame->newest_us < clock->newest_us - GW_DEVICE_CLOCK_STEP_US ? WENT_BACK : 0;
+}
+
+// From here on the difference has to shrink before anything counts as a backfill.
+static void
+doubt(struct gw_device_clock *clock, int64_t difference_us)
+{
+	clock->state &= (uint8_t)~CATCHING;
+	clock->late_ms = narrow(late_us(clock, difference_us) / MILLISECOND);
+}
+
+static void
+begin(struct gw_device_clock *clock, const struct frame *frame, enum kind kind)
+{
+	restart(clock, frame, kind);
+	doubt(clock, frame->difference_us);
+}
+
+// A stalled link shrinks the difference too, for a minute or so, also behind a step.
+static void
+note_shrinking(struct gw_device_clock *clock, const struct frame *frame)
+{
+	int64_t from_us = clock->late_ms * MILLISECOND, now_us = late_us(clock, frame->difference_us);
+	int64_t need_us = least_of(from_us / 2, most_of(GW_DEVICE_CLOCK_PACE_US, from_us / 8));
+
+	if (now_us > from_us)
+		clock->late_ms = narrow(now_us / MILLISECOND);
+	else if (from_us - now_us >= most_of(need_us, GW_DEVICE_CLOCK_STEP_US))
+		clock->state |= CATCHING;
 }
 
 // The difference had stayed for a while and then fell at once: somebody is setting the clock; a backfill falls steadily.
@@ -140,18 +179,28 @@ fell_at_once(const struct gw_device_clock *clock, const struct frame *frame)
 	    clock->anchor_least_us - frame->difference_us > GW_DEVICE_CLOCK_STEP_US;
 }
 
-// Live frames came in between: the time that the difference has stayed begins anew, what was learnt of its direction does not.
+// Less than what was watched: the offset is no more than that.
 static void
-resume(struct gw_device_clock *clock, const struct frame *frame, enum kind kind, int64_t least_us, int64_t most_us, int64_t limit_us)
+fall(struct gw_device_clock *clock, const struct frame *frame, enum kind kind)
 {
-	bool recent = kind == LATE && frame->received_us - clock->anchor_us <= GW_DEVICE_CLOCK_PACE_US;
-	bool stays = most_us - least_us <= limit_us, catching = clock->state & CATCHING;
+	bool at_once = fell_at_once(clock, frame);
 
-	restart(clock, frame, kind, recent && (stays ? catching : frame->difference_us == least_us));
-	if (recent && stays) {
-		clock->anchor_least_us = least_us;
-		clock->anchor_range_us = narrow(most_us - least_us);
-	}
+	restart(clock, frame, kind);
+	if (at_once)
+		doubt(clock, frame->difference_us);
+	if (at_once && kind == FIRST)
+		clock->from_us = frame->received_us;
+}
+
+static void
+rise(struct gw_device_clock *clock, const struct frame *frame, enum kind kind)
+{
+	doubt(clock, clock->anchor_least_us);
+	if (++clock->anchor_missed < FRAMES_PACE)
+		return;
+	begin(clock, frame, kind);
+	if (kind == FIRST)
+		clock->from_us = frame->received_us;
 }
 
 static void
@@ -160,29 +209,24 @@ watch(struct gw_device_clock *clock, const struct frame *frame, enum kind kind)
 	int64_t least_us = least_of(clock->anchor_least_us, frame->difference_us);
 	int64_t most_us = most_of(clock->anchor_least_us + clock->anchor_range_us, frame->difference_us);
 	int64_t limit_us = GW_DEVICE_CLOCK_STEP_US + drift_us(clock->anchor_us, frame->received_us);
+	bool resumed = clock->anchor_count == 0; // live frames came in between: the time that it has stayed begins anew
 
-	if (clock->anchor_kind != kind || frame->back_us > 0 || frame->received_us < clock->anchor_us - BACK_US) {
-		restart(clock, frame, kind, false);
-	} else if (clock->anchor_count == 0) {
-		resume(clock, frame, kind, least_us, most_us, limit_us);
+	if (clock->anchor_kind != kind || frame->back_us > 0 || frame->received_us < clock->anchor_us - BACK_US ||
+	    (resumed && frame->received_us - clock->anchor_us > GW_DEVICE_CLOCK_PACE_US)) {
+		begin(clock, frame, kind);
 	} else if (most_us - least_us <= limit_us) {
+		clock->anchor_us = resumed ? frame->received_us : clock->anchor_us;
 		clock->anchor_least_us = least_us;
 		clock->anchor_range_us = narrow(most_us - least_us);
 		clock->anchor_count += clock->anchor_count < UINT8_MAX;
 		clock->anchor_missed = 0;
-	} else if (frame->difference_us == least_us) { // the offset is no more than that
-		bool at_once = fell_at_once(clock, frame);
-
-		if (kind == FIRST && at_once)
-			clock->from_us = frame->received_us;
-		restart(clock, frame, kind, kind == LATE && !at_once);
+	} else if (frame->difference_us == least_us) {
+		fall(clock, frame, kind);
 	} else {
-		clock->state &= (uint8_t)~CATCHING;
-		if (++clock->anchor_missed >= FRAMES_PACE) {
-			restart(clock, frame, kind, false);
-			clock->from_us = kind == FIRST ? frame->received_us : clock->from_us;
-		}
+		rise(clock, frame, kind);
 	}
+	if (kind == LATE && clock->anchor_missed == 0)
+		note_shrinking(clock, frame);
 }
 
 static bool
@@ -206,7 +250,7 @@ accept(struct gw_device_clock *clock, const struct frame *frame, bool step)
 	}
 	clock->start_us[0] = clock->anchor_us;
 	clock->least_us[0] = clock->anchor_least_us;
-	clock->range_us[0] = clock->anchor_range_us;
+	clock->range_ms[0] = range_ms(clock->anchor_range_us);
 	clock->count[0] = clock->anchor_count;
 	clock->count[1] = 0;
 	settle(clock, step || !(clock->state & KNOWN));
@@ -239,7 +283,7 @@ take_first(struct gw_device_clock *clock, const struct frame *frame)
 	if (!(clock->state & SEEN)) {
 		clock->from_us = frame->received_us;
 		clock->newest_us = frame->newest_us;
-		restart(clock, frame, FIRST, false);
+		begin(clock, frame, FIRST);
 		if (right && frame->newest_us >= GW_DEVICE_CLOCK_UNSET_US)
 			accept(clock, frame, false);
 		return;
@@ -260,7 +304,7 @@ take_live(struct gw_device_clock *clock, const struct frame *frame)
 		clock->anchor_count = 0;
 	} else {
 		if (clock->anchor_us <= clock->live_us)
-			restart(clock, frame, LIVE, false);
+			begin(clock, frame, LIVE);
 		else
 			watch(clock, frame, LIVE);
 		if (stayed(clock, frame, GW_DEVICE_CLOCK_PACE_US))
@@ -281,7 +325,7 @@ take_misfit(struct gw_device_clock *clock, const struct frame *frame, enum kind 
 		return;
 	}
 	if (nonsense || stayed(clock, frame, GW_DEVICE_CLOCK_PACE_US))
-		clock->state &= (uint8_t)~CATCHING;
+		doubt(clock, frame->difference_us);
 	if (clock->state & CATCHING)
 		clock->newest_us = most_of(clock->newest_us, frame->newest_us);
 }
@@ -432,95 +476,77 @@ gw_device_clock_shown(const struct gw_device_clock *clock, struct gw_clock_shown
 
 // ---- Stored form ----
 
-static void
-put64(uint8_t **at, int64_t value)
-{
-	gw_put64(*at, (uint64_t)value);
-	*at += 8;
-}
+// Pointers to the fields in their order: the one list for both ways.
+struct fields {
+	int64_t *longs[12];
+	uint32_t *words[5];
+	uint16_t *shorts[2];
+	uint8_t *bytes[6];
+};
 
-static void
-put32(uint8_t **at, uint32_t value)
+static struct fields
+fields_of(struct gw_device_clock *clock)
 {
-	gw_put32(*at, value);
-	*at += 4;
+	return (struct fields){
+		{ &clock->received_us, &clock->newest_us, &clock->offset_us, &clock->from_us, &clock->live_us, &clock->start_us[0], &clock->start_us[1],
+		    &clock->least_us[0], &clock->least_us[1], &clock->anchor_us, &clock->anchor_least_us, &clock->before_offset_us },
+		{ &clock->before_ms, &clock->before_end_ms, &clock->anchor_range_us, &clock->late_ms, &clock->epoch },
+		{ &clock->range_ms[0], &clock->range_ms[1] },
+		{ &clock->count[0], &clock->count[1], &clock->anchor_count, &clock->anchor_kind, &clock->anchor_missed, &clock->state },
+	};
 }
 
 void
 gw_device_clock_save(const struct gw_device_clock *clock, uint8_t out[GW_DEVICE_CLOCK_BYTES])
 {
-	const int64_t longs[] = { clock->received_us, clock->newest_us, clock->offset_us, clock->from_us, clock->live_us, clock->start_us[0], clock->start_us[1],
-		clock->least_us[0], clock->least_us[1] };
-	uint8_t *at = out;
+	struct gw_device_clock copy = *clock;
+	struct fields fields = fields_of(&copy);
 
-	*at++ = 1;
-	for (size_t i = 0; i < sizeof(longs) / sizeof(longs[0]); i++)
-		put64(&at, longs[i]);
-	put32(&at, clock->range_us[0]);
-	put32(&at, clock->range_us[1]);
-	put64(&at, clock->anchor_us);
-	put64(&at, clock->anchor_least_us);
-	put32(&at, clock->anchor_range_us);
-	put32(&at, clock->epoch);
-	put64(&at, clock->before_offset_us);
-	put32(&at, clock->before_ms);
-	put32(&at, clock->before_end_ms);
-	*at++ = clock->count[0];
-	*at++ = clock->count[1];
-	*at++ = clock->anchor_count;
-	*at++ = clock->anchor_kind;
-	*at++ = clock->anchor_missed;
-	*at++ = clock->state;
+	*out++ = 1;
+	for (size_t i = 0; i < 12; i++, out += 8)
+		gw_put64(out, (uint64_t)*fields.longs[i]);
+	for (size_t i = 0; i < 5; i++, out += 4)
+		gw_put32(out, *fields.words[i]);
+	for (size_t i = 0; i < 2; i++, out += 2)
+		gw_put16(out, *fields.shorts[i]);
+	for (size_t i = 0; i < 6; i++)
+		*out++ = *fields.bytes[i];
 }
 
-// Damaged rows must not lead to sums that overflow: every time within the limits, every difference (offset, least) within twice.
-static int64_t
-take64(const uint8_t **at, int64_t limit, bool *bad)
+// Damaged rows must not lead to sums that overflow: times are within the limit, differences (offsets, least ones) within twice.
+static bool
+possible(const struct gw_device_clock *clock)
 {
-	int64_t value = (int64_t)gw_get64(*at);
+	const int64_t times[] = { clock->received_us, clock->newest_us, clock->from_us, clock->live_us, clock->start_us[0], clock->start_us[1], clock->anchor_us };
+	const int64_t differences[] = { clock->offset_us, clock->least_us[0], clock->least_us[1], clock->anchor_least_us, clock->before_offset_us };
 
-	*at += 8;
-	*bad |= value > limit || value < -limit;
-	return value;
-}
-
-static uint32_t
-take32(const uint8_t **at)
-{
-	*at += 4;
-	return gw_get32(*at - 4);
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+		if (times[i] != limited(times[i]))
+			return false;
+	for (size_t i = 0; i < sizeof(differences) / sizeof(differences[0]); i++)
+		if (differences[i] > 2 * LIMIT || differences[i] < -2 * LIMIT)
+			return false;
+	return clock->anchor_kind < KINDS && !(clock->state & ~STATE_ALL);
 }
 
 enum gw_error
 gw_device_clock_load(struct gw_span bytes, struct gw_device_clock *clock)
 {
-	int64_t *const longs[] = { &clock->received_us, &clock->newest_us, &clock->offset_us, &clock->from_us, &clock->live_us, &clock->start_us[0],
-		&clock->start_us[1], &clock->least_us[0], &clock->least_us[1] };
-	const uint8_t *at;
-	bool bad = false;
+	struct fields fields = fields_of(clock);
+	const uint8_t *at = bytes.at;
 
 	*clock = (struct gw_device_clock){ 0 };
-	if (bytes.len != GW_DEVICE_CLOCK_BYTES || bytes.at[0] != 1)
+	if (bytes.len != GW_DEVICE_CLOCK_BYTES || *at++ != 1)
 		return GW_E_CORRUPT;
-	at = bytes.at + 1;
-	for (size_t i = 0; i < sizeof(longs) / sizeof(longs[0]); i++)
-		*longs[i] = take64(&at, i == 2 || i > 6 ? 2 * LIMIT : LIMIT, &bad);
-	clock->range_us[0] = take32(&at);
-	clock->range_us[1] = take32(&at);
-	clock->anchor_us = take64(&at, LIMIT, &bad);
-	clock->anchor_least_us = take64(&at, 2 * LIMIT, &bad);
-	clock->anchor_range_us = take32(&at);
-	clock->epoch = take32(&at);
-	clock->before_offset_us = take64(&at, 2 * LIMIT, &bad);
-	clock->before_ms = take32(&at);
-	clock->before_end_ms = take32(&at);
-	clock->count[0] = *at++;
-	clock->count[1] = *at++;
-	clock->anchor_count = *at++;
-	clock->anchor_kind = *at++;
-	clock->anchor_missed = *at++;
-	clock->state = *at++;
-	if (!bad && clock->anchor_kind < KINDS && !(clock->state & ~STATE_ALL))
+	for (size_t i = 0; i < 12; i++, at += 8)
+		*fields.longs[i] = (int64_t)gw_get64(at);
+	for (size_t i = 0; i < 5; i++, at += 4)
+		*fields.words[i] = gw_get32(at);
+	for (size_t i = 0; i < 2; i++, at += 2)
+		*fields.shorts[i] = gw_get16(at);
+	for (size_t i = 0; i < 6; i++)
+		*fields.bytes[i] = *at++;
+	if (possible(clock))
 		return GW_OK;
 	*clock = (struct gw_device_clock){ 0 };
 	return GW_E_CORRUPT;

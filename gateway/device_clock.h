@@ -20,8 +20,8 @@
 //                                                    must, and is zero where that is possible: readings do not shake with the latency
 //   late, after the offset is known                  either stored, or the clock was set back: not sure, the whole span from the one to the other (a clock that
 //                                                    stopped while a device was off looks exactly like the first frame of a backfill; that is when devices change
-//                                                    patients). Sure by the known offset as soon as the difference shrinks: from the second frame of a backfill on as a rule, also
-//                                                    where live frames come in between
+//                                                    patients, and the first frames after it may be late by a stalled link). Sure by the known offset once the difference has
+//                                                    shrunk by an eighth, a minute at least: a part of the way into a backfill, also where live frames come in between
 //   ahead of what is possible                        the clock was set forward, or one frame's time is nonsense: not sure, from the newest reading so far to the
 //                                                    receive time
 //   a step                                           is accepted after three frames and a minute in which the new difference stayed; 10 minutes where the device's
@@ -60,18 +60,19 @@
 
 // Of one device. Read and written by gateway/device_clock.c only; 128 bytes.
 struct gw_device_clock {
-	int64_t received_us, newest_us; // last frame; newest device time of this epoch
-	int64_t offset_us;              // in use
-	int64_t from_us;                // receive time of the epoch's first frame
-	int64_t live_us;                // receive time of the last frame that was learnt from
-	int64_t start_us[2], least_us[2]; // windows of live frames: this one, the one before
-	uint32_t range_us[2];
+	int64_t received_us, newest_us;    // last frame; newest device time of this epoch
+	int64_t offset_us;                 // in use
+	int64_t from_us;                   // receive time of the epoch's first frame
+	int64_t live_us;                   // receive time of the last frame that was learnt from
+	int64_t start_us[2], least_us[2];  // windows of live frames: this one, the one before
 	int64_t anchor_us, anchor_least_us; // the difference that is being watched
-	uint32_t anchor_range_us;
-	uint32_t epoch;
-	int64_t before_offset_us;       // of the epoch before
+	int64_t before_offset_us;          // of the epoch before
 	uint32_t before_ms, before_end_ms; // how long before from_us that one began, and its last live frame came
-	uint8_t count[2];                // of live frames in each window; these stop at 255
+	uint32_t anchor_range_us;
+	uint32_t late_ms;                  // from where a backfill has to shrink
+	uint32_t epoch;
+	uint16_t range_ms[2];              // of the differences in each window
+	uint8_t count[2];                  // of live frames in each window; these stop at 255
 	uint8_t anchor_count, anchor_kind, anchor_missed;
 	uint8_t state;
 };

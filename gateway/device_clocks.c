@@ -3,7 +3,7 @@
 // published after its place is filled. A place's figures are guarded by its own flag, which nobody waits for but a person's command.
 #include "gateway/device_clocks.h"
 
-#include "gateway/record.h"
+#include "gateway/hash.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -14,7 +14,7 @@
 #define TRIES 10000
 
 struct place {
-	uint64_t name; // gw_name_hash()
+	uint64_t name; // its hash: names are the registry's, not strangers'
 	atomic_flag busy;
 	struct gw_device_clock clock;
 };
@@ -88,7 +88,7 @@ gw_device_clocks_take(struct gw_device_clocks *clocks, struct gw_span device, in
 
 	if (newest_us == GW_CLOCK_NO_TIME)
 		return;
-	name = gw_name_hash(device);
+	name = gw_hash_bytes(0, device);
 	if ((place = find(clocks, name, &slot)) == NULL && (place = add(clocks, name)) == NULL)
 		return;
 	if (atomic_flag_test_and_set_explicit(&place->busy, memory_order_acquire))
@@ -101,7 +101,7 @@ bool
 gw_device_clocks_shown(struct gw_device_clocks *clocks, struct gw_span device, struct gw_clock_shown *shown)
 {
 	size_t slot;
-	struct place *place = find(clocks, gw_name_hash(device), &slot);
+	struct place *place = find(clocks, gw_hash_bytes(0, device), &slot);
 
 	for (unsigned i = 0; place != NULL && i < TRIES; i++, sched_yield()) {
 		if (atomic_flag_test_and_set_explicit(&place->busy, memory_order_acquire))
