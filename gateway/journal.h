@@ -73,6 +73,8 @@ uint64_t gw_journal_last(const struct gw_journal *journal);
 // *used = bytes written; *next = the position to go on from. 0 bytes used and GW_OK: nothing there yet.
 // GW_E_TOO_LARGE where not even one record fits in cap (cap >= GW_RECORD_MAX + 16 is always enough).
 enum gw_error gw_journal_read(struct gw_journal *journal, uint64_t from, uint8_t *buf, size_t cap, size_t *used, uint64_t *next);
+// Copies one record. GW_E_NOT_FOUND where it was trimmed, GW_E_CORRUPT where it is damaged, GW_E_TOO_LARGE. record->bytes point into buf.
+enum gw_error gw_journal_one(struct gw_journal *journal, uint64_t position, uint8_t *buf, size_t cap, struct gw_record *record);
 // Steps through such a buffer: false at its end. A damaged record is given with type 0 and logged by the caller.
 bool gw_journal_step(struct gw_span *buf, struct gw_record *record);
 

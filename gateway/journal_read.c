@@ -48,6 +48,26 @@ gw_journal_read(struct gw_journal *journal, uint64_t from, uint8_t *buf, size_t 
 	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
 }
 
+enum gw_error
+gw_journal_one(struct gw_journal *journal, uint64_t position, uint8_t *buf, size_t cap, struct gw_record *record)
+{
+	struct gw_span bytes = gw_span(NULL, 0);
+	struct gw_walk walk;
+	MDB_txn *txn;
+	enum gw_error error = gw_reader_begin(journal, &txn);
+	int rc;
+
+	if (error != GW_OK)
+		return error;
+	if ((rc = gw_walk_open(&walk, journal, txn)) == 0 && (rc = gw_walk_find(&walk, position, &bytes)) == 0 && bytes.len <= cap)
+		memcpy(buf, bytes.at, bytes.len);
+	gw_walk_close(&walk);
+	gw_reader_end(journal, txn);
+	if (rc != 0)
+		return gw_store_error(rc);
+	return bytes.len > cap ? GW_E_TOO_LARGE : gw_record_open(position, gw_span(buf, bytes.len), record, NULL);
+}
+
 bool
 gw_journal_step(struct gw_span *buf, struct gw_record *record)
 {

@@ -123,7 +123,11 @@ reading_begins_anywhere(void **state)
 		assert_true(gw_journal_step(&rest, &record));
 		assert_int_equal(record.position, from);
 		assert_int_equal(next, 102);
+		assert_int_equal(gw_journal_one(journal, from, buf, sizeof(buf), &record), GW_OK);
+		assert_int_equal(record.position, from);
+		assert_int_equal(gw_journal_one(journal, from, buf, 20, &record), GW_E_TOO_LARGE);
 	}
+	assert_int_equal(gw_journal_one(journal, 102, buf, sizeof(buf), &record), GW_E_NOT_FOUND);
 	gw_journal_close(journal);
 }
 
