@@ -17,6 +17,8 @@
 //   association is taken (refusing it would go on giving the readings to the earlier patient), and neither gets the readings while both hold.
 // - A direct association ends with its own end or with the patient's discharge; from the patient's first change of bed on it is flagged.
 //   An end that names an order ends what that order began; one without patient ends all of the device.
+// - An order (ASSOCIATE with `order`, without a device) is carried out wherever the patient lies until it is ended or the patient is discharged: the answer
+//   names it. It puts the patient into `bed` only as long as no admission or transfer says where the patient is, and then its end takes the patient out again.
 // - Merges: what was told of either counts for the one that stays; the other's number and identifiers lead to it.
 // - Identifiers of one message that lead to different patients: the first known one decides, the other is shown as a contradiction.
 // - A device stands where it was placed last; before its first placement, where the registry says, since the device was added.
@@ -84,7 +86,7 @@ struct gw_patient_event {
 	struct gw_person person, other;
 	struct gw_span bed, prior_bed, other_bed; // SWAP: bed is person's from now on, other_bed is other's; empty: where the other lay.
 	                             // CANCEL_ADMIT, CANCEL_TRANSFER: the bed that was entered by what is cancelled; empty: whichever
-	struct gw_span device;       // id in the registry; ASSOCIATE and DISSOCIATE may name `bed` instead, DISSOCIATE `order` alone
+	struct gw_span device;       // id in the registry; ASSOCIATE and DISSOCIATE may name `bed` or `order` instead
 	struct gw_span visit;        // PV1-19.1
 	struct gw_span patient_class; // PV1-2
 	struct gw_span order, order_authority; // ORC-2 / OBR-2: EI-1, EI-2; kept for OBR-2 of what answers it
@@ -190,7 +192,7 @@ enum gw_error gw_patients_timeline(struct gw_patients *patients, const struct gw
 enum gw_error gw_patients_conflicts(struct gw_patients *patients, int64_t since_us, struct gw_timeline **entries, size_t *count);
 
 struct gw_patients_stats {
-	uint64_t patients, in_beds, beds, devices; // now: patients kept, those who lie in a bed, beds with somebody or something, devices with facts
+	uint64_t patients, in_beds, beds, devices; // patients kept, beds in which somebody lies now, beds and devices of which something is known
 	uint64_t conflicts;                        // that hold now
 	uint64_t events, contradictions;           // since start
 };

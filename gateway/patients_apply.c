@@ -549,15 +549,17 @@ device_of(struct act *act)
 static void
 associate_bed(struct act *act, struct patient *patient)
 {
-	bool changed = add_move(act, patient, FACT_ADMIT, act->event->time_us, act->bed);
+	bool ordered = act->event->order.len > 0, changed = add_move(act, patient, ordered ? FACT_ORDER : FACT_ADMIT, act->event->time_us, act->bed);
 
 	if (act->until_us != GW_TIME_OPEN)
-		changed |= add_move(act, patient, FACT_LEAVE, act->until_us, act->bed);
+		changed |= add_move(act, patient, ordered ? FACT_ORDER_END : FACT_LEAVE, act->until_us, act->bed);
 	if (!changed)
 		return;
 	derive(act, patient);
 	look_for_clash(act, act->bed);
-	act->done = "associated";
+	act->done = ordered && act->bed.len > 0 && !is_in(patient, act->event->time_us, act->bed) ? "order taken; the patient is in another bed" :
+	    "associated";
+	act->contradiction |= act->done[0] == 'o';
 }
 
 static void
@@ -569,7 +571,7 @@ do_associate(struct act *act)
 	bool changed;
 
 	act->done = "associated before";
-	if (act->event->device.len == 0 && act->bed.len == 0) {
+	if (act->event->device.len == 0 && act->bed.len == 0 && act->event->order.len == 0) {
 		(void)fails(act, GW_E_ARGUMENT, "which device or bed?");
 		return;
 	}
@@ -632,14 +634,15 @@ has_order(const struct act *act, const struct device *device)
 	return false;
 }
 
-// An order that ends without naming devices: all that it began.
+// An order that ends without naming a device: all that it began.
 static void
 end_order(struct act *act)
 {
 	struct patient *patient = get(act, &act->event->person);
 
-	act->done = "no device was associated by this order";
-	for (uint32_t i = 0; patient != NULL && i < patient->device_count; i++) {
+	if (patient == NULL)
+		return;
+	for (uint32_t i = 0; i < patient->device_count; i++) {
 		struct device *device = patient->devices[i];
 
 		if (!has_order(act, device) || device->facts.count >= FACTS_MAX)
@@ -649,6 +652,10 @@ end_order(struct act *act)
 		derive_device(act, device);
 		act->done = "dissociated";
 	}
+	if (!add_move(act, patient, FACT_ORDER_END, act->event->time_us, gw_span(NULL, 0)))
+		return;
+	derive(act, patient);
+	act->done = "dissociated";
 }
 
 static void
@@ -659,10 +666,10 @@ do_dissociate(struct act *act)
 
 	act->done = "dissociated before";
 	if (act->event->device.len == 0) {
-		if (act->bed.len > 0)
-			end_bed(act);
-		else if (act->event->order.len > 0)
+		if (act->event->order.len > 0)
 			end_order(act);
+		else if (act->bed.len > 0)
+			end_bed(act);
 		else
 			(void)fails(act, GW_E_ARGUMENT, "which device, bed or order?");
 		return;
@@ -884,11 +891,11 @@ gw_patients_do(struct gw_patients *patients, const struct gw_patient_event *even
 	if (patients->dirty_patient_count > 0 || patients->dirty_device_count > 0 || patients->range_count > 0)
 		atomic_fetch_add_explicit(&patients->generation, 1, memory_order_release);
 	event_end(patients);
+	patients->events++;
+	patients->contradictions += act.contradiction;
 	pthread_rwlock_unlock(&patients->lines);
 	if (patients->failed)
 		ticket->ops_len = ops_len;
-	patients->events++;
-	patients->contradictions += act.contradiction;
 	ticket->essential = true;
 	if (error == GW_OK)
 		(void)gw_fail(why, GW_OK, "%s%s", act.done, act.contradiction ? "; CONTRADICTION: see vitalgate patient conflicts" : "");

@@ -106,8 +106,9 @@ struct walk {
 	struct line stays;
 	struct bed *bed; // NULL: in none
 	int64_t from_us;
-	const struct note *note;
+	const struct note *note, *order;
 	bool known;      // something was told of where the patient is
+	bool ordered;    // only an order says that the patient is in this bed
 };
 
 static void
@@ -132,7 +133,7 @@ add_turn(struct walk *walk, const struct fact *fact, bool discharge, bool other_
 static void
 close_stay(struct walk *walk, int64_t to_us)
 {
-	struct interval stay = { .from_us = walk->from_us, .to_us = to_us, .what = walk->bed, .note = walk->note };
+	struct interval stay = { .from_us = walk->from_us, .to_us = to_us, .what = walk->bed, .note = walk->note, .order = walk->order };
 
 	if (walk->bed != NULL && stay.from_us < stay.to_us && !gw_line_add(&walk->stays, &stay))
 		walk->patients->failed = true;
@@ -148,6 +149,7 @@ same_text(const struct note *a, const struct note *b, enum note_text which)
 static void
 enter(struct walk *walk, const struct fact *fact)
 {
+	walk->ordered = fact->kind == FACT_ORDER;
 	if (walk->bed == fact->bed && same_text(walk->note, fact->note, NOTE_VISIT) && same_text(walk->note, fact->note, NOTE_CLASS))
 		return;
 	if (walk->bed != NULL && walk->bed != fact->bed)
@@ -164,6 +166,44 @@ other_visit(const struct note *a, const struct note *b)
 	struct gw_span x = gw_note_text(a, NOTE_VISIT), y = gw_note_text(b, NOTE_VISIT);
 
 	return x.len > 0 && y.len > 0 && !gw_span_equal(x, y);
+}
+
+// An order is carried out wherever the patient lies. It says where that is only as long as nobody else does.
+static void
+set_order(struct walk *walk, const struct fact *fact, const struct note *order)
+{
+	struct bed *bed = walk->bed;
+
+	close_stay(walk, fact->time_us);
+	walk->order = order;
+	walk->bed = bed;
+	if (bed != NULL && walk->from_us < fact->time_us)
+		walk->from_us = fact->time_us;
+}
+
+static void
+begin_order(struct walk *walk, const struct fact *fact)
+{
+	bool moves = fact->bed != NULL && fact->bed != walk->bed && (walk->bed == NULL || walk->ordered);
+
+	if (!moves && walk->order != NULL && same_text(walk->order, fact->note, NOTE_ORDER))
+		return;
+	if (!moves) {
+		set_order(walk, fact, fact->note);
+		return;
+	}
+	enter(walk, fact);
+	walk->order = fact->note;
+}
+
+static void
+end_order(struct walk *walk, const struct fact *fact)
+{
+	if (walk->order == NULL || !same_text(walk->order, fact->note, NOTE_ORDER))
+		return;
+	if (walk->ordered)
+		close_stay(walk, fact->time_us);
+	set_order(walk, fact, NULL);
 }
 
 static void
@@ -183,13 +223,21 @@ step(struct walk *walk, const struct fact *fact)
 		break;
 	case FACT_DISCHARGE:
 		add_turn(walk, fact, true, other);
-		if (!other)
-			close_stay(walk, fact->time_us);
+		if (other)
+			return;
+		close_stay(walk, fact->time_us);
+		walk->order = NULL;
 		break;
 	case FACT_LEAVE:
 		if (walk->bed == fact->bed)
 			close_stay(walk, fact->time_us);
 		break;
+	case FACT_ORDER:
+		begin_order(walk, fact);
+		return;
+	case FACT_ORDER_END:
+		end_order(walk, fact);
+		return;
 	default:
 		return;
 	}
@@ -213,7 +261,7 @@ add_stay_range(struct gw_patients *patients, const struct interval *stay, const 
 	for (uint32_t i = 0; i < others->count; i++) {
 		const struct interval *other = &others->at[i];
 
-		if (other->what == stay->what && other->from_us == stay->from_us && other->note == stay->note) {
+		if (other->what == stay->what && other->from_us == stay->from_us && other->note == stay->note && other->order == stay->order) {
 			gw_range_add(patients, stay->what, NULL, stay->to_us < other->to_us ? stay->to_us : other->to_us,
 			    stay->to_us < other->to_us ? other->to_us : stay->to_us);
 			return;
@@ -304,7 +352,7 @@ derive_direct(const struct device *device, uint32_t at, struct line *directs)
 {
 	const struct fact *begin = &device->facts.at[at];
 	struct patient *patient = gw_patient_root(begin->patient);
-	struct interval one = { .from_us = begin->time_us, .to_us = GW_TIME_OPEN, .what = patient, .note = begin->note }, rest = { 0 };
+	struct interval one = { .from_us = begin->time_us, .to_us = GW_TIME_OPEN, .what = patient, .note = begin->note, .order = begin->note }, rest = { 0 };
 
 	for (uint32_t i = at + 1; i < device->facts.count; i++) {
 		if (ends(&device->facts.at[i], begin)) {
@@ -363,11 +411,18 @@ is_strong(const struct fact *fact)
 	return !fact->cancelled && (fact->kind == FACT_ADMIT || fact->kind == FACT_TRANSFER || fact->kind == FACT_DISCHARGE);
 }
 
+// Carried out from bed to bed, until the patient leaves.
+static bool
+is_order(const struct fact *fact)
+{
+	return fact->kind == FACT_ORDER || fact->kind == FACT_ORDER_END;
+}
+
 bool
 gw_moves_prune(struct gw_patients *patients, struct patient *patient)
 {
 	struct facts *facts = &patient->moves;
-	uint32_t targets[FACTS_MAX + 1], base = 0, i, count = facts->count;
+	uint32_t targets[FACTS_MAX + 1], base = 0, discharged = 0, i, count = facts->count;
 	bool drop[FACTS_MAX + 1] = { false };
 
 	if (count == 0 || count > FACTS_MAX || facts->at[0].time_us >= patients->horizon_us)
@@ -376,9 +431,11 @@ gw_moves_prune(struct gw_patients *patients, struct patient *patient)
 	for (i = 0; i < count && facts->at[i].time_us < patients->horizon_us; i++) {
 		if (is_strong(&facts->at[i]))
 			base = i;
+		if (is_strong(&facts->at[i]) && facts->at[i].kind == FACT_DISCHARGE)
+			discharged = i;
 	}
 	for (i = 0; i < base; i++)
-		drop[i] = !is_cancel(&facts->at[i]);
+		drop[i] = is_order(&facts->at[i]) ? i < discharged : !is_cancel(&facts->at[i]);
 	// A cancel goes with what it cancelled, lest it be taken for another's; and where it found nothing, when it is old.
 	for (i = 0; i < count; i++) {
 		if (is_cancel(&facts->at[i]))

@@ -52,6 +52,7 @@ struct interval {
 	int64_t max_to_us;       // the latest end of this one and all before it
 	void *what;              // a bed's and a device's: struct patient, after merges; a patient's and placements: struct bed
 	const struct note *note; // of the fact that began it
+	const struct note *order; // of the order that is carried out meanwhile; NULL: none
 	bool flagged;
 };
 struct line {
@@ -81,6 +82,7 @@ enum fact_kind {
 	FACT_LEAVE,           // out of this bed, if there
 	FACT_PLACE, FACT_UNPLACE, // a device's
 	FACT_BEGIN, FACT_END, // a device with a patient; END without a patient: with everybody
+	FACT_ORDER, FACT_ORDER_END, // a patient is to be monitored, in this bed where one is told
 	FACT_KINDS
 };
 

@@ -56,7 +56,7 @@ gw_line_add(struct line *line, const struct interval *interval)
 bool
 gw_interval_same(const struct interval *a, const struct interval *b)
 {
-	return a->from_us == b->from_us && a->to_us == b->to_us && a->what == b->what && a->note == b->note && a->flagged == b->flagged;
+	return a->from_us == b->from_us && a->to_us == b->to_us && a->what == b->what && a->note == b->note && a->order == b->order && a->flagged == b->flagged;
 }
 
 void

@@ -352,8 +352,8 @@ static int
 rank(const struct fact *fact)
 {
 	static const uint8_t ranks[FACT_KINDS] = {
-		[FACT_SEEN] = 1, [FACT_ADMIT] = 2, [FACT_TRANSFER] = 3, [FACT_LEAVE] = 4, [FACT_DISCHARGE] = 5, [FACT_UNPLACE] = 1, [FACT_PLACE] = 2,
-		[FACT_BEGIN] = 2, [FACT_END] = 3, [FACT_CANCEL_ADMIT] = 6, [FACT_CANCEL_TRANSFER] = 6, [FACT_CANCEL_DISCHARGE] = 6,
+		[FACT_SEEN] = 1, [FACT_ADMIT] = 2, [FACT_TRANSFER] = 3, [FACT_LEAVE] = 6, [FACT_DISCHARGE] = 7, [FACT_UNPLACE] = 1, [FACT_PLACE] = 2,
+		[FACT_BEGIN] = 2, [FACT_END] = 3, [FACT_ORDER] = 4, [FACT_ORDER_END] = 5, [FACT_CANCEL_ADMIT] = 8, [FACT_CANCEL_TRANSFER] = 8, [FACT_CANCEL_DISCHARGE] = 8,
 	};
 
 	return fact->kind == FACT_END && fact->patient == NULL ? 1 : ranks[fact->kind];

@@ -176,7 +176,7 @@ copy(struct gw_span text, char *out, size_t cap)
 static void
 fill(const struct owned *owned, int64_t us, struct gw_owner *owner)
 {
-	const struct note *note = owned->by != NULL && owned->whose == GW_WHOSE_PATIENT ? owned->by->note : NULL, *stay = NULL;
+	const struct note *note = owned->by != NULL && owned->whose == GW_WHOSE_PATIENT ? owned->by->note : NULL, *stay = NULL, *other = NULL, *order;
 	struct gw_span bed = owned->bed;
 	struct look look;
 
@@ -184,6 +184,7 @@ fill(const struct owned *owned, int64_t us, struct gw_owner *owner)
 		gw_line_look(&owned->patient->stays, us, &look);
 		if (look.last != NULL && owned->direct) {
 			stay = look.last->note;
+			other = look.last->order;
 			if (bed.len == 0)
 				bed = gw_span(((struct bed *)look.last->what)->name, ((struct bed *)look.last->what)->len);
 		}
@@ -198,8 +199,9 @@ fill(const struct owned *owned, int64_t us, struct gw_owner *owner)
 	copy(gw_note_text(note, NOTE_VISIT).len > 0 ? gw_note_text(note, NOTE_VISIT) : gw_note_text(stay, NOTE_VISIT), owner->visit, sizeof(owner->visit));
 	copy(gw_note_text(note, NOTE_CLASS).len > 0 ? gw_note_text(note, NOTE_CLASS) : gw_note_text(stay, NOTE_CLASS), owner->patient_class,
 	    sizeof(owner->patient_class));
-	copy(gw_note_text(note, NOTE_ORDER), owner->order, sizeof(owner->order));
-	copy(gw_note_text(note, NOTE_ORDER_AUTHORITY), owner->order_authority, sizeof(owner->order_authority));
+	order = note != NULL && gw_note_text(owned->by->order, NOTE_ORDER).len > 0 ? owned->by->order : other;
+	copy(gw_note_text(order, NOTE_ORDER), owner->order, sizeof(owner->order));
+	copy(gw_note_text(order, NOTE_ORDER_AUTHORITY), owner->order_authority, sizeof(owner->order_authority));
 }
 
 void
