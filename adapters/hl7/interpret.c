@@ -24,7 +24,7 @@ gw_hl7_fault(struct gw_hl7_reading *r, unsigned code, uint32_t name, size_t segm
 	r->meaning->means = GW_HL7_MEANS_FAULT;
 	*fault = (struct gw_hl7_fault){ .code = code, .field = field, .sequence = 1, .reject = code >= 200 && code <= 203,
 		.segment = { (char)(name >> 16), (char)(name >> 8), (char)name, '\0' } };
-	for (size_t i = 0; segment < r->in->segment_count && i < segment; i++)
+	for (size_t i = 0; i < segment && i < r->in->segment_count; i++)
 		fault->sequence += r->in->segments[i].name == name;
 	snprintf(fault->why.text, sizeof(fault->why.text), "%s%s%.0u: %s", fault->segment, field > 0 ? "-" : "", field, words);
 	return NULL;
@@ -33,9 +33,10 @@ gw_hl7_fault(struct gw_hl7_reading *r, unsigned code, uint32_t name, size_t segm
 void
 gw_hl7_fault_at(struct gw_hl7_reading *r, unsigned code, const struct gw_hl7_path *path, struct gw_hl7_scope scope, const char *words)
 {
+	size_t segment = gw_hl7_path_segment(r->in, path, scope);
 	bool first = !gw_hl7_failed(r);
 
-	gw_hl7_fault(r, code, path->segment, gw_hl7_path_segment(r->in, path, scope), path->field, words);
+	gw_hl7_fault(r, code, path->segment, segment < r->in->segment_count ? segment : scope.to, path->field, words);
 	if (first)
 		r->meaning->fault.component = path->component;
 }
@@ -146,7 +147,6 @@ gw_hl7_interpret(struct gw_hl7_in *in, const struct gw_hl7_context *context, str
 
 	meaning->means = GW_HL7_MEANS_NOTHING;
 	meaning->count = 0;
-	meaning->maybe = false;
 	meaning->reason = "a message that says nothing about patients or associations here";
 	if (gw_span_is(header(&r, 9, 1), "ACK") || gw_hl7_find(in, MSA, 1, in->segment_count) < in->segment_count) {
 		meaning->means = GW_HL7_MEANS_ANSWER;

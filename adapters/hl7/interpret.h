@@ -11,10 +11,11 @@
 //   A05 A08 A28    UPDATE; only A08 tells a bed           others         nothing: accepted and recorded
 //   A31
 //   A11 A12 A13    CANCEL_ADMIT, CANCEL_TRANSFER (PV1-3 is where the patient is back, PV1-6 what was cancelled), CANCEL_DISCHARGE
-//   ORM^O01        of a configured service: ASSOCIATE or DISSOCIATE of the order's device, else of the bed
-//   DEV-51         ASSOCIATE or DISSOCIATE of each participating device; W and D (wrong, deleted) take an association back, C replaces it
+//   ORM^O01        of a configured service: ASSOCIATE or DISSOCIATE of the order's device, else of the bed; a stop without OBR, which does not say
+//                  of which service, is a DISSOCIATE of what has its placer number
+//   DEV-51         ASSOCIATE or DISSOCIATE of each participating device. W and D (wrong, deleted) take it back: DISSOCIATE at the time at which it was said
+//                  to have begun, or ASSOCIATE from the wrong end on. C: DISSOCIATE of everybody at that time, then ASSOCIATE
 //
-// Taken back: a DISSOCIATE with time_us = GW_HL7_NEVER and the association's `filler`: as if it had never been.
 // A location without PL-3 (mapping: bed_needs) is a ward in which many lie, and no bed: a TRANSFER there has an empty `bed`.
 #ifndef GW_HL7_INTERPRET_H
 #define GW_HL7_INTERPRET_H
@@ -26,7 +27,6 @@
 
 #define GW_HL7_EVENTS_MAX 16   // of one message
 #define GW_HL7_SERVICES_MAX 32 // codes that mean monitoring
-#define GW_HL7_NEVER INT64_MIN
 
 // Which fields say what. Parsed and checked at start-up, then constant.
 struct gw_hl7_mapping {
@@ -83,7 +83,6 @@ struct gw_hl7_meaning {
 	enum gw_hl7_means means;
 	struct gw_patient_event events[GW_HL7_EVENTS_MAX]; // spans into the message, its text memory and the registry's snapshot
 	size_t count;
-	bool maybe; // an order is stopped by its number alone (no OBR): where no association has it (GW_E_NOT_FOUND), it was not for us
 	const char *reason;
 	struct gw_hl7_fault fault;
 };

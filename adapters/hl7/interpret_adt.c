@@ -86,6 +86,8 @@ read_cancelled_transfer(struct gw_hl7_reading *r, const struct row *row)
 		return;
 	event->prior_bed = event->bed;
 	event->bed = gw_hl7_bed(r, &r->mapping->prior_bed, gw_hl7_whole(r->in), &told);
+	if (gw_span_equal(event->bed, event->prior_bed)) // some leave PV1-6 as it was before the transfer
+		event->bed = gw_span(NULL, 0);
 }
 
 static void

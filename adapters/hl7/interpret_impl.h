@@ -20,7 +20,8 @@ gw_hl7_failed(const struct gw_hl7_reading *r)
 	return r->meaning->means == GW_HL7_MEANS_FAULT;
 }
 
-// Always NULL, so that giving up is one line. segment: index, or segment_count with `name` where it is missing.
+// Always NULL, so that giving up is one line. segment: its index; where it is missing, up to where there is none (ERR names the one that ought to follow
+// those of its name before that).
 struct gw_patient_event *gw_hl7_fault(struct gw_hl7_reading *r, unsigned code, uint32_t name, size_t segment, unsigned field, const char *words);
 // At a path's place in a scope.
 void gw_hl7_fault_at(struct gw_hl7_reading *r, unsigned code, const struct gw_hl7_path *path, struct gw_hl7_scope scope, const char *words);

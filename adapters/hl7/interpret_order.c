@@ -143,10 +143,8 @@ gw_hl7_order(struct gw_hl7_reading *r)
 		else if (obr < scope.to)
 			read_order(r, scope, obr, stop);
 		else if (stop && gw_hl7_find(r->in, OBR, scope.from, scope.to) == scope.to &&
-		    gw_hl7_component(r->in, gw_hl7_field(r->in, scope.from, 2), 1).len > 0) {
-			r->meaning->maybe = true; // nothing says which service it was
-			read_order(r, scope, scope.to, true);
-		}
+		    gw_hl7_component(r->in, gw_hl7_field(r->in, scope.from, 2), 1).len > 0)
+			read_order(r, scope, r->in->segment_count, true);
 	}
 	if (!any && find_service(r, 0, end) < end)
 		gw_hl7_fault(r, 101, ORC, end, 1, "an order without ORC");
@@ -178,15 +176,16 @@ instance_of(struct gw_hl7_reading *r, size_t obr)
 	return id.len > 0 ? id : gw_hl7_text(r->in, gw_hl7_component(r->in, own, 1));
 }
 
-// What a report asks for: the association begins; it ends; it never was; what was said to have ended goes on.
-enum report { BEGINS, ENDS, NEVER_WAS, GOES_ON };
+// What a report asks for: the association begins; it ends; it never was, with this patient or (where that is corrected) with anybody; what was said to
+// have ended goes on.
+enum report { BEGINS, ENDS, NEVER_WAS, NOBODYS, GOES_ON };
 
 static void
 take_times(struct gw_hl7_reading *r, struct gw_hl7_scope scope, enum report report, struct gw_patient_event *event)
 {
 	int64_t end = gw_hl7_when(r, &r->mapping->dissociation_times, scope);
 
-	event->time_us = report == NEVER_WAS ? GW_HL7_NEVER : report == BEGINS ? gw_hl7_when(r, &r->mapping->association_times, scope) : end;
+	event->time_us = report == ENDS || report == GOES_ON ? end : gw_hl7_when(r, &r->mapping->association_times, scope);
 	if (report == BEGINS && gw_hl7_field(r->in, scope.from, 8).len > 0 && end > event->time_us)
 		event->until_us = end;
 }
@@ -204,7 +203,8 @@ read_device(struct gw_hl7_reading *r, struct gw_hl7_scope scope, struct gw_hl7_s
 		return;
 	event->device = device;
 	event->filler = instance_of(r, scope.from);
-	gw_hl7_person(r, scope, &event->person);
+	if (report != NOBODYS)
+		gw_hl7_person(r, scope, &event->person);
 	gw_hl7_visit(r, scope, event);
 	take_times(r, scope, report, event);
 }
@@ -242,7 +242,7 @@ read_report(struct gw_hl7_reading *r, struct gw_hl7_scope scope, size_t obx)
 		read_devices(r, scope, back ? GOES_ON : ENDS);
 	else {
 		if (back || corrected)
-			read_devices(r, scope, NEVER_WAS);
+			read_devices(r, scope, back ? NEVER_WAS : NOBODYS);
 		if (!back)
 			read_devices(r, scope, BEGINS);
 	}
