@@ -456,6 +456,49 @@ test_a_step_behind_a_stalled_link(void **state)
 	}
 }
 
+// By hand, first the hours and half a minute later the minutes: on the way back it is no backfill either.
+static void
+test_a_clock_set_in_two_moves(void **state)
+{
+	static const int64_t moves[][2] = { { 3 * HOUR, -2 * HOUR }, { HOUR, 20 * MINUTE }, { -3 * HOUR, HOUR }, { 3 * HOUR, -4 * HOUR } };
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		for (int known = 0; known < 2; known++) {
+			struct device device = plain(known ? 0 : 5 * HOUR);
+
+			live_for(&device, known ? 10 * MINUTE : 30 * S, S);
+			device.offset_us += moves[i][0];
+			live_for(&device, 30 * S, S);
+			device.offset_us += moves[i][1];
+			live_for(&device, 2 * MINUTE, S);
+			assert_true(device.last.sure);
+			assert_int_equal(device.last.epoch, known);
+			(void)resolve_held(&device);
+			done(&device);
+		}
+	}
+}
+
+// Everything twice, live and again ten minutes later: what is late stays late at the pace of life, and is no step, because the live ones fit.
+static void
+test_everything_again_later(void **state)
+{
+	struct device device = plain(HOUR);
+
+	(void)state;
+	live_for(&device, 12 * MINUTE, S);
+	for (unsigned i = 0; i < 1800; i++, device.now_us += S) {
+		live(&device, 1);
+		assert_true(device.last.sure);
+		frame_at(&device, device.now_us - 10 * MINUTE, 1, S, device.received_us + 1000);
+		assert_int_equal(device.last.epoch, 0);
+	}
+	live(&device, 1);
+	assert_int_equal(resolve_held(&device), 0);
+	done(&device);
+}
+
 static void
 test_single_outliers(void **state)
 {
@@ -678,6 +721,8 @@ main(void)
 		cmocka_unit_test(test_three_hours_off),
 		cmocka_unit_test(test_a_clock_that_stopped),
 		cmocka_unit_test(test_a_step_behind_a_stalled_link),
+		cmocka_unit_test(test_a_clock_set_in_two_moves),
+		cmocka_unit_test(test_everything_again_later),
 		cmocka_unit_test(test_single_outliers),
 		cmocka_unit_test(test_no_device_time),
 		cmocka_unit_test(test_a_clock_never_set),
