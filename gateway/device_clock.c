@@ -431,6 +431,14 @@ gw_clock_view_effective(const struct gw_clock_view *view, int64_t time_us, uint1
 	effective->sure = view->sure;
 }
 
+bool
+gw_effective_together(const struct gw_effective *a, const struct gw_effective *b)
+{
+	int64_t moved_us = a->offset_us - b->offset_us;
+
+	return a->epoch == b->epoch && a->sure == b->sure && a->by_device == b->by_device && moved_us < GW_DEVICE_CLOCK_STEP_US && moved_us > -GW_DEVICE_CLOCK_STEP_US;
+}
+
 int64_t
 gw_device_clock_newest(const struct gw_reading *readings, size_t count)
 {

@@ -7,37 +7,36 @@
 //
 // What is measured. "Received less newest device time of the frame" is offset plus latency, and latency is never negative: the offset is at most the least
 // difference. A live device's least difference stays the same while the hub's time goes on; a backfill's shrinks as it catches up; a step of the clock (set
-// by hand, daylight saving on a device that knows no zone, reset) moves it at once, and it stays there. So what is held to be the device's present offset is
-// always something that stayed while GW_DEVICE_CLOCK_PACE_US of the hub's time passed, over three frames or more.
+// by hand, daylight saving on a device that knows no zone, reset) moves it at once, and it stays there. So what is held to be the device's present offset
+// is always something that stayed while GW_DEVICE_CLOCK_PACE_US of the hub's time passed, over three frames or more.
 //
-// What is assumed of each case:
-//   first frame, within 10 s of the hub's clock      right and live: known at once (uncertain by a minute for the first minute)
-//   first frames otherwise                           not sure: live with a clock that is off, or stored by a clock that is right, or both. Until the difference
-//                                                    has stayed for a minute the uncertainty covers a latency from none to GW_DEVICE_CLOCK_STORED_US, and the clock
-//                                                    being right. The best guess is the device's own time; the receive time where that lies ahead of the hub's clock,
-//                                                    or before the year 2000 (never set)
-//   live                                             least difference of the last 10 to 20 minutes (slow devices: two hours). The offset used moves only where it
-//                                                    must, and is zero where that is possible: readings do not shake with the latency
-//   late, after the offset is known                  either stored, or the clock was set back: not sure, the whole span from the one to the other (a clock that
-//                                                    stopped while a device was off looks exactly like the first frame of a backfill; that is when devices change
-//                                                    patients, and the first frames after it may be late by a stalled link). Sure by the known offset once the difference has
-//                                                    shrunk by an eighth, a minute at least: a part of the way into a backfill, also where live frames come in between
-//   ahead of what is possible                        the clock was set forward, or one frame's time is nonsense: not sure, from the newest reading so far to the
-//                                                    receive time
-//   a step                                           is accepted after three frames and a minute in which the new difference stayed; 10 minutes where the device's
-//                                                    time never went back (then it may be stored data sent at the pace of life). Frames that fit the known offset
-//                                                    cancel it: single outliers and mixed backfills are no steps. epoch rises, and all is sure again
-//   differences below 10 s (and 250 ppm of drift)    are latency and drift, never a step. A clock set back by less is followed within the window
-//   no device time (GW_FLAG_NO_DEVICE_TIME)          the receive time, uncertain by the usual latency. What such a device stores and sends late nobody can tell
-//   times before 2000                                show differences inside the frame and, once live, an offset as any other; the clock is never taken to be right
-//   the hub's clock goes back                        not learnt from; what follows is a step (of the device's clock against the hub's) and is accepted as one
-//   the doubled hour of autumn                       resolved by the decoder by the receive time; a device that knows no zone makes a step of one hour
-// What cannot be told from these numbers: a clock that is ahead by as much as the device's very first frame is late, a backlog sent at 1.0 to 1.15 times the pace of life from the first frame on, a latency that never changes (it counts as
-// offset), and a step inside an outage as long as the backfill lasts: it shows when live frames follow.
+// What is made of each case:
+// - First frame, within 10 s of the hub's clock: right and live, known at once (uncertain by a minute for the first minute).
+// - First frames otherwise: not sure. Live with a clock that is off, or stored by a clock that is right, or both: until the difference has stayed for a minute
+//   the uncertainty covers a latency from none to GW_DEVICE_CLOCK_STORED_US, and the clock being right. The best guess is the device's own time; the receive
+//   time where the device's lies ahead of the hub's clock, or before the year 2000 (never set).
+// - Live: least difference of the last 10 to 20 minutes (slow devices: two hours). The offset used moves only where it must, and is zero where that is
+//   possible: readings do not shake with the latency. Uncertain by the latency that was seen, two seconds at least, and by drift since.
+// - Late, after the offset is known: stored, or the clock was set back. Not sure, the whole span from the one to the other: a clock that stopped while a device
+//   was off looks exactly like the first frames of a backfill, that is when devices change patients, and the frames after it may be late by a stalled
+//   link. Sure by the known offset once the difference has shrunk by an eighth, a minute at least: a part of the way into a backfill, also where live
+//   frames come in between.
+// - Ahead of what is possible: the clock was set forward, or one frame's time is nonsense. Not sure, from the newest reading so far to the receive time.
+// - A step is accepted after three frames and a minute in which the new difference stayed; 10 minutes where the device's time never went back (then it may
+//   be stored data sent at the pace of life). epoch rises, and all is sure again. Frames that fit the known offset cancel it: single outliers and mixed
+//   backfills are no steps.
+// - Differences below 10 s, and 250 ppm of drift, are latency and drift, never a step. A clock set back by less is followed within the window.
+// - No device time (GW_FLAG_NO_DEVICE_TIME): the receive time, uncertain by the usual latency. What such a device stores and sends late nobody can tell.
+// - Times before 2000 show differences inside the frame and, once live, an offset as any other; the clock is never taken to be right.
+// - The hub's clock goes back: not learnt from. What follows is a step of the device's clock against the hub's, and is accepted as one.
+// - The doubled hour of autumn is resolved by the decoder by the receive time; a device that knows no zone makes a step of one hour.
+// What cannot be told from these numbers: a clock that is ahead by as much as the device's very first frame is late; a backlog sent at 1.0 to 1.15 times the
+// pace of life from the first frame on; a latency that never changes (it counts as offset); a step inside an outage as long as the backfill lasts (it shows
+// when live frames follow).
 //
-// The same again. us is always time_us + offset_us (times beyond 2^59 us either way count as that). What left the hub is corrected later by what it was given then: keep offset_us,
-// uncertainty_us and epoch with what was sent (outbox, ledger), and take them again for records that are read again from the journal; do not feed a state twice with a
-// record. A state that is saved with a cursor gives the same for all records after the cursor.
+// The same again. us is always time_us + offset_us (times beyond 2^59 us either way count as that). What left the hub is corrected later by what it was given
+// then: keep offset_us, uncertainty_us and epoch with what was sent (outbox, ledger), and take them again for records that are read again from the
+// journal; do not feed a state twice with a record. A state that is saved with a cursor says the same again of all records after the cursor.
 // Readings that were not sure may be asked about again with gw_device_clock_resolve() while they are held: nothing of them has left yet.
 #ifndef GW_DEVICE_CLOCK_H
 #define GW_DEVICE_CLOCK_H
@@ -84,8 +83,10 @@ struct gw_effective {
 	uint32_t epoch;         // rises with every step of the device's clock
 	bool by_device;         // from the device's time; else from the receive time
 	bool sure;              // by a measured offset, or without device time; else gw_device_clock_resolve() may know more later.
-	                        // A group of readings never spans two epochs, nor sure and unsure ones
 };
+
+// Whether two readings may stand in one group: no step of the clock lies between them, and what is known of their times is of one kind.
+bool gw_effective_together(const struct gw_effective *a, const struct gw_effective *b);
 
 // What a frame's readings have in common.
 struct gw_clock_view {

@@ -685,6 +685,30 @@ test_anything(void **state)
 }
 
 static void
+test_together(void **state)
+{
+	const struct gw_effective one = { .us = T0, .offset_us = 5 * S, .epoch = 3, .by_device = true, .sure = true };
+	struct gw_effective other = one;
+
+	(void)state;
+	other.us += HOUR;
+	other.offset_us += 9 * S;
+	assert_true(gw_effective_together(&one, &other));
+	other.offset_us += S;
+	assert_false(gw_effective_together(&one, &other));
+	assert_false(gw_effective_together(&other, &one));
+	other = one;
+	other.epoch++;
+	assert_false(gw_effective_together(&one, &other));
+	other = one;
+	other.sure = false;
+	assert_false(gw_effective_together(&one, &other));
+	other = one;
+	other.by_device = false;
+	assert_false(gw_effective_together(&one, &other));
+}
+
+static void
 test_stored_form(void **state)
 {
 	struct gw_device_clock clock, zero = { 0 };
@@ -730,6 +754,7 @@ main(void)
 		cmocka_unit_test(test_a_right_clock_is_left_alone),
 		cmocka_unit_test(test_shown),
 		cmocka_unit_test(test_anything),
+		cmocka_unit_test(test_together),
 		cmocka_unit_test(test_stored_form),
 	};
 
