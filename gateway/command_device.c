@@ -59,7 +59,7 @@ add_clock(const struct gw_core *core, const struct gw_device *device, yyjson_mut
 		return;
 	yyjson_mut_obj_add_str(doc, object, "clock", !shown.known ? "measuring" : shown.doubted ? "in doubt" : "measured");
 	if (shown.known) {
-		snprintf(text, sizeof(text), "%+.1f s", -(double)shown.offset_us / 1e6);
+		snprintf(text, sizeof(text), "%+.1f s", (double)-shown.offset_us / 1e6);
 		yyjson_mut_obj_add_strcpy(doc, object, "clock_ahead", text);
 		snprintf(text, sizeof(text), "%.1f s", (double)shown.uncertainty_us / 1e6);
 		yyjson_mut_obj_add_strcpy(doc, object, "clock_uncertainty", text);

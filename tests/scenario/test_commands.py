@@ -31,6 +31,18 @@ def test_device_life(hubs):
     assert "d2" in hub.cli("device", "list").stdout
 
 
+def test_how_far_a_clock_is_off(hubs):
+    hub = hubs(bus=False).start()
+    for name, ahead_ms in (("right", 0), ("fast", 5000), ("behind", -3 * 3600 * 1000)):
+        hub.add_device(name, "bedside-json", "--cert-subject", name)
+        publish(hub, name, f"ward/w/{name}/vitals", json.dumps({"time": iso(now_ms() + ahead_ms), "hr": 60}), auth=by_certificate(hub, name))
+    rows = {row["id"]: row for row in map(json.loads, hub.cli("device", "list", "--json").stdout.splitlines())}
+    assert rows["right"]["clock_ahead"] == "+0.0 s"
+    assert 0 < float(rows["fast"]["clock_ahead"].split()[0]) <= 5
+    # Three hours late, or three hours off: one frame cannot tell.
+    assert rows["behind"]["clock"] == "measuring" and "clock_ahead" not in rows["behind"]
+
+
 def test_readings_in_every_format(hubs):
     hub = hubs(bus=False).start()
     hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
