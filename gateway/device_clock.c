@@ -440,13 +440,26 @@ gw_effective_together(const struct gw_effective *a, const struct gw_effective *b
 }
 
 int64_t
+gw_reading_newest(const struct gw_reading *reading)
+{
+	int64_t length_ns, end_us;
+
+	if (reading->flags & GW_FLAG_NO_DEVICE_TIME)
+		return GW_CLOCK_NO_TIME;
+	if (reading->type != GW_VALUE_SAMPLES || reading->samples.period_ns < 0 ||
+	    __builtin_mul_overflow(reading->samples.period_ns, (int64_t)reading->samples.count, &length_ns) ||
+	    __builtin_add_overflow(reading->time_us, length_ns / 1000, &end_us))
+		return reading->time_us;
+	return end_us;
+}
+
+int64_t
 gw_device_clock_newest(const struct gw_reading *readings, size_t count)
 {
 	int64_t newest_us = GW_CLOCK_NO_TIME;
 
 	for (size_t i = 0; i < count; i++)
-		if (!(readings[i].flags & GW_FLAG_NO_DEVICE_TIME) && readings[i].time_us > newest_us)
-			newest_us = readings[i].time_us;
+		newest_us = most_of(newest_us, gw_reading_newest(&readings[i]));
 	return newest_us;
 }
 

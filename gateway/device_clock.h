@@ -104,11 +104,15 @@ void gw_device_clock_take(struct gw_device_clock *clock, int64_t received_us, in
 // One reading of that frame: its time_us and flags. Pure.
 void gw_clock_view_effective(const struct gw_clock_view *view, int64_t time_us, uint16_t flags, struct gw_effective *effective);
 
-// newest_us for gw_device_clock_take() from readings side by side.
+// The newest moment of a reading by the device's clock: its time, the end of a block of samples; GW_CLOCK_NO_TIME where it has none. The greatest of a frame
+// is newest_us for gw_device_clock_take().
+int64_t gw_reading_newest(const struct gw_reading *reading);
+// The same of readings side by side.
 int64_t gw_device_clock_newest(const struct gw_reading *readings, size_t count);
 
 // A reading that was not sure, asked about again later: true, and *effective by the offset that was measured since, where its epoch (the present one, or the one before)
-// is known by now: live frames came since. By its receive time; false for what is older, for times that are nonsense by that offset, and while a step is suspected.
+// is known by now: live frames came since. By its receive time; false for what is older, for times that are nonsense by that offset, and while a step is suspected. Not to be
+// used across a step of the hub's own clock: receive times tell nothing then.
 bool gw_device_clock_resolve(const struct gw_device_clock *clock, int64_t received_us, int64_t time_us, struct gw_effective *effective);
 
 // For people: the present figures.

@@ -685,6 +685,28 @@ test_anything(void **state)
 }
 
 static void
+test_newest_of_a_frame(void **state)
+{
+	struct gw_reading readings[] = {
+		{ .time_us = T0 - S, .type = GW_VALUE_DECIMAL },
+		{ .time_us = T0 + HOUR, .type = GW_VALUE_DECIMAL, .flags = GW_FLAG_NO_DEVICE_TIME },
+		{ .time_us = T0, .type = GW_VALUE_SAMPLES, .samples = { .period_ns = 4000000, .count = 1250 } }, // five seconds
+		{ .time_us = T0 + S, .type = GW_VALUE_DECIMAL },
+	};
+
+	(void)state;
+	assert_true(gw_device_clock_newest(readings, 0) == GW_CLOCK_NO_TIME);
+	assert_true(gw_device_clock_newest(readings + 1, 1) == GW_CLOCK_NO_TIME);
+	assert_true(gw_device_clock_newest(readings, 2) == T0 - S);
+	assert_true(gw_device_clock_newest(readings, 4) == T0 + 5 * S);
+	readings[2].samples.period_ns = INT64_MAX;
+	assert_true(gw_device_clock_newest(readings, 4) == T0 + S);
+	readings[2].time_us = INT64_MAX - 1;
+	readings[2].samples.period_ns = 4000000;
+	assert_true(gw_device_clock_newest(readings, 4) == INT64_MAX - 1);
+}
+
+static void
 test_together(void **state)
 {
 	const struct gw_effective one = { .us = T0, .offset_us = 5 * S, .epoch = 3, .by_device = true, .sure = true };
@@ -754,6 +776,7 @@ main(void)
 		cmocka_unit_test(test_a_right_clock_is_left_alone),
 		cmocka_unit_test(test_shown),
 		cmocka_unit_test(test_anything),
+		cmocka_unit_test(test_newest_of_a_frame),
 		cmocka_unit_test(test_together),
 		cmocka_unit_test(test_stored_form),
 	};
