@@ -52,19 +52,19 @@ last_seen(const struct gw_core *core, const struct gw_device *device)
 static void
 add_clock(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
-	struct gw_clock_shown shown;
+	struct gw_clock_shown figures;
 	char text[64];
 
-	if (!gw_device_clocks_shown(gw_registry_clocks(core->registry), gw_span_text(device->id), &shown))
+	if (!gw_device_clocks_shown(gw_registry_clocks(core->registry), gw_span_text(device->id), &figures))
 		return;
-	yyjson_mut_obj_add_str(doc, object, "clock", !shown.known ? "measuring" : shown.doubted ? "in doubt" : "measured");
-	if (shown.known) {
-		snprintf(text, sizeof(text), "%+.1f s", (double)-shown.offset_us / 1e6);
+	yyjson_mut_obj_add_str(doc, object, "clock", !figures.known ? "measuring" : figures.doubted ? "in doubt" : "measured");
+	if (figures.known) {
+		snprintf(text, sizeof(text), "%+.1f s", (double)-figures.offset_us / 1e6);
 		yyjson_mut_obj_add_strcpy(doc, object, "clock_ahead", text);
-		snprintf(text, sizeof(text), "%.1f s", (double)shown.uncertainty_us / 1e6);
+		snprintf(text, sizeof(text), "%.1f s", (double)figures.uncertainty_us / 1e6);
 		yyjson_mut_obj_add_strcpy(doc, object, "clock_uncertainty", text);
 	}
-	yyjson_mut_obj_add_uint(doc, object, "clock_steps", shown.epoch);
+	yyjson_mut_obj_add_uint(doc, object, "clock_steps", figures.epoch);
 }
 
 static bool
