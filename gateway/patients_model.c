@@ -324,15 +324,16 @@ gw_patients_empty(struct gw_patients *patients)
 {
 	struct table *tables[] = { &patients->by_number, &patients->by_identifier, &patients->by_bed, &patients->by_device };
 
-	for (uint32_t i = 0; i < patients->count; i++) {
-		facts_fini(patients, &patients->all[i]->moves);
-		patient_free(patients->all[i]);
-	}
+	// Devices first: their facts name patients.
 	for (uint32_t i = 0; i < patients->device_count; i++) {
 		facts_fini(patients, &patients->devices[i]->facts);
 		free(patients->devices[i]->places.at);
 		free(patients->devices[i]->directs.at);
 		free(patients->devices[i]);
+	}
+	for (uint32_t i = 0; i < patients->count; i++) {
+		facts_fini(patients, &patients->all[i]->moves);
+		patient_free(patients->all[i]);
 	}
 	while (patients->range_count > 0)
 		gw_bed_put(patients, patients->ranges[--patients->range_count].bed);
