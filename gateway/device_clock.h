@@ -110,9 +110,9 @@ int64_t gw_reading_newest(const struct gw_reading *reading);
 // The same of readings side by side.
 int64_t gw_device_clock_newest(const struct gw_reading *readings, size_t count);
 
-// A reading that was not sure, asked about again later: true, and *effective by the offset that was measured since, where its epoch (the present one, or the one before)
-// is known by now: live frames came since. By its receive time; false for what is older, for times that are nonsense by that offset, and while a step is suspected. Not to be
-// used across a step of the hub's own clock: receive times tell nothing then.
+// A reading that was not sure, asked about again later: true, and *effective by the offset that was measured since, where its epoch (the present one, or the
+// one before) is known by now: live frames came after it. Told by its receive time; false for what is older, for times that are nonsense by that offset, and
+// while a step is suspected. Not to be used across a step of the hub's own clock: receive times tell nothing then.
 bool gw_device_clock_resolve(const struct gw_device_clock *clock, int64_t received_us, int64_t time_us, struct gw_effective *effective);
 
 // For people: the present figures.
