@@ -380,11 +380,22 @@ derive_direct(const struct device *device, uint32_t at, struct line *directs)
 	return rest.what == NULL || gw_line_add(directs, &rest);
 }
 
+// An end of a placement that was never known counts as well: since then the device is said to stand nowhere.
+static int64_t
+first_placement(const struct device *device)
+{
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		if (device->facts.at[i].kind == FACT_PLACE || device->facts.at[i].kind == FACT_UNPLACE)
+			return device->facts.at[i].time_us;
+	}
+	return GW_TIME_OPEN;
+}
+
 void
 gw_derive_device(struct gw_patients *patients, struct device *device)
 {
 	struct line places = { 0 }, directs = { 0 };
-	int64_t from_us, to_us;
+	int64_t from_us, to_us, first_us = first_placement(device), was_us = device->first_us;
 	bool good = derive_places(device, &places);
 
 	for (uint32_t i = 0; i < device->facts.count; i++) {
@@ -393,12 +404,14 @@ gw_derive_device(struct gw_patients *patients, struct device *device)
 	}
 	if (!good)
 		patients->failed = true;
+	gw_range_add(patients, NULL, device, first_us < was_us ? first_us : was_us, first_us < was_us ? was_us : first_us);
 	if (gw_line_differ(&device->places, &places, &from_us, &to_us))
 		gw_range_add(patients, NULL, device, from_us, to_us);
 	if (gw_line_differ(&device->directs, &directs, &from_us, &to_us))
 		gw_range_add(patients, NULL, device, from_us, to_us);
 	free(device->places.at);
 	free(device->directs.at);
+	device->first_us = first_us;
 	device->places = places;
 	device->directs = directs;
 }

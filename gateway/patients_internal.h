@@ -141,6 +141,7 @@ struct device {
 	uint32_t slot; // in patients->devices
 	struct facts facts;
 	struct line places, directs;
+	int64_t first_us; // of its placements: before, the registry tells its bed; derived
 	bool pruned;   // had placements that are forgotten
 	bool dirty;
 	uint8_t len;

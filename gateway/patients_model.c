@@ -167,6 +167,7 @@ gw_tracked_get(struct gw_patients *patients, struct gw_span id)
 	if (device == NULL || !room(&patients->devices, patients->device_count, &patients->device_cap))
 		goto fail;
 	device->hash = gw_patients_hash(patients, id, gw_span(NULL, 0));
+	device->first_us = GW_TIME_OPEN;
 	device->len = (uint8_t)id.len;
 	memcpy(device->id, id.at, id.len);
 	if (!gw_table_add(&patients->by_device, device->hash, device))

@@ -36,17 +36,11 @@ static struct gw_span
 stands_at(const struct device *device, const struct standing *standing, int64_t us, struct owned *owned, struct bed **bed)
 {
 	struct look look = { INT64_MIN, GW_TIME_OPEN, NULL, false };
-	int64_t first = GW_TIME_OPEN;
+	int64_t first = device != NULL ? device->first_us : GW_TIME_OPEN;
 
 	*bed = NULL;
-	if (device != NULL) {
+	if (device != NULL)
 		gw_line_look(&device->places, us, &look);
-		// An end of a placement that was never known counts as well: since then the device is said to stand nowhere.
-		for (uint32_t i = 0; i < device->facts.count && first == GW_TIME_OPEN; i++) {
-			if (device->facts.at[i].kind == FACT_PLACE || device->facts.at[i].kind == FACT_UNPLACE)
-				first = device->facts.at[i].time_us;
-		}
-	}
 	narrow(owned, &look);
 	if (look.last != NULL) {
 		*bed = look.last->what;

@@ -159,13 +159,9 @@ add_clash(struct list *list, const struct gw_patients *patients, struct patient 
 static void
 add_standing(struct list *list, const struct device *device, struct gw_span id, const struct standing *standing)
 {
-	int64_t to_us = GW_TIME_OPEN;
+	int64_t to_us = device != NULL ? device->first_us : GW_TIME_OPEN;
 	struct gw_timeline *entry;
 
-	for (uint32_t i = 0; device != NULL && i < device->facts.count && to_us == GW_TIME_OPEN; i++) {
-		if (device->facts.at[i].kind == FACT_PLACE || device->facts.at[i].kind == FACT_UNPLACE)
-			to_us = device->facts.at[i].time_us;
-	}
 	if (standing->bed[0] == '\0' || standing->since_us >= to_us || (device != NULL && device->pruned) ||
 	    (entry = add(list, GW_TIMELINE_PLACE, standing->since_us, to_us)) == NULL)
 		return;
