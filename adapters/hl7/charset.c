@@ -173,8 +173,17 @@ decode_single(enum kind kind, struct gw_span bytes, uint8_t *out, uint32_t *inva
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < bytes.len; i++)
-		len += put_point(out + len, point_of(kind, bytes.at[i], invalid));
+	for (size_t i = 0; i < bytes.len;) {
+		uint64_t eight;
+
+		if (bytes.len - i >= 8 && (memcpy(&eight, bytes.at + i, 8), (eight & UINT64_C(0x8080808080808080)) == 0)) {
+			memcpy(out + len, &eight, 8);
+			i += 8;
+			len += 8;
+		} else {
+			len += put_point(out + len, point_of(kind, bytes.at[i++], invalid));
+		}
+	}
 	return len;
 }
 

@@ -11,6 +11,7 @@
 #define MSA GW_HL7_NAME('M', 'S', 'A')
 #define EVN GW_HL7_NAME('E', 'V', 'N')
 #define SOURCE_MAX 200
+#define CONTROL_ID_MAX 199 // as IHE's profile has it; it is kept to know a message again
 
 // ---- Faults ----
 
@@ -86,6 +87,8 @@ check_header(struct gw_hl7_reading *r)
 		gw_hl7_fault(r, 101, MSH, 0, 9, "no message type");
 	else if (gw_hl7_field(r->in, 0, 10).len == 0)
 		gw_hl7_fault(r, 101, MSH, 0, 10, "no control id: it tells a message from its repetition");
+	else if (gw_hl7_field(r->in, 0, 10).len > CONTROL_ID_MAX)
+		gw_hl7_fault(r, 102, MSH, 0, 10, "a control id longer than 199 bytes");
 	else if (version.len > 0 && (version.len < 3 || version.at[0] != '2' || version.at[1] != '.' || !isdigit(version.at[2])))
 		gw_hl7_fault(r, 203, MSH, 0, 12, "only HL7 v2 is read");
 	else if (processing.len > 0 && (processing.len > 1 || strchr(r->mapping->processing, processing.at[0]) == NULL))

@@ -129,17 +129,23 @@ read_charset(struct gw_hl7_in *in, struct gw_span message, const struct gw_hl7_c
 // ---- Index ----
 
 static bool
+more_starts(struct gw_hl7_in *in)
+{
+	uint32_t cap = in->start_cap > 0 ? 2 * in->start_cap : 1024;
+	uint32_t *larger = realloc(in->starts, cap * sizeof(*larger));
+
+	if (larger == NULL)
+		return false;
+	in->starts = larger;
+	in->start_cap = cap;
+	return true;
+}
+
+static inline bool
 add_start(struct gw_hl7_in *in, size_t at)
 {
-	if (in->start_count == in->start_cap) {
-		uint32_t cap = in->start_cap > 0 ? 2 * in->start_cap : 1024;
-		uint32_t *larger = realloc(in->starts, cap * sizeof(*larger));
-
-		if (larger == NULL)
-			return false;
-		in->starts = larger;
-		in->start_cap = cap;
-	}
+	if (in->start_count == in->start_cap && !more_starts(in))
+		return false;
 	in->starts[in->start_count++] = (uint32_t)at;
 	return true;
 }
@@ -174,8 +180,9 @@ segment_name(const uint8_t *at, size_t len, uint8_t separator)
 static enum gw_error
 index_segment(struct gw_hl7_in *in, size_t from, size_t end, struct gw_why *why)
 {
-	const uint8_t *bytes = in->message.at;
-	uint32_t name = segment_name(bytes + from, end - from, in->field);
+	const uint8_t *bytes = in->message.at, *at = bytes + from, *const stop = bytes + end;
+	const uint8_t separator = in->field;
+	uint32_t name = segment_name(at, end - from, separator);
 	struct gw_hl7_segment *segment;
 
 	if (in->segment_count > 0 && name == GW_HL7_SEGMENT("MSH"))
@@ -187,8 +194,8 @@ index_segment(struct gw_hl7_in *in, size_t from, size_t end, struct gw_why *why)
 	*segment = (struct gw_hl7_segment){ .name = name, .first = in->start_count };
 	if (!add_start(in, from))
 		goto memory;
-	for (size_t i = from; i < end; i++)
-		if (bytes[i] == in->field && !add_start(in, i + 1))
+	while (at < stop)
+		if (*at++ == separator && !add_start(in, (size_t)(at - bytes)))
 			goto memory;
 	segment->count = in->start_count - segment->first;
 	if (!add_start(in, end + 1))
