@@ -46,7 +46,9 @@ may_cancel(const struct fact *cancel, const struct fact *fact)
 		[FACT_CANCEL_ADMIT] = FACT_ADMIT, [FACT_CANCEL_TRANSFER] = FACT_TRANSFER, [FACT_CANCEL_DISCHARGE] = FACT_DISCHARGE,
 	};
 
-	return fact->kind == targets[cancel->kind] && !fact->cancelled && fact->told_us <= cancel->told_us && fact->time_us <= cancel->time_us &&
+	// One of the very time is meant even where it was cancelled before: the cancel was only told again.
+	return fact->kind == targets[cancel->kind] && (!fact->cancelled || fact->time_us == cancel->time_us) && fact->told_us <= cancel->told_us &&
+	    fact->time_us <= cancel->time_us &&
 	    (cancel->bed == NULL || fact->bed == NULL || cancel->bed == fact->bed);
 }
 

@@ -36,7 +36,7 @@ hub_start(void)
 	assert_int_equal(gw_registry_open(hub.journal, hub.intake, &hub.registry, &hub.why), GW_OK);
 	if (gw_patients_open(hub.journal, hub.intake, hub.registry, &hub.patients, &hub.why) != GW_OK)
 		fail_msg("%s", hub.why.text);
-	assert_int_equal(gw_source_init(&hub.source, hub.intake, 64), GW_OK);
+	assert_int_equal(gw_source_init(&hub.source, hub.intake, 256), GW_OK);
 }
 
 static inline void
