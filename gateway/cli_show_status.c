@@ -95,6 +95,16 @@ show_parts(FILE *out, const char *prefix, yyjson_val *parts)
 	}
 }
 
+static void
+show_patients(FILE *out, yyjson_val *patients)
+{
+	fprintf(out, "patients   %llu, %llu beds taken; %llu events since the start\n", (unsigned long long)number(patients, "kept"),
+	    (unsigned long long)number(patients, "beds_taken"), (unsigned long long)number(patients, "events"));
+	if (number(patients, "conflicts") > 0)
+		fprintf(out, "           %llu CONFLICTS: readings are held back until somebody resolves them (vitalgate patient conflicts)\n",
+		    (unsigned long long)number(patients, "conflicts"));
+}
+
 void
 gw_show_status(struct gw_show *show, yyjson_val *line)
 {
@@ -109,5 +119,6 @@ gw_show_status(struct gw_show *show, yyjson_val *line)
 	show_intake(out, line);
 	fprintf(out, "devices    %llu (%llu disabled, %llu for test)\n", (unsigned long long)number(registry, "devices"),
 	    (unsigned long long)number(registry, "disabled"), (unsigned long long)number(registry, "test"));
+	show_patients(out, yyjson_obj_get(line, "patients"));
 	show_parts(out, "", yyjson_obj_get(line, "parts"));
 }

@@ -80,6 +80,22 @@ add_registry(const struct gw_core *core, yyjson_mut_doc *doc, yyjson_mut_val *ro
 }
 
 static void
+add_patients(const struct gw_core *core, yyjson_mut_doc *doc, yyjson_mut_val *root)
+{
+	yyjson_mut_val *patients = add_object(doc, root, "patients");
+	struct gw_patients_stats stats;
+
+	gw_patients_stats(core->patients, &stats);
+	yyjson_mut_obj_add_uint(doc, patients, "kept", stats.patients);
+	yyjson_mut_obj_add_uint(doc, patients, "beds_taken", stats.in_beds);
+	yyjson_mut_obj_add_uint(doc, patients, "beds", stats.beds);
+	yyjson_mut_obj_add_uint(doc, patients, "devices", stats.devices);
+	yyjson_mut_obj_add_uint(doc, patients, "conflicts", stats.conflicts);
+	yyjson_mut_obj_add_uint(doc, patients, "events", stats.events);
+	yyjson_mut_obj_add_uint(doc, patients, "contradictions", stats.contradictions);
+}
+
+static void
 add_parts(const struct gw_call *call, yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
 	yyjson_mut_val *parts = add_object(doc, root, "parts");
@@ -107,6 +123,7 @@ gw_command_status(struct gw_call *call)
 	add_store(call->core, doc, root);
 	add_intake(call->core, now - call->core->started_us, doc, root);
 	add_registry(call->core, doc, root);
+	add_patients(call->core, doc, root);
 	add_parts(call, doc, root);
 	(void)gw_call_emit(call, doc);
 	return GW_OK;

@@ -8,6 +8,7 @@
 #include "gateway/intake.h"
 #include "gateway/journal.h"
 #include "gateway/line.h"
+#include "gateway/patients.h"
 #include "gateway/profile.h"
 #include "gateway/registry.h"
 
@@ -18,6 +19,7 @@ struct gw_core {
 	struct gw_journal *journal;
 	struct gw_intake *intake;
 	struct gw_registry *registry;
+	struct gw_patients *patients;
 	const struct gw_profiles *profiles;
 	int64_t started_us;
 };

@@ -28,6 +28,18 @@ open_journal(const struct gw_config *config, struct gw_journal **journal, struct
 	return gw_journal_open(&options, journal, why);
 }
 
+static enum gw_error
+open_patients(const struct gw_config *config, struct gw_core *core, struct gw_why *why)
+{
+	int64_t keep_h = config->patients_keep_h > config->store_retention_h ? config->patients_keep_h : config->store_retention_h;
+	struct gw_patients_options options = { .keep_us = keep_h * HOUR_US, .patients_max = (uint32_t)config->patients_max };
+	enum gw_error error = gw_patients_open(core->journal, core->intake, core->registry, &core->patients, why);
+
+	if (error == GW_OK)
+		gw_patients_configure(core->patients, &options);
+	return error;
+}
+
 enum gw_error
 gw_core_open(const struct gw_config *config, void (*failed)(void *arg, enum gw_error error), void *arg, struct gw_core *core,
     struct gw_why *why)
@@ -49,8 +61,12 @@ gw_core_open(const struct gw_config *config, void (*failed)(void *arg, enum gw_e
 		goto fail_intake;
 	if ((error = gw_registry_open(core->journal, core->intake, &core->registry, why)) != GW_OK)
 		goto fail_registry;
+	if ((error = open_patients(config, core, why)) != GW_OK)
+		goto fail_patients;
 	return GW_OK;
 
+fail_patients:
+	gw_registry_close(core->registry);
 fail_registry:
 	gw_intake_stop(core->intake);
 	gw_intake_close(core->intake);
@@ -64,6 +80,7 @@ fail_journal:
 void
 gw_core_close(struct gw_core *core)
 {
+	gw_patients_close(core->patients);
 	gw_registry_close(core->registry);
 	gw_intake_stop(core->intake);
 	gw_intake_close(core->intake);

@@ -225,7 +225,7 @@ ready(struct act *act, const struct gw_person *person)
 	if (person->identifier_count == 0)
 		return fails(act, GW_E_ARGUMENT, "the patient's identifier is missing");
 	if (patient == NULL && act->patients->count + 2 > act->patients->options.patients_max)
-		return fails(act, GW_E_QUOTA, "more patients than patients.patients_max are kept");
+		return fails(act, GW_E_QUOTA, "more patients than patients.max are kept");
 	return patient == NULL || room_for(act, patient->moves.count);
 }
 
