@@ -29,14 +29,23 @@ gw_hl7_wanted(const struct gw_hl7_in *in, enum gw_hl7_outcome outcome)
 
 // ---- Parts ----
 
-// Version 2.N[.M] as 10 * N + M: 2.5.1 is 51. Empty or odd: as 2.2 had it.
+// MSH-12 of the request where it is a version 2, else 2.5: the answer is in that version.
+static struct gw_span
+version_text(const struct gw_hl7_in *in)
+{
+	struct gw_span field = gw_hl7_field(in, 0, 12), version = gw_hl7_component(in, field, 1);
+
+	return version.len >= 3 && version.at[0] == '2' && version.at[1] == '.' ? field : gw_span_text("2.5");
+}
+
+// 2.N[.M] as 10 * N + M: 2.5.1 is 51.
 static int
 version_of(const struct gw_hl7_in *in)
 {
-	struct gw_span version = gw_hl7_component(in, gw_hl7_field(in, 0, 12), 1);
+	struct gw_span version = version_text(in);
 	bool minor = version.len >= 5 && version.at[3] == '.';
 
-	return version.len < 3 ? 20 : 10 * (version.at[2] - '0') + (minor ? version.at[4] - '0' : 0);
+	return 10 * (version.at[2] - '0') + (minor ? version.at[4] - '0' : 0);
 }
 
 // A field of the request in our separators.
@@ -104,7 +113,7 @@ put_msh(struct gw_hl7_out *out, struct gw_hl7_in *in, const struct gw_hl7_answer
 	put_type(out, in, options);
 	gw_hl7_putf(out, "|%s", options->control_id);
 	put_separated(out, in, gw_hl7_field(in, 0, 11), "P");
-	put_separated(out, in, gw_hl7_field(in, 0, 12), "2.5");
+	put_separated(out, in, version_text(in), NULL);
 	if (wanted.enhanced)
 		gw_hl7_put(out, "|||NE|NE");
 }

@@ -250,33 +250,54 @@ gw_hl7_device(struct gw_hl7_reading *r, const struct gw_hl7_path *path, struct g
 static bool
 is_named(const struct gw_device *device, struct gw_span name)
 {
-	return gw_span_is(name, device->id) || (device->serial[0] != '\0' && gw_span_is(name, device->serial)) ||
-	    (device->asset[0] != '\0' && gw_span_is(name, device->asset));
+	return (device->serial[0] != '\0' && gw_span_is(name, device->serial)) || (device->asset[0] != '\0' && gw_span_is(name, device->asset));
+}
+
+// The only device that is called so: its id, else its serial number or asset number (two makers may have the same: then nobody is meant).
+static const struct gw_device *
+by_name(const struct gw_snapshot *snapshot, struct gw_span name)
+{
+	const struct gw_device *device, *found = name.len > 0 ? gw_snapshot_device(snapshot, name) : NULL;
+	size_t i = 0;
+
+	if (found != NULL || name.len == 0)
+		return found;
+	while ((device = gw_snapshot_at(snapshot, i++)) != NULL)
+		if (is_named(device, name)) {
+			if (found != NULL)
+				return NULL;
+			found = device;
+		}
+	return found;
+}
+
+static const struct gw_device *
+by_eui64(const struct gw_snapshot *snapshot, uint64_t eui64)
+{
+	const struct gw_device *device, *found = NULL;
+	size_t i = 0;
+
+	while (eui64 != 0 && (device = gw_snapshot_at(snapshot, i++)) != NULL)
+		if (device->eui64 == eui64) {
+			if (found != NULL)
+				return NULL;
+			found = device;
+		}
+	return found;
 }
 
 bool
-gw_hl7_find_device(void *arg, uint64_t eui64, struct gw_span name, struct gw_span *id)
+gw_hl7_find_device(void *snapshot, uint64_t eui64, struct gw_span name, struct gw_span *id)
 {
-	const struct gw_snapshot *snapshot = arg;
-	const struct gw_device *device, *by_eui64 = NULL, *by_name = name.len > 0 ? gw_snapshot_device(snapshot, name) : NULL;
-	bool exact = by_name != NULL;
+	const struct gw_device *device = by_eui64(snapshot, eui64), *named = by_name(snapshot, name);
 
-	for (size_t i = 0; (device = gw_snapshot_at(snapshot, i)) != NULL; i++) {
-		if (eui64 != 0 && device->eui64 == eui64) {
-			if (by_eui64 != NULL)
-				return false;
-			by_eui64 = device;
-		}
-		if (!exact && name.len > 0 && is_named(device, name)) {
-			if (by_name != NULL)
-				return false; // a serial number of two makers
-			by_name = device;
-		}
+	if (device == NULL) {
+		device = named;
+		if (eui64 != 0 && device != NULL && device->eui64 != 0) // called so, but another
+			return false;
 	}
-	if (by_eui64 != NULL && by_name != NULL && by_eui64 != by_name)
+	if (device == NULL || (named != NULL && named != device))
 		return false;
-	device = by_eui64 != NULL ? by_eui64 : by_name;
-	if (device != NULL)
-		*id = gw_span_text(device->id);
-	return device != NULL;
+	*id = gw_span_text(device->id);
+	return true;
 }
