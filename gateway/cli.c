@@ -266,7 +266,7 @@ prepare(struct gw_cli *cli, struct gw_why *why)
 	const char *password = gw_cli_argument(cli, "password");
 	char line[1100];
 
-	if (strcmp(cli->command->name, "device import") == 0)
+	if (strstr(cli->command->arguments, "FILE.csv") != NULL)
 		return gw_cli_read_csv(gw_cli_argument(cli, "file"), cli->request, cli->arguments, why);
 	if (strcmp(cli->command->name, "device add") != 0 || password == NULL || strcmp(password, "-") != 0)
 		return GW_OK;

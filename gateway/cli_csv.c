@@ -12,12 +12,18 @@
 #define FILE_BYTES_MAX (16u << 20)
 #define COLUMNS_MAX 32
 
-static const char *const known[] = {
+static const char *const census[] = {
+	"bed", "patient", "authority", "family", "given", "middle", "prefix", "suffix", "birth", "sex", "account", "visit", "class", "from",
+};
+static const char *const devices[] = {
 	"id", "profile", "bed", "ward", "manufacturer", "model", "serial", "asset", "psk_identity", "psk", "cert_subject", "user", "password", "eui64",
 	"mac", "speaks_for", "test", "disabled", "state", "last_reading", "created", "changed",
 };
 
 struct csv {
+	const char *const *known; // columns of this list
+	size_t known_count;
+	const char *required;     // the one that must be there
 	char *text, *at, *end;
 	char separator;
 	long line; // of at
@@ -61,17 +67,17 @@ take_column(struct csv *csv, const char *name)
 	struct gw_nearest nearest;
 	char hint[160];
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcmp(known[i], name) != 0)
+	for (size_t i = 0; i < csv->known_count; i++) {
+		if (strcmp(csv->known[i], name) != 0)
 			continue;
 		if (csv->count == COLUMNS_MAX)
 			return gw_fail(csv->why, GW_E_ARGUMENT, "too many columns");
-		csv->columns[csv->count++] = known[i];
+		csv->columns[csv->count++] = csv->known[i];
 		return GW_OK;
 	}
 	gw_nearest_init(&nearest, gw_span_text(name));
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		gw_nearest_try(&nearest, known[i]);
+	for (size_t i = 0; i < csv->known_count; i++)
+		gw_nearest_try(&nearest, csv->known[i]);
 	return gw_fail(csv->why, GW_E_ARGUMENT, "line 1: unknown column \"%.60s\"%s", name, gw_nearest_words(&nearest, hint));
 }
 
@@ -90,10 +96,10 @@ take_header(struct csv *csv)
 		error = take_column(csv, cell);
 	}
 	for (size_t i = 0; error == GW_OK && i < csv->count; i++) {
-		if (strcmp(csv->columns[i], "id") == 0)
+		if (strcmp(csv->columns[i], csv->required) == 0)
 			return GW_OK;
 	}
-	return error != GW_OK ? error : gw_fail(csv->why, GW_E_ARGUMENT, "line 1: the first line names the columns, one of them \"id\"");
+	return error != GW_OK ? error : gw_fail(csv->why, GW_E_ARGUMENT, "line 1: the first line names the columns, one of them \"%s\"", csv->required);
 }
 
 // What `device list --format csv` put before a cell goes again; a password is what it is.
@@ -153,7 +159,10 @@ read_whole(struct csv *csv, const char *path)
 enum gw_error
 gw_cli_read_csv(const char *path, yyjson_mut_doc *doc, yyjson_mut_val *arguments, struct gw_why *why)
 {
-	struct csv csv = { .line = 1, .doc = doc, .why = why };
+	const char *command = yyjson_mut_get_str(yyjson_mut_obj_get(arguments, "command"));
+	bool patients = command != NULL && strcmp(command, "census import") == 0;
+	struct csv csv = { .known = patients ? census : devices, .known_count = patients ? sizeof(census) / sizeof(census[0]) : sizeof(devices) / sizeof(devices[0]),
+		.required = patients ? "patient" : "id", .line = 1, .doc = doc, .why = why };
 	yyjson_mut_val *rows = yyjson_mut_obj_add_arr(doc, arguments, "rows");
 	enum gw_error error;
 

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside the commands on patients only.
+#ifndef GW_COMMAND_PATIENT_H
+#define GW_COMMAND_PATIENT_H
+
+#include "gateway/command.h"
+
+// "12", "12^^^KLINIK" or "12^^^KLINIK^PI", as CX; into spans of the text.
+void gw_identifier_parse(const char *text, struct gw_identifier *identifier);
+// "Müller, Ada"
+void gw_patient_words(const struct gw_patient *patient, char *out, size_t cap);
+
+#endif
