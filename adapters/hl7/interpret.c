@@ -52,7 +52,7 @@ gw_hl7_event(struct gw_hl7_reading *r, enum gw_patient_verb verb)
 	if (r->meaning->count == GW_HL7_EVENTS_MAX)
 		return gw_hl7_fault(r, 207, MSH, 0, 9, "more than 16 patients or orders in one message");
 	event = &r->meaning->events[r->meaning->count++];
-	*event = (struct gw_patient_event){ .verb = verb, .until_us = GW_TIME_OPEN, .source = r->source };
+	*event = (struct gw_patient_event){ .verb = verb, .until_us = GW_TIME_OPEN, .told_us = r->told_us, .source = r->source };
 	return event;
 }
 
@@ -124,6 +124,16 @@ near_of(const struct gw_hl7_reading *r)
 	return gw_hl7_dtm_parse(header(r, 7, 1), NULL, 0, &dtm) && dtm.zoned ? dtm.us : r->context->received_us;
 }
 
+// When it was said. Minutes alone do not tell which of two messages was first, but when they came does; and a clock that is ahead must not win for ever.
+static int64_t
+told_of(const struct gw_hl7_reading *r)
+{
+	struct gw_hl7_dtm dtm;
+
+	return gw_hl7_dtm_parse(header(r, 7, 1), r->context->zone, r->context->received_us, &dtm) && dtm.precision >= GW_HL7_SECOND &&
+	    dtm.us < r->context->received_us ? dtm.us : r->context->received_us;
+}
+
 // ---- The whole ----
 
 static void
@@ -134,6 +144,7 @@ dispatch(struct gw_hl7_reading *r)
 	if (trigger.len == 0) // some put it into EVN alone
 		trigger = gw_hl7_component(r->in, gw_hl7_field(r->in, gw_hl7_find(r->in, EVN, 1, r->in->segment_count), 1), 1);
 	r->near_us = near_of(r);
+	r->told_us = told_of(r);
 	r->source = source_of(r, trigger);
 	if (gw_span_is(type, "ADT"))
 		gw_hl7_adt(r, trigger);

@@ -16,7 +16,8 @@
 //   DEV-51         ASSOCIATE or DISSOCIATE of each participating device. W and D (wrong, deleted) take it back: DISSOCIATE at the time at which it was said
 //                  to have begun, or ASSOCIATE from the wrong end on. C: DISSOCIATE of everybody at that time, then ASSOCIATE
 //
-// A location without PL-3 (mapping: bed_needs) is a ward in which many lie, and no bed: a TRANSFER there has an empty `bed`.
+// A location without PL-3 (mapping: bed_needs) is a ward in which many lie, and no bed: a transfer there is a DISSOCIATE of the bed in PV1-6, or, where that
+// is not told, a TRANSFER without a bed, which the model refuses: the sender sees it, and nobody stays in the old bed unnoticed.
 #ifndef GW_HL7_INTERPRET_H
 #define GW_HL7_INTERPRET_H
 

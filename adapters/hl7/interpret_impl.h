@@ -11,6 +11,7 @@ struct gw_hl7_reading {
 	const struct gw_hl7_mapping *mapping;
 	struct gw_hl7_meaning *meaning;
 	int64_t near_us;       // of local times in autumn's doubled hour
+	int64_t told_us;
 	struct gw_span source;
 };
 

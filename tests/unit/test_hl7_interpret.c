@@ -159,6 +159,23 @@ test_precedence_of_times(void **state)
 	    "202611200801\r")->time_us, minute(1));
 }
 
+static void
+test_when_it_was_said(void **state)
+{
+	static const struct { const char *msh_7; int64_t told_us; } rows[] = {
+		{ "20261120081459.5+0000", T0 - 500000 }, { "20261120081459", T0 - 1000000 }, { "202611200814", T0 }, { "", T0 }, { "20991120081459+0000", T0 },
+		{ "junk", T0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char message[256];
+
+		snprintf(message, sizeof(message), "MSH|^~\\&|A|F|V|F|%s||ADT^A03|1|P|2.5\rEVN||202611200801\rPID|||7\r", rows[i].msh_7);
+		assert_int_equal(understand(message)->told_us, rows[i].told_us);
+	}
+}
+
 // ---- Beds, identifiers ----
 
 static void
@@ -411,6 +428,7 @@ main(void)
 		cmocka_unit_test_setup(test_no_service_no_order, begin),
 		cmocka_unit_test_setup(test_order_without_orc, begin),
 		cmocka_unit_test_setup(test_precedence_of_times, begin),
+		cmocka_unit_test_setup(test_when_it_was_said, begin),
 		cmocka_unit_test_setup(test_names_of_beds, begin),
 		cmocka_unit_test_setup(test_what_is_too_long, begin),
 		cmocka_unit_test_setup(test_more_than_its_share, begin),
