@@ -74,6 +74,7 @@ enum gw_event_code {
 	GW_EVENT_OUTLET = 5,             // suspended, resumed, rewound
 	GW_EVENT_STORE = 6,              // full, resumed
 	GW_EVENT_DEVICE = 7,             // whatever else a device says of itself
+	GW_EVENT_UNUSED = 8,             // a message of a hospital system that needed nothing, or whose control id came before
 };
 const char *gw_event_name(enum gw_event_code code);
 

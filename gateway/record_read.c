@@ -21,7 +21,7 @@ const char *
 gw_event_name(enum gw_event_code code)
 {
 	static const char *const names[] = { "command", "will", "refused-claim", "refused-credential", "gap", "outlet", "store",
-		"device" };
+		"device", "unused" };
 	return (unsigned)code < sizeof(names) / sizeof(names[0]) ? names[code] : "unknown";
 }
 
