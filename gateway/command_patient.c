@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands on associations and patients: `associate`, `dissociate`, `place`, `unplace`, `patient show`, `patient conflicts`. Whoever reads or changes a
+// Commands on associations and patients: `associate`, `dissociate`, `place`, `unplace`, `patient show`, `patient conflicts`, `patient merge`. Whoever reads or changes a
 // patient's data is recorded. Threads: as command.h says.
 #include "gateway/command_handlers.h"
 
@@ -155,6 +155,30 @@ enum gw_error
 gw_command_unplace(struct gw_call *call)
 {
 	return change(call, GW_PATIENT_UNPLACE);
+}
+
+enum gw_error
+gw_command_patient_merge(struct gw_call *call)
+{
+	struct gw_patient_event event = { .verb = GW_PATIENT_MERGE, .source = gw_span_text(call->who), .time_us = gw_clock_wall_us() };
+	const char *gone = gw_call_text(call, "patient"), *stays = gw_call_text(call, "into");
+	struct gw_patient patients[2];
+	bool is_new = false;
+	enum gw_error error;
+
+	if (gone == NULL || stays == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which patient, and --into whom?");
+	error = find_patient(call, gone, &event.other.identifiers[0], &patients[0], &is_new);
+	if (error == GW_OK && !is_new)
+		error = find_patient(call, stays, &event.person.identifiers[0], &patients[1], &is_new);
+	if (error == GW_OK && is_new)
+		error = gw_fail(call->why, GW_E_NOT_FOUND, "no patient with this identifier is known");
+	event.person.identifier_count = event.other.identifier_count = 1;
+	if (error == GW_OK)
+		error = gw_patients_change(call->core->patients, &event, call->why);
+	if (error == GW_OK)
+		say(call, call->why->text);
+	return error;
 }
 
 // ---- Reading ----
