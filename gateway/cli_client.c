@@ -151,6 +151,8 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 	error = gw_core_open(config, store_failed, NULL, &core, &why);
 	if (error != GW_OK)
 		return failed(cli, gw_error_text(error), why.text);
+	core.parts = cli->parts;
+	core.part_count = cli->part_count;
 	doc = yyjson_read(request, len, 0);
 	call.core = &core;
 	call.arguments = yyjson_doc_get_root(doc);

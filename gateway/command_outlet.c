@@ -3,22 +3,13 @@
 #include "gateway/command_handlers.h"
 
 #include "gateway/clock.h"
+#include "gateway/ledger.h"
 #include "gateway/nearest.h"
 
 #include <stdio.h>
 #include <string.h>
 
 // ---- outlet list ----
-
-// "outlet/<name>/cursor" -> name; false for another row.
-static bool
-outlet_name(struct gw_span key, char *name, size_t cap)
-{
-	struct gw_span found = gw_cursor_name(key);
-
-	snprintf(name, cap, "%.*s", GW_SPAN_FMT(found));
-	return found.len > 0;
-}
 
 // The running part that serves an outlet: "bus", or "hl7" for "hl7/pdms".
 static const struct gw_part *
@@ -40,18 +31,15 @@ cursor_of(struct gw_span value)
 }
 
 static bool
-list_row(void *arg, struct gw_span key, struct gw_span value)
+list_outlet(void *arg, const char *name, struct gw_span value)
 {
 	struct gw_call *call = arg;
 	uint64_t last = gw_journal_last(call->core->journal), position = cursor_of(value);
 	const struct gw_part *part;
 	yyjson_mut_val *object;
 	yyjson_mut_doc *doc;
-	char name[128];
 	void *instance;
 
-	if (!outlet_name(key, name, sizeof(name)))
-		return true;
 	if ((doc = gw_call_object(&object)) == NULL)
 		return false;
 	yyjson_mut_obj_add_strcpy(doc, object, "outlet", name);
@@ -67,7 +55,7 @@ list_row(void *arg, struct gw_span key, struct gw_span value)
 enum gw_error
 gw_command_outlet_list(struct gw_call *call)
 {
-	enum gw_error error = gw_journal_each(call->core->journal, gw_span_text("outlet/"), gw_span("", 0), list_row, call);
+	enum gw_error error = gw_outlets_each(call->core->journal, list_outlet, call);
 
 	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "outlets cannot be listed: %s", gw_error_text(error));
 }

@@ -14,6 +14,8 @@
 
 #include <yyjson.h>
 
+struct gw_part;
+
 struct gw_core {
 	const struct gw_config *config; // constant while the program runs
 	struct gw_journal *journal;
@@ -22,6 +24,17 @@ struct gw_core {
 	struct gw_patients *patients;
 	const struct gw_profiles *profiles;
 	int64_t started_us;
+	const struct gw_part *const *parts; // every part that the program has, running or not
+	size_t part_count;
+};
+
+// A reading of the journal, for gw_part.trace. Borrowed for the call.
+struct gw_traced {
+	struct gw_span device;
+	uint64_t position;   // of its record
+	uint16_t place;      // of the record's readings, from 0
+	int64_t received_us;
+	const struct gw_reading *reading;
 };
 
 // An adapter (takes frames in) or an outlet (follows the journal). Started in the table's order, stopped in reverse. main's thread calls all of it,
@@ -40,6 +53,9 @@ struct gw_part {
 	void (*status)(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object);
 	// Does a command for this part ("rewind", "retry"...), NULL if it has none. reply gets words for people.
 	enum gw_error (*command)(void *part, yyjson_val *arguments, struct gw_why *reply);
+	// What became of a reading here, from rows of the journal alone: also where the part does not run. Adds an object for each outlet and message to an
+	// array: "outlet", "state" and what belongs to it; times as texts. No values, no names, no patients' identifiers. Any thread; NULL if it takes nothing out.
+	enum gw_error (*trace)(struct gw_core *core, const struct gw_traced *traced, yyjson_mut_doc *doc, yyjson_mut_val *array);
 };
 
 extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_hl7_part;

@@ -208,6 +208,8 @@ start_all(struct daemon *daemon, const struct gw_part *const *table, size_t coun
 		.commands_max = (uint32_t)daemon->core.config->control_commands_max };
 	enum gw_error error;
 
+	daemon->core.parts = table;
+	daemon->core.part_count = count;
 	error = start_parts(daemon, table, count, why);
 	if (error == GW_OK)
 		error = gw_control_open(&control, &daemon->control, why);

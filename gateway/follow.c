@@ -8,6 +8,7 @@
 #include "gateway/bytes.h"
 #include "gateway/clock.h"
 #include "gateway/diag.h"
+#include "gateway/ledger.h"
 
 #include <poll.h>
 #include <stdatomic.h>
@@ -17,6 +18,9 @@
 #define CHUNK_BYTES (256u << 10)
 #define CHUNK_BYTES_MAX (GW_RECORD_MAX + 16)
 #define TICKET_US 1000000
+#define SWEEP_EVERY 16 // of the cursor's tickets one sweeps,
+#define SWEEP_ROWS 64  // so many rows: more than have come since
+#define SWEEP_ROWS_ABSENT 1000 // and of outlets that do not run, every hour or so
 
 struct gw_follow {
 	struct gw_journal *journal;
@@ -25,6 +29,8 @@ struct gw_follow {
 	char key[GW_ID_MAX + 32];
 	int64_t backlog_us_max;
 	uint64_t backlog_bytes_max;
+	int64_t passed_keep_us;
+	unsigned sweep;      // tickets since the last one that swept
 	struct gw_source source;
 
 	uint8_t *buf;
@@ -72,6 +78,22 @@ put(struct gw_follow *follow, struct gw_ticket *ticket, uint64_t position)
 	return gw_ticket_put(ticket, gw_span_text(follow->key), gw_span(value, sizeof(value)));
 }
 
+// What the move tells the ledger, in the same ticket.
+static enum gw_error
+put_passed(struct gw_follow *follow, struct gw_ticket *ticket, uint64_t position)
+{
+	int64_t now_us = gw_clock_wall_us();
+	int64_t before_us = follow->passed_keep_us > 0 ? now_us - follow->passed_keep_us : INT64_MIN;
+	enum gw_error error = GW_OK;
+
+	if (follow->passed_keep_us > 0 && position > follow->cursor)
+		error = gw_ledger_passed(ticket, follow->name, position, now_us);
+	if (error != GW_OK || ++follow->sweep < SWEEP_EVERY)
+		return error;
+	follow->sweep = 0;
+	return gw_ledger_sweep(follow->journal, ticket, follow->name, before_us, now_us, SWEEP_ROWS);
+}
+
 // ---- The ticket under way ----
 
 static void
@@ -116,7 +138,7 @@ gw_follow_tend(struct gw_follow *follow)
 		return;
 	if ((ticket = gw_ticket_get(&follow->source)) == NULL)
 		return;
-	if (put(follow, ticket, done) != GW_OK) {
+	if (put(follow, ticket, done) != GW_OK || put_passed(follow, ticket, done) != GW_OK) {
 		gw_ticket_release(ticket);
 		return;
 	}
@@ -125,9 +147,9 @@ gw_follow_tend(struct gw_follow *follow)
 	gw_intake_submit(ticket);
 }
 
-// Moves the cursor and waits for it.
+// Moves the cursor and waits for it. Where the outlet is new, what is there already is not for it.
 static enum gw_error
-move_now(struct gw_follow *follow, uint64_t position)
+move_now(struct gw_follow *follow, uint64_t position, bool new)
 {
 	struct gw_ticket *ticket;
 	enum gw_error error;
@@ -135,7 +157,12 @@ move_now(struct gw_follow *follow, uint64_t position)
 	reap_all(follow);
 	if ((ticket = gw_ticket_get(&follow->source)) == NULL)
 		return GW_E_MEMORY;
-	if ((error = put(follow, ticket, position)) == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK)
+	error = put(follow, ticket, position);
+	if (error == GW_OK && !new)
+		error = put_passed(follow, ticket, position);
+	else if (error == GW_OK && position > 0)
+		error = gw_ledger_gap(follow->journal, ticket, follow->name, 1, position, GW_GAP_BEFORE, gw_clock_wall_us());
+	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK)
 		follow->cursor = position;
 	gw_ticket_release(ticket);
 	return error;
@@ -159,13 +186,14 @@ gw_follow_open(const struct gw_follow_options *options, struct gw_follow **out, 
 	follow->intake = options->intake;
 	follow->backlog_us_max = options->backlog_us_max;
 	follow->backlog_bytes_max = options->backlog_bytes_max;
+	follow->passed_keep_us = options->passed_keep_us;
 	snprintf(follow->name, sizeof(follow->name), "%s", options->name);
 	snprintf(follow->key, sizeof(follow->key), GW_CURSOR_KEY_FMT, follow->name);
 	if ((error = gw_source_init(&follow->source, options->intake, 2)) != GW_OK)
 		goto err_buf;
 	if ((error = load(follow, &found, why)) != GW_OK)
 		goto err_source;
-	if (!found && (error = move_now(follow, gw_journal_last(follow->journal))) != GW_OK) {
+	if (!found && (error = move_now(follow, gw_journal_last(follow->journal), true)) != GW_OK) {
 		error = gw_fail(why, error, "outlet %s: the first cursor could not be stored: %s", follow->name, gw_error_text(error));
 		goto err_source;
 	}
@@ -189,7 +217,7 @@ gw_follow_close(struct gw_follow *follow)
 	if (follow == NULL)
 		return;
 	reap_all(follow);
-	if (follow->done != follow->cursor && (error = move_now(follow, follow->done)) != GW_OK && error != GW_E_STOPPING)
+	if (follow->done != follow->cursor && (error = move_now(follow, follow->done, false)) != GW_OK && error != GW_E_STOPPING)
 		gw_diag(GW_WARNING, "outlet.cursor", "outlet=%s: %s; what was sent last is sent again after the next start", follow->name, gw_error_text(error));
 	gw_source_fini(&follow->source);
 	free(follow->buf);
@@ -200,21 +228,24 @@ gw_follow_close(struct gw_follow *follow)
 
 // Records the gap durably. A gap that could not be recorded is logged: nothing is left out silently.
 static void
-record_gap(struct gw_follow *follow, uint64_t from, uint64_t to, const char *reason)
+record_gap(struct gw_follow *follow, uint64_t from, uint64_t to, enum gw_gap_reason reason)
 {
 	struct gw_ticket *ticket;
 	char text[160], route[GW_ID_MAX + 16];
 	enum gw_error error;
+	int64_t now_us = gw_clock_wall_us();
 
-	snprintf(text, sizeof(text), "journal records %llu to %llu left out: %s", (unsigned long long)from, (unsigned long long)to, reason);
+	snprintf(text, sizeof(text), "journal records %llu to %llu left out: %s", (unsigned long long)from, (unsigned long long)to, gw_gap_words(reason));
 	snprintf(route, sizeof(route), "outlet/%s", follow->name);
 	gw_diag(GW_ERROR, "outlet.gap", "outlet=%s: %s", follow->name, text);
 	reap_all(follow);
 	if ((ticket = gw_ticket_get(&follow->source)) == NULL)
 		return;
 	ticket->essential = true;
-	error = gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = gw_clock_wall_us(), .code = GW_EVENT_GAP,
+	error = gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = now_us, .code = GW_EVENT_GAP,
 	    .route = gw_span_text(route), .text = gw_span_text(text) });
+	if (error == GW_OK)
+		error = gw_ledger_gap(follow->journal, ticket, follow->name, from, to, reason, now_us);
 	if (error == GW_OK)
 		error = gw_intake_commit(ticket);
 	if (error != GW_OK)
@@ -301,7 +332,7 @@ gw_follow_limit(struct gw_follow *follow)
 	resume = old > many ? old : many;
 	if (resume <= from)
 		return 0;
-	record_gap(follow, from, resume - 1, old >= many ? "older than the outlet's limit" : "more than the outlet's limit of bytes");
+	record_gap(follow, from, resume - 1, old >= many ? GW_GAP_AGE : GW_GAP_BYTES);
 	gw_follow_seek(follow, resume - 1);
 	return resume - 1;
 }
@@ -340,7 +371,7 @@ step(struct gw_follow *follow, struct gw_record *record)
 		follow->given = record->position;
 		if (record->type != 0)
 			return true;
-		record_gap(follow, record->position, record->position, "the record is damaged");
+		record_gap(follow, record->position, record->position, GW_GAP_DAMAGED);
 	}
 	return false;
 }
@@ -436,6 +467,7 @@ gw_follow_lag(const struct gw_follow *follow, int64_t *lag_us_max)
 // ---- Outlets that do not run ----
 
 struct absent {
+	struct gw_journal *journal;
 	struct gw_ticket *ticket;
 	const char *const *running;
 	size_t count;
@@ -443,48 +475,54 @@ struct absent {
 	enum gw_error error;
 };
 
-// "outlet/<name>/cursor" -> name, where it is not running.
 static bool
-absent_name(const struct absent *absent, struct gw_span key, char name[GW_ID_MAX + 1])
+is_running(const struct absent *absent, const char *name)
 {
-	struct gw_span found = gw_cursor_name(key);
-
-	if (found.len == 0 || found.len > GW_ID_MAX)
-		return false;
-	memcpy(name, found.at, found.len);
-	name[found.len] = '\0';
 	for (size_t i = 0; i < absent->count; i++)
 		if (strcmp(absent->running[i], name) == 0)
-			return false;
-	return true;
+			return true;
+	return false;
+}
+
+static enum gw_error
+leave_out_absent(struct absent *absent, const char *name, uint64_t from)
+{
+	char route[GW_ID_MAX + 16], text[160], key[GW_ID_MAX + 32];
+	int64_t now_us = gw_clock_wall_us();
+	uint8_t row[8];
+	enum gw_error error;
+
+	snprintf(key, sizeof(key), GW_CURSOR_KEY_FMT, name);
+	snprintf(route, sizeof(route), "outlet/%s", name);
+	snprintf(text, sizeof(text), "journal records %llu to %llu left out: %s", (unsigned long long)from, (unsigned long long)absent->resume - 1,
+	    gw_gap_words(GW_GAP_ABSENT));
+	gw_diag(GW_WARNING, "outlet.gap", "outlet=%s: %s", name, text);
+	gw_put64(row, absent->resume - 1);
+	if ((error = gw_ticket_put(absent->ticket, gw_span_text(key), gw_span(row, sizeof(row)))) != GW_OK ||
+	    (error = gw_ledger_gap(absent->journal, absent->ticket, name, from, absent->resume - 1, GW_GAP_ABSENT, now_us)) != GW_OK)
+		return error;
+	return gw_ticket_event(absent->ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = now_us, .code = GW_EVENT_GAP,
+	    .route = gw_span_text(route), .text = gw_span_text(text) });
 }
 
 static bool
-move_absent(void *arg, struct gw_span key, struct gw_span value)
+move_absent(void *arg, const char *name, struct gw_span value)
 {
 	struct absent *absent = arg;
-	char name[GW_ID_MAX + 1], route[GW_ID_MAX + 16], text[160];
-	uint8_t row[8];
-	uint64_t cursor;
 
-	if (!absent_name(absent, key, name) || value.len != sizeof(row) || (cursor = gw_get64(value.at)) + 1 >= absent->resume)
+	if (is_running(absent, name))
 		return true;
-	snprintf(route, sizeof(route), "outlet/%s", name);
-	snprintf(text, sizeof(text), "journal records %llu to %llu left out: the outlet does not run, and they are older than its limit",
-	    (unsigned long long)cursor + 1, (unsigned long long)absent->resume - 1);
-	gw_diag(GW_WARNING, "outlet.gap", "outlet=%s: %s", name, text);
-	gw_put64(row, absent->resume - 1);
-	absent->error = gw_ticket_put(absent->ticket, key, gw_span(row, sizeof(row)));
-	if (absent->error == GW_OK)
-		absent->error = gw_ticket_event(absent->ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = gw_clock_wall_us(),
-		    .code = GW_EVENT_GAP, .route = gw_span_text(route), .text = gw_span_text(text) });
+	// What its ledger says of trimmed records goes, a piece with each call.
+	absent->error = gw_ledger_sweep(absent->journal, absent->ticket, name, INT64_MIN, gw_clock_wall_us(), SWEEP_ROWS_ABSENT);
+	if (absent->error == GW_OK && value.len == 8 && gw_get64(value.at) + 1 < absent->resume)
+		absent->error = leave_out_absent(absent, name, gw_get64(value.at) + 1);
 	return absent->error == GW_OK;
 }
 
 enum gw_error
 gw_follow_absent(struct gw_journal *journal, struct gw_intake *intake, const char *const *running, size_t count, int64_t backlog_us_max)
 {
-	struct absent absent = { .running = running, .count = count };
+	struct absent absent = { .journal = journal, .running = running, .count = count };
 	struct gw_source source;
 	enum gw_error error;
 
@@ -496,7 +534,7 @@ gw_follow_absent(struct gw_journal *journal, struct gw_intake *intake, const cha
 		return GW_E_MEMORY;
 	}
 	absent.ticket->essential = true;
-	error = gw_journal_each(journal, gw_span_text("outlet/"), gw_span(NULL, 0), move_absent, &absent);
+	error = gw_outlets_each(journal, move_absent, &absent);
 	if (error == GW_OK && (error = absent.error) == GW_OK && absent.ticket->ops_len > 0)
 		error = gw_intake_commit(absent.ticket);
 	gw_ticket_release(absent.ticket);

@@ -15,6 +15,8 @@ struct gw_follow_options {
 	const char *name;          // "bus", "hl7/pdms": the cursor's row is outlet/<name>/cursor
 	int64_t backlog_us_max;    // older undelivered records are left out with a recorded gap (design, promise 3); 0: no limit
 	uint64_t backlog_bytes_max; // bytes of the store that undelivered records may take (estimated from their number); 0: no limit
+	int64_t passed_keep_us;    // when what was passed: rows of gateway/ledger.h, at most one a second, kept so long (gw_ledger_keep_us); 0: none. Gaps have
+	                           // rows in any case, as long as their records are there
 };
 
 // Loads the cursor, or makes it: a new outlet begins at the journal's end (its cursor is durable before this returns).

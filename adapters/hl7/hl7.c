@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HL7 outlet: its destinations, each an outlet of its own, from the configuration.
 #include "adapters/hl7/destination.h"
+#include "adapters/hl7/trace.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -167,4 +168,5 @@ const struct gw_part gw_hl7_part = {
 	.close = hl7_close,
 	.status = hl7_status,
 	.command = hl7_command,
+	.trace = gw_hl7_trace,
 };

@@ -6,6 +6,7 @@
 
 #include "gateway/clock.h"
 #include "gateway/diag.h"
+#include "gateway/ledger.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -57,7 +58,7 @@ settle_one(struct bus *bus, const struct gw_bus_settled *settled)
 	}
 	error = gw_bus_message_again(&bus->refused, bus->config->bus_prefix, bus->core->journal, &settled->ref);
 	if (error == GW_OK)
-		error = gw_bus_park_add(&bus->park, &bus->source, &bus->refused, settled->reason);
+		error = gw_bus_park_add(&bus->park, &bus->source, &bus->refused, &settled->ref, settled->reason);
 	if (error != GW_OK)
 		gw_diag_limited(&bus->park_failed, 10, GW_ERROR, "bus.park", "position=%llu: %s", (unsigned long long)settled->ref.position, gw_error_text(error));
 	else
@@ -109,7 +110,7 @@ static bool
 publish(struct bus *bus, const struct gw_bus_ref *ref)
 {
 	if (bus->message.len > GW_BUS_DOCUMENT_MAX) // a broker would end the connection, each time again
-		return gw_bus_park_leave_out(&bus->park, &bus->source, "too large for the bus") == GW_OK;
+		return gw_bus_park_leave_out(&bus->park, &bus->source, ref, "too large for the bus") == GW_OK;
 	return make_room(bus) &&
 	    gw_bus_link_publish(bus->link, bus->message.topic, gw_span(bus->message.document, bus->message.len), ref) == GW_OK;
 }
@@ -387,6 +388,7 @@ open_follow(struct bus *bus, struct gw_why *why)
 		.intake = bus->core->intake,
 		.name = "bus",
 		.backlog_us_max = config->bus_backlog_h_max * 3600 * 1000000,
+		.passed_keep_us = gw_ledger_keep_us(config),
 		.backlog_bytes_max = (uint64_t)config->store_budget_mb * (1 << 20) / 100 * (uint64_t)config->bus_backlog_percent_max,
 	};
 
@@ -573,4 +575,5 @@ const struct gw_part gw_bus_part = {
 	.close = bus_close,
 	.status = bus_status,
 	.command = bus_command,
+	.trace = gw_bus_trace,
 };

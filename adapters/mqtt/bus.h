@@ -29,22 +29,30 @@ enum gw_error gw_bus_message_event(struct gw_bus_message *message, const char *p
 enum gw_error gw_bus_message_again(struct gw_bus_message *message, const char *prefix, struct gw_journal *journal, const struct gw_bus_ref *ref);
 
 // Refused messages: rows outlet/bus/parked/<16 hex digits>, JSON {"at", "reason", "topic", "document"}; bounded.
+// And for the ledger (gateway/ledger.h, which deletes old ones), with <p>: 16 hex digits of the journal position, <i>: 4 of the place in the record:
+//   outlet/bus/refused/<p>/<i>  i64 time, u8 reason, u64 number of the parked row
+//   outlet/bus/left/<p>         i64 time, u64 first position, u32 how many messages between the first and p went nowhere
 struct gw_bus_park {
 	struct gw_journal *journal;
 	uint64_t count_max;
 	_Atomic uint64_t count, last; // rows there are, number of the newest
 	_Atomic uint64_t left_out;
 	int64_t gap_us;               // when a gap was recorded last
-	uint64_t gap_count;           // and what has come to it since
+	uint64_t gap_count;           // and what has come to it since,
+	uint64_t gap_from;            // from which position on
 };
 enum gw_error gw_bus_park_open(struct gw_bus_park *park, struct gw_journal *journal, uint64_t count_max, struct gw_why *why);
 // Parks a refused message: durable when this returns GW_OK. The outlet's thread.
-enum gw_error gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_message *message, uint8_t reason);
+enum gw_error gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_message *message, const struct gw_bus_ref *ref,
+    uint8_t reason);
 // There is a message that goes nowhere: counted, and recorded as a gap, at most once a minute.
-enum gw_error gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const char *why);
+enum gw_error gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_ref *ref, const char *why);
 enum gw_error gw_bus_park_remove(struct gw_bus_park *park, struct gw_source *source, uint64_t number);
 enum gw_error gw_bus_park_clear(struct gw_bus_park *park, struct gw_source *source);
 // The first parked message after number `after`: topic and document into message. GW_E_NOT_FOUND at the end.
 enum gw_error gw_bus_park_next(struct gw_bus_park *park, uint64_t after, uint64_t *number, struct gw_bus_message *message);
+
+// What the ledger knows of a reading: gw_part.trace.
+enum gw_error gw_bus_trace(struct gw_core *core, const struct gw_traced *reading, yyjson_mut_doc *doc, yyjson_mut_val *array);
 
 #endif

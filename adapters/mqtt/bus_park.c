@@ -3,6 +3,7 @@
 // source of their own. A crash between parking and moving the cursor parks the same message twice: its document's id tells.
 #include "adapters/mqtt/bus.h"
 
+#include "gateway/bytes.h"
 #include "gateway/clock.h"
 #include "gateway/diag.h"
 
@@ -49,8 +50,9 @@ gw_bus_park_open(struct gw_bus_park *park, struct gw_journal *journal, uint64_t 
 	return error == GW_OK ? GW_OK : gw_fail(why, error, "parked messages of the bus: %s", gw_error_text(error));
 }
 
+// Deletes one row, or all below a prefix.
 static enum gw_error
-commit(struct gw_source *source, struct gw_span key, struct gw_span value, bool prefix)
+commit_del(struct gw_source *source, struct gw_span key, bool prefix)
 {
 	struct gw_ticket *ticket = gw_ticket_get(source);
 	enum gw_error error;
@@ -58,15 +60,45 @@ commit(struct gw_source *source, struct gw_span key, struct gw_span value, bool 
 	if (ticket == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;
-	error = value.len > 0 ? gw_ticket_put(ticket, key, value) : prefix ? gw_ticket_del_prefix(ticket, key) : gw_ticket_del(ticket, key);
+	error = prefix ? gw_ticket_del_prefix(ticket, key) : gw_ticket_del(ticket, key);
 	if (error == GW_OK)
 		error = gw_intake_commit(ticket);
 	gw_ticket_release(ticket);
 	return error;
 }
 
+// The ledger: some messages up to position.
+static enum gw_error
+put_left(const struct gw_bus_park *park, struct gw_ticket *ticket, uint64_t position)
+{
+	char key[64];
+	uint8_t value[20];
+
+	snprintf(key, sizeof(key), "outlet/bus/left/%016llx", (unsigned long long)position);
+	gw_put64(value, (uint64_t)gw_clock_wall_us());
+	gw_put64(value + 8, park->gap_from < position ? park->gap_from : position);
+	gw_put32(value + 16, park->gap_count < UINT32_MAX ? (uint32_t)park->gap_count : UINT32_MAX);
+	return gw_ticket_put(ticket, gw_span_text(key), gw_span(value, sizeof(value)));
+}
+
+// The ledger: a message that was refused and is parked.
+static enum gw_error
+put_refused(struct gw_ticket *ticket, const struct gw_bus_ref *ref, uint8_t reason, uint64_t number)
+{
+	char key[64];
+	uint8_t value[17];
+
+	if (ref->index == GW_BUS_EVENT)
+		return GW_OK;
+	snprintf(key, sizeof(key), "outlet/bus/refused/%016llx/%04x", (unsigned long long)ref->position, (unsigned)ref->index);
+	gw_put64(value, (uint64_t)gw_clock_wall_us());
+	value[8] = reason;
+	gw_put64(value + 9, number);
+	return gw_ticket_put(ticket, gw_span_text(key), gw_span(value, sizeof(value)));
+}
+
 enum gw_error
-gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const char *why)
+gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_ref *ref, const char *why)
 {
 	int64_t now = gw_clock_mono_us();
 	struct gw_ticket *ticket;
@@ -74,7 +106,8 @@ gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const 
 	enum gw_error error;
 
 	park->left_out++;
-	park->gap_count++;
+	if (park->gap_count++ == 0)
+		park->gap_from = ref->position;
 	if (park->gap_us != 0 && now - park->gap_us < GAP_US)
 		return GW_OK;
 	if ((ticket = gw_ticket_get(source)) == NULL)
@@ -84,6 +117,8 @@ gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const 
 	gw_diag(GW_ERROR, "outlet.gap", "outlet=bus: %s", text);
 	error = gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = gw_clock_wall_us(), .code = GW_EVENT_GAP,
 	    .route = gw_span_text("outlet/bus"), .text = gw_span_text(text) });
+	if (error == GW_OK)
+		error = put_left(park, ticket, ref->position);
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
 		park->gap_us = now;
 		park->gap_count = 0;
@@ -92,33 +127,47 @@ gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const 
 	return error;
 }
 
-enum gw_error
-gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_message *message, uint8_t reason)
+static char *
+row_text(const struct gw_bus_message *message, uint8_t reason, size_t *len)
 {
-	yyjson_mut_doc *doc;
-	yyjson_mut_val *object;
-	char key[64], at[40], *text;
-	size_t len;
-	enum gw_error error;
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+	char at[40], *text;
 
-	if (park->count >= park->count_max)
-		return gw_bus_park_leave_out(park, source, "refused, and as many are parked as may be");
-	doc = yyjson_mut_doc_new(NULL);
-	object = yyjson_mut_obj(doc);
 	yyjson_mut_doc_set_root(doc, object);
 	yyjson_mut_obj_add_str(doc, object, "at", gw_time_format(gw_clock_wall_us(), at));
 	yyjson_mut_obj_add_uint(doc, object, "reason", reason);
 	yyjson_mut_obj_add_str(doc, object, "topic", message->topic);
 	yyjson_mut_obj_add_strn(doc, object, "document", message->document, message->len);
-	text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
+	text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, len);
 	yyjson_mut_doc_free(doc);
-	if (text == NULL)
+	return text;
+}
+
+enum gw_error
+gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_message *message, const struct gw_bus_ref *ref, uint8_t reason)
+{
+	struct gw_ticket *ticket;
+	char key[64], *text;
+	size_t len;
+	enum gw_error error;
+
+	if (park->count >= park->count_max)
+		return gw_bus_park_leave_out(park, source, ref, "refused, and as many are parked as may be");
+	if ((text = row_text(message, reason, &len)) == NULL)
 		return GW_E_MEMORY;
+	if ((ticket = gw_ticket_get(source)) == NULL) {
+		free(text);
+		return GW_E_BUSY;
+	}
+	ticket->essential = true;
 	row_key(park->last + 1, key);
-	if ((error = commit(source, gw_span_text(key), gw_span(text, len), false)) == GW_OK) {
+	if ((error = gw_ticket_put(ticket, gw_span_text(key), gw_span(text, len))) == GW_OK &&
+	    (error = put_refused(ticket, ref, reason, park->last + 1)) == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
 		park->last++;
 		park->count++;
 	}
+	gw_ticket_release(ticket);
 	free(text);
 	return error;
 }
@@ -130,7 +179,7 @@ gw_bus_park_remove(struct gw_bus_park *park, struct gw_source *source, uint64_t 
 	enum gw_error error;
 
 	row_key(number, key);
-	error = commit(source, gw_span_text(key), gw_span(NULL, 0), false);
+	error = commit_del(source, gw_span_text(key), false);
 	if (error == GW_OK && park->count > 0)
 		park->count--;
 	return error;
@@ -139,7 +188,7 @@ gw_bus_park_remove(struct gw_bus_park *park, struct gw_source *source, uint64_t 
 enum gw_error
 gw_bus_park_clear(struct gw_bus_park *park, struct gw_source *source)
 {
-	enum gw_error error = commit(source, gw_span_text(PREFIX), gw_span(NULL, 0), true);
+	enum gw_error error = commit_del(source, gw_span_text(PREFIX), true);
 
 	if (error == GW_OK)
 		park->count = 0;
