@@ -15,6 +15,7 @@
 struct act {
 	struct gw_patients *patients;
 	const struct gw_patient_event *event;
+	struct gw_ticket *ticket;
 	struct gw_why *why;
 	enum gw_error error;
 	int64_t told_us, until_us;
@@ -143,15 +144,15 @@ static void
 derive_device(struct act *act, struct device *device)
 {
 	gw_derive_device(act->patients, device);
-	if (gw_tracked_prune(act->patients, device))
+	if (gw_tracked_prune(act->patients, device, act->ticket))
 		gw_derive_device(act->patients, device);
 	dirty_device(act, device);
 }
 
 static bool
-room_for(struct act *act, uint32_t count)
+room_for(struct act *act, uint32_t count, uint32_t max)
 {
-	return count <= FACTS_MAX - 4 ? true : fails(act, GW_E_QUOTA, "too much was told of this patient or device within the time that is kept");
+	return count <= max - 4 ? true : fails(act, GW_E_QUOTA, "too much was told of this patient or device within the time that is kept");
 }
 
 static bool
@@ -226,7 +227,7 @@ ready(struct act *act, const struct gw_person *person)
 		return fails(act, GW_E_ARGUMENT, "the patient's identifier is missing");
 	if (patient == NULL && act->patients->count + 2 > act->patients->options.patients_max)
 		return fails(act, GW_E_QUOTA, "more patients than patients.max are kept");
-	return patient == NULL || room_for(act, patient->moves.count);
+	return patient == NULL || room_for(act, patient->moves.count, FACTS_MAX);
 }
 
 static uint64_t
@@ -480,7 +481,7 @@ do_merge(struct act *act)
 	if (!ready(act, &act->event->person) || !ready(act, &act->event->other))
 		return;
 	if (gone != NULL && stays != NULL && gone != stays && gone->moves.count + stays->moves.count > FACTS_MAX - 4) {
-		(void)room_for(act, FACTS_MAX);
+		(void)room_for(act, FACTS_MAX, FACTS_MAX);
 		return;
 	}
 	if ((stays = get(act, &act->event->person)) == NULL)
@@ -541,9 +542,9 @@ device_of(struct act *act)
 		device = gw_tracked_get(act->patients, act->event->device);
 	if (device == NULL)
 		return NULL;
-	if (device->facts.count > FACTS_MAX - 4 && gw_tracked_prune(act->patients, device))
+	if (device->facts.count > DEVICE_FACTS_MAX - 4 && gw_tracked_prune(act->patients, device, act->ticket))
 		gw_derive_device(act->patients, device);
-	return room_for(act, device->facts.count) ? device : NULL;
+	return room_for(act, device->facts.count, DEVICE_FACTS_MAX) ? device : NULL;
 }
 
 static void
@@ -612,7 +613,7 @@ end_bed(struct act *act)
 	}
 	act->done = "nobody is in the bed at that time";
 	for (uint32_t i = 0; i < count; i++) {
-		if (!room_for(act, patients[i]->moves.count))
+		if (!room_for(act, patients[i]->moves.count, FACTS_MAX))
 			return;
 		act->done = "dissociated before";
 	}
@@ -645,7 +646,7 @@ end_order(struct act *act)
 	for (uint32_t i = 0; i < patient->device_count; i++) {
 		struct device *device = patient->devices[i];
 
-		if (!has_order(act, device) || device->facts.count >= FACTS_MAX)
+		if (!has_order(act, device) || device->facts.count >= DEVICE_FACTS_MAX)
 			continue;
 		if (!add_device_fact(act, device, FACT_END, act->event->time_us, patient, gw_span(NULL, 0)))
 			continue;
@@ -762,7 +763,7 @@ sweep_device(struct gw_patients *patients, struct device *device, struct gw_tick
 
 	if (device->dirty)
 		return GW_OK;
-	if (gw_tracked_prune(patients, device)) {
+	if (gw_tracked_prune(patients, device, ticket)) {
 		gw_derive_device(patients, device);
 		error = gw_tracked_put(device, ticket);
 	}
@@ -875,7 +876,7 @@ do_event(struct act *act, struct gw_ticket *ticket)
 enum gw_error
 gw_patients_do(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_ticket *ticket, struct gw_why *why)
 {
-	struct act act = { .patients = patients, .event = event, .why = why };
+	struct act act = { .patients = patients, .event = event, .ticket = ticket, .why = why };
 	uint32_t ops_len = ticket->ops_len;
 	enum gw_error error;
 

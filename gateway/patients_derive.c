@@ -52,7 +52,7 @@ may_cancel(const struct fact *cancel, const struct fact *fact)
 	    (cancel->bed == NULL || fact->bed == NULL || cancel->bed == fact->bed);
 }
 
-// The fact that a cancel means: the one of its very time, else the latest before it that had been told by then. FACTS_MAX: none.
+// The fact that a cancel means: the one of its very time, else the latest before it that had been told by then. UINT32_MAX: none.
 static uint32_t
 target_of(const struct facts *facts, const struct fact *cancel)
 {
@@ -60,7 +60,7 @@ target_of(const struct facts *facts, const struct fact *cancel)
 		if (may_cancel(cancel, &facts->at[i - 1]))
 			return i - 1; // by time: one of the very time comes first
 	}
-	return FACTS_MAX;
+	return UINT32_MAX;
 }
 
 // Marks what is cancelled, in the order in which the cancels were told. targets, where given, gets each cancel's fact.
@@ -474,26 +474,28 @@ still_holds(const struct device *device, const struct fact *begin, int64_t horiz
 }
 
 bool
-gw_tracked_prune(struct gw_patients *patients, struct device *device)
+gw_tracked_prune(struct gw_patients *patients, struct device *device, struct gw_ticket *ticket)
 {
 	struct facts *facts = &device->facts;
-	uint32_t count = facts->count, base = 0, i;
+	uint32_t count = facts->count, base = 0, old, i;
 
-	for (i = 0; i < count; i++) {
-		if (facts->at[i].time_us < patients->horizon_us && (facts->at[i].kind == FACT_PLACE || facts->at[i].kind == FACT_UNPLACE))
+	for (old = 0; old < count && facts->at[old].time_us < patients->horizon_us; old++)
+		;
+	for (i = 0; i < old; i++) {
+		if ((facts->at[i].kind == FACT_PLACE || facts->at[i].kind == FACT_UNPLACE))
 			base = i;
 	}
-	for (i = count; i > 0; i--) {
+	for (i = old; i > 0; i--) {
 		const struct fact *fact = &facts->at[i - 1];
 
-		if (fact->time_us >= patients->horizon_us)
-			continue;
 		if (fact->kind == FACT_PLACE || fact->kind == FACT_UNPLACE) {
 			if (i - 1 == base)
 				continue;
 			device->pruned = true;
 		} else if (fact->kind == FACT_BEGIN && still_holds(device, fact, patients->horizon_us))
 			continue;
+		if (gw_tracked_del_fact(device, fact, ticket) != GW_OK)
+			patients->failed = true;
 		gw_fact_drop(patients, facts, i - 1);
 	}
 	return facts->count < count;

@@ -16,7 +16,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define FACTS_MAX 256       // of one patient or device within the time that is kept
+#define FACTS_MAX 256       // of one patient within the time that is kept
+#define DEVICE_FACTS_MAX 8192 // of one device: it may go from patient to patient all day
 #define RANGES_MAX 64       // beds and devices that one event may touch; beyond, ranges are joined
 #define DIRTY_MAX 64        // rows that one event may change
 #define HOUR_US INT64_C(3600000000)
@@ -94,6 +95,7 @@ struct fact {
 	struct note *note;
 	uint8_t kind;
 	bool cancelled;          // derived
+	bool stored;             // a device's: its row is in the store or in a ticket
 };
 struct facts {
 	struct fact *at; // by time, then by when they were told, then by kind
@@ -142,7 +144,7 @@ struct device {
 	struct facts facts;
 	struct line places, directs;
 	int64_t first_us; // of its placements: before, the registry tells its bed; derived
-	bool pruned;   // had placements that are forgotten
+	bool pruned, pruned_stored; // had placements that are forgotten
 	bool dirty;
 	uint8_t len;
 	char id[GW_ID_MAX + 1];
@@ -205,6 +207,8 @@ struct note *gw_note_new(const struct gw_span texts[NOTE_COUNT]);
 // Adds a fact that owns its note and a reference of its bed. The same again changes nothing but by when it was told. On failure (patients->failed) or where
 // it is the same, note and reference are given back. True: something has changed.
 bool gw_fact_add(struct gw_patients *patients, struct facts *facts, struct fact *fact);
+// Without asking whether it is there; false: out of memory.
+bool gw_fact_insert(struct facts *facts, const struct fact *fact);
 void gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at);
 
 // ---- patients_person.c ----
@@ -232,7 +236,7 @@ void gw_derive_device(struct gw_patients *patients, struct device *device);
 void gw_range_add(struct gw_patients *patients, struct bed *bed, struct device *device, int64_t from_us, int64_t to_us);
 // Forget facts that have no effect after patients->horizon_us; true: something was forgotten.
 bool gw_moves_prune(struct gw_patients *patients, struct patient *patient);
-bool gw_tracked_prune(struct gw_patients *patients, struct device *device);
+bool gw_tracked_prune(struct gw_patients *patients, struct device *device, struct gw_ticket *ticket); // deletes their rows
 
 // ---- patients_row.c ----
 
@@ -241,8 +245,10 @@ bool gw_tracked_prune(struct gw_patients *patients, struct device *device);
 #define PATIENT_NEXT_ROW "patient-next"
 enum gw_error gw_patient_put(const struct patient *patient, struct gw_ticket *ticket);
 enum gw_error gw_patient_del(uint64_t number, struct gw_ticket *ticket);
-enum gw_error gw_tracked_put(const struct device *device, struct gw_ticket *ticket);
-enum gw_error gw_tracked_del(const struct device *device, struct gw_ticket *ticket);
+// A device's facts have a row each: one that goes round a ward has thousands of them.
+enum gw_error gw_tracked_put(struct device *device, struct gw_ticket *ticket); // those that are not stored
+enum gw_error gw_tracked_del_fact(const struct device *device, const struct fact *fact, struct gw_ticket *ticket);
+enum gw_error gw_tracked_del(const struct device *device, struct gw_ticket *ticket); // all
 enum gw_error gw_patients_load(struct gw_patients *patients, struct gw_why *why);
 
 // ---- patients_apply.c ----

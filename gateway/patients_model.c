@@ -407,8 +407,8 @@ gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at)
 	facts->count--;
 }
 
-static bool
-insert(struct facts *facts, const struct fact *fact)
+bool
+gw_fact_insert(struct facts *facts, const struct fact *fact)
 {
 	uint32_t at = facts->count;
 
@@ -439,7 +439,7 @@ told_again(struct gw_patients *patients, struct facts *facts, uint32_t at, struc
 		gw_fact_drop(patients, facts, at);
 		if (fact->patient != NULL)
 			fact->patient->direct++;
-		(void)insert(facts, fact); // there is room
+		(void)gw_fact_insert(facts, fact); // there is room
 		return true;
 	}
 	free(fact->note);
@@ -450,11 +450,12 @@ told_again(struct gw_patients *patients, struct facts *facts, uint32_t at, struc
 bool
 gw_fact_add(struct gw_patients *patients, struct facts *facts, struct fact *fact)
 {
-	for (uint32_t i = 0; i < facts->count; i++) {
+	// The same has the same time of effect.
+	for (uint32_t i = facts->count; i-- > 0 && facts->at[i].time_us >= fact->time_us;) {
 		if (same(&facts->at[i], fact) && (!is_cancel(fact) || facts->at[i].told_us == fact->told_us))
 			return told_again(patients, facts, i, fact);
 	}
-	if (!insert(facts, fact)) {
+	if (!gw_fact_insert(facts, fact)) {
 		patients->failed = true;
 		free(fact->note);
 		gw_bed_put(patients, fact->bed);

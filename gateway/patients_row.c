@@ -26,13 +26,19 @@ facts_size(const struct facts *facts)
 	return size;
 }
 
+static uint64_t
+patient_of(const struct fact *fact)
+{
+	return fact->patient != NULL ? fact->patient->number : fact->number;
+}
+
 static uint8_t *
 put_fact(uint8_t *at, const struct fact *fact)
 {
 	at[0] = fact->kind;
 	gw_put64(at + 1, (uint64_t)fact->time_us);
 	gw_put64(at + 9, (uint64_t)fact->told_us);
-	gw_put64(at + 17, fact->patient != NULL ? fact->patient->number : fact->number);
+	gw_put64(at + 17, patient_of(fact));
 	at[25] = fact->bed != NULL ? fact->bed->len : 0;
 	gw_put16(at + 26, fact->note->len);
 	at += FACT_HEAD;
@@ -61,6 +67,23 @@ static struct gw_span
 device_key(const struct device *device, char key[96])
 {
 	return gw_span(key, (size_t)snprintf(key, 96, PATIENT_DEVICE_PREFIX "%.*s", (int)device->len, device->id));
+}
+
+// What makes two facts the same is in the key: one that is told again replaces its row.
+static struct gw_span
+fact_key(const struct device *device, const struct fact *fact, char key[160])
+{
+	struct gw_span order = gw_note_text(fact->note, NOTE_ORDER);
+	uint8_t what[8 + 64 + GW_BED_MAX];
+	size_t len = fact->bed != NULL ? fact->bed->len : 0;
+
+	gw_put64(what, patient_of(fact));
+	if (fact->bed != NULL)
+		memcpy(what + 8, fact->bed->name, len);
+	if (order.len > 0)
+		memcpy(what + 8 + len, order.at, order.len);
+	return gw_span(key, (size_t)snprintf(key, 160, PATIENT_DEVICE_PREFIX "%.*s/%016" PRIx64 "%02x%016" PRIx64, (int)device->len, device->id,
+	    (uint64_t)fact->time_us, fact->kind, gw_name_hash(gw_span(what, 8 + len + order.len))));
 }
 
 enum gw_error
@@ -96,31 +119,52 @@ gw_patient_del(uint64_t number, struct gw_ticket *ticket)
 	return gw_ticket_del(ticket, patient_key(number, key));
 }
 
-enum gw_error
-gw_tracked_put(const struct device *device, struct gw_ticket *ticket)
+static enum gw_error
+put_one(const struct device *device, const struct fact *fact, struct gw_ticket *ticket)
 {
-	size_t size = 2 + facts_size(&device->facts);
-	uint8_t small[2048], *row = size <= sizeof(small) ? small : malloc(size), *at;
-	enum gw_error error;
+	uint8_t row[1 + FACT_HEAD + GW_BED_MAX + NOTE_COUNT * 256];
+	char key[160];
+
+	row[0] = ROW_VERSION;
+	return gw_ticket_put(ticket, fact_key(device, fact, key), gw_span(row, (size_t)(put_fact(row + 1, fact) - row)));
+}
+
+enum gw_error
+gw_tracked_put(struct device *device, struct gw_ticket *ticket)
+{
+	const uint8_t pruned[2] = { ROW_VERSION, 1 };
+	enum gw_error error = GW_OK;
 	char key[96];
 
-	if (row == NULL)
-		return GW_E_MEMORY;
-	row[0] = ROW_VERSION;
-	row[1] = device->pruned;
-	at = put_facts(row + 2, &device->facts);
-	error = gw_ticket_put(ticket, device_key(device, key), gw_span(row, (size_t)(at - row)));
-	if (row != small)
-		free(row);
+	for (uint32_t i = 0; i < device->facts.count && error == GW_OK; i++) {
+		if (device->facts.at[i].stored)
+			continue;
+		error = put_one(device, &device->facts.at[i], ticket);
+		device->facts.at[i].stored = true;
+	}
+	if (error == GW_OK && device->pruned && !device->pruned_stored)
+		error = gw_ticket_put(ticket, device_key(device, key), gw_span(pruned, sizeof(pruned)));
+	device->pruned_stored = device->pruned;
 	return error;
+}
+
+enum gw_error
+gw_tracked_del_fact(const struct device *device, const struct fact *fact, struct gw_ticket *ticket)
+{
+	char key[160];
+
+	return fact->stored ? gw_ticket_del(ticket, fact_key(device, fact, key)) : GW_OK;
 }
 
 enum gw_error
 gw_tracked_del(const struct device *device, struct gw_ticket *ticket)
 {
+	enum gw_error error = GW_OK;
 	char key[96];
 
-	return gw_ticket_del(ticket, device_key(device, key));
+	for (uint32_t i = 0; i < device->facts.count && error == GW_OK; i++)
+		error = gw_tracked_del_fact(device, &device->facts.at[i], ticket);
+	return error == GW_OK ? gw_ticket_del(ticket, device_key(device, key)) : error;
 }
 
 // ---- Reading ----
@@ -189,8 +233,15 @@ link_fact(struct gw_patients *patients, struct device *device, struct fact *fact
 	return true;
 }
 
+static void
+drop_fact(struct gw_patients *patients, struct fact *fact)
+{
+	free(fact->note);
+	gw_bed_put(patients, fact->bed);
+}
+
 static bool
-read_facts(struct gw_patients *patients, struct facts *facts, struct device *device, const uint8_t *at, const uint8_t *end)
+read_moves(struct gw_patients *patients, struct facts *facts, const uint8_t *at, const uint8_t *end)
 {
 	struct fact fact;
 	unsigned count;
@@ -199,15 +250,13 @@ read_facts(struct gw_patients *patients, struct facts *facts, struct device *dev
 		return false;
 	count = gw_get16(at);
 	at += 2;
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < count && i < FACTS_MAX; i++) {
 		if (!read_fact(patients, &at, end, &fact))
 			return false;
-		if (device == NULL || link_fact(patients, device, &fact)) {
-			(void)gw_fact_add(patients, facts, &fact);
-			continue;
+		if (!gw_fact_insert(facts, &fact)) {
+			drop_fact(patients, &fact);
+			patients->failed = true;
 		}
-		free(fact.note);
-		gw_bed_put(patients, fact.bed);
 	}
 	return at == end;
 }
@@ -268,29 +317,43 @@ load_patient(void *arg, struct gw_span key, struct gw_span value)
 	patient->person_len = (uint16_t)len;
 	if (!gw_person_index(loading->patients, patient, true))
 		loading->patients->failed = true;
-	if (!read_facts(loading->patients, &patient->moves, NULL, value.at + PATIENT_HEAD + len, value.at + value.len))
+	if (!read_moves(loading->patients, &patient->moves, value.at + PATIENT_HEAD + len, value.at + value.len))
 		return damaged(loading, "what was told of a patient");
 	return !loading->patients->failed || damaged(loading, "");
 }
 
+// "<id>": what is known of the device itself; "<id>/...": one fact.
 static bool
 load_device(void *arg, struct gw_span key, struct gw_span value)
 {
 	const size_t prefix = sizeof(PATIENT_DEVICE_PREFIX) - 1;
+	struct gw_span id = gw_span(key.at + prefix, key.len - prefix);
+	const uint8_t *slash = memchr(id.at, '/', id.len), *at = value.at + 1;
 	struct loading *loading = arg;
+	struct gw_patients *patients = loading->patients;
 	struct device *device;
+	struct fact fact;
 
 	if (!known_version(loading, value))
 		return false;
-	if (value.len < 4 || key.len - prefix > GW_ID_MAX)
-		return damaged(loading, "a device's row of associations");
-	device = gw_tracked_get(loading->patients, gw_span(key.at + prefix, key.len - prefix));
+	id.len = slash != NULL ? (size_t)(slash - id.at) : id.len;
+	if (value.len < 2 || id.len > GW_ID_MAX)
+		return damaged(loading, "a device's association");
+	device = gw_tracked_get(patients, id);
 	if (device == NULL)
 		return damaged(loading, "");
-	device->pruned = value.at[1] != 0;
-	if (!read_facts(loading->patients, &device->facts, device, value.at + 2, value.at + value.len))
-		return damaged(loading, "a device's row of associations");
-	return !loading->patients->failed || damaged(loading, "");
+	if (slash == NULL) {
+		device->pruned = device->pruned_stored = value.at[1] != 0;
+		return true;
+	}
+	if (device->facts.count == DEVICE_FACTS_MAX || !read_fact(patients, &at, value.at + value.len, &fact))
+		return damaged(loading, "a device's association");
+	fact.stored = true;
+	if (at != value.at + value.len || !link_fact(patients, device, &fact) || !gw_fact_insert(&device->facts, &fact))
+		drop_fact(patients, &fact); // its patient is forgotten
+	else if (fact.patient != NULL)
+		fact.patient->direct++;
+	return !patients->failed || damaged(loading, "");
 }
 
 // Merges lead somewhere, and nowhere in a circle.

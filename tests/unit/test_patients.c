@@ -5,6 +5,8 @@
 #include "gateway/bytes.h"
 #include "gateway/record_layout.h"
 
+#include <pthread.h>
+
 static void
 admitted_moved_discharged(void **state)
 {
@@ -577,6 +579,98 @@ what_is_over_is_forgotten(void **state)
 	(void)state;
 }
 
+static bool
+count_row(void *arg, struct gw_span key, struct gw_span value)
+{
+	(void)key, (void)value;
+	++*(unsigned *)arg;
+	return true;
+}
+
+static unsigned
+count_rows(const char *prefix)
+{
+	unsigned count = 0;
+
+	assert_int_equal(gw_journal_each(hub.journal, gw_span_text(prefix), gw_span("", 0), count_row, &count), GW_OK);
+	return count;
+}
+
+// A device that goes from patient to patient all day: each of them is found, after a restart, too, and nothing of it is kept for ever.
+static void
+round_of_the_ward(void **state)
+{
+	enum { VISITS = 3000 };
+	static struct gw_patient_event events[VISITS];
+	static char ids[VISITS][8];
+	struct gw_why why;
+	size_t failed;
+
+	for (int i = 0; i < VISITS; i++) {
+		snprintf(ids[i], sizeof(ids[i]), "%d", i % 500);
+		events[i] = EVENT(ASSOCIATE, i, WHO(ids[i]), DEVICE("m1"), .until_us = at(i) + MINUTE / 2, .source = gw_span_text("uid 1"));
+	}
+	gw_clock_fake_wall(at(VISITS));
+	if (gw_patients_change_many(hub.patients, events, VISITS, "test", &failed, &why) != GW_OK)
+		fail_msg("%zu: %s", failed, why.text);
+	hub_restart();
+	assert_whose("m1", 0, "0");
+	assert_whose("m1", 2750, "250");
+	assert_true(owner_of("m1", at(2750) + MINUTE / 2, 0).whose == GW_WHOSE_NOBODY);
+	assert_int_equal(count_rows("patient-device/"), 2 * VISITS);
+	// Too much for one ticket: nothing of it.
+	for (int i = 0; i < VISITS; i++)
+		events[i].device = gw_span_text("m2"), events[i].filler = events[i].visit = events[i].order = gw_span_text("0123456789012345678901234567890123456789012345678901234567890123");
+	assert_int_equal(gw_patients_change_many(hub.patients, events, VISITS, "test", &failed, &why), GW_E_TOO_LARGE);
+	assert_whose("m2", 0, "-");
+	gw_clock_fake_wall(at(VISITS) + 40 * 24 * 60 * MINUTE);
+	for (int i = 0; i < 600; i++)
+		told((struct gw_patient_event){ .verb = GW_PATIENT_PLACE, .time_us = at(40 * 24 * 60 + i % 20), DEVICE("m2"), BED(i % 2 == 0 ? "B1" : "B2") });
+	assert_in_range(count_rows("patient-device/"), 1, 60);
+	assert_int_equal(count_rows("patient/"), 0);
+	(void)state;
+}
+
+// Whoever asks while it is told gets the answer before or after, never one in between.
+static void *
+ask_all_the_time(void *arg)
+{
+	_Atomic bool *end = arg;
+
+	while (!atomic_load(end)) {
+		struct gw_owner owner = owner_of("m1", at(5), 30 * MINUTE);
+		struct gw_patient patient;
+		struct gw_timeline *entries;
+		size_t count;
+
+		if (owner.whose == GW_WHOSE_PATIENT)
+			(void)gw_patients_get(hub.patients, owner.patient, &patient);
+		if (gw_patients_conflicts(hub.patients, INT64_MIN, &entries, &count) != GW_OK)
+			abort();
+		free(entries);
+	}
+	return NULL;
+}
+
+static void
+many_threads(void **state)
+{
+	_Atomic bool end = false;
+	pthread_t reader;
+
+	assert_int_equal(pthread_create(&reader, NULL, ask_all_the_time, &end), 0);
+	for (int i = 0; i < 150; i++) {
+		told(EVENT(ADMIT, i % 7, WHO(i % 3 == 0 ? "1" : "2"), BED(i % 2 == 0 ? "B1" : "B2")));
+		told(EVENT(PLACE, i % 5, DEVICE("m1"), BED(i % 2 == 0 ? "B1" : "B2")));
+		told(EVENT(ASSOCIATE, i % 11, WHO("3"), DEVICE("m1"), .until_us = at(i % 11 + 1)));
+		if (i % 50 == 49)
+			assert_int_equal(gw_patients_reload(hub.patients), GW_OK);
+	}
+	atomic_store(&end, true);
+	pthread_join(reader, NULL);
+	(void)state;
+}
+
 // Numbers are never given twice, also where their patient is forgotten and the program started again.
 static void
 numbers_are_not_reused(void **state)
@@ -673,7 +767,7 @@ main(void)
 		TEST(two_direct_associations), TEST(orders), TEST(seen_by_an_update), TEST(another_visit_ends_nothing), TEST(device_moves_between_beds),
 		TEST(uncertain_clocks), TEST(identifiers_that_contradict), TEST(persons), TEST(records_tell_what_changed), TEST(damaged_records),
 		TEST(refusals_change_nothing), TEST(limits), TEST(what_is_over_is_forgotten), TEST(numbers_are_not_reused), TEST(reload_takes_back),
-		TEST(by_command), TEST(rows_of_a_newer_program),
+		TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(rows_of_a_newer_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
