@@ -133,6 +133,19 @@ load_config(struct gw_cli *cli)
 	return config;
 }
 
+static enum gw_error
+check(const struct gw_cli *cli, const struct gw_config *config, struct gw_why *why)
+{
+	enum gw_error error = gw_config_check(config, why);
+
+	if (error == GW_OK)
+		error = gw_nomenclature_open(why);
+	for (size_t i = 0; i < cli->part_count && error == GW_OK; i++)
+		if (cli->parts[i]->check != NULL)
+			error = cli->parts[i]->check(config, why);
+	return error;
+}
+
 // Loads and checks what running needs; NULL after having said why not.
 static struct gw_config *
 load_checked(struct gw_cli *cli)
@@ -140,7 +153,7 @@ load_checked(struct gw_cli *cli)
 	struct gw_config *config = load_config(cli);
 	struct gw_why why = { "" };
 
-	if (config == NULL || gw_config_check(config, &why) == GW_OK)
+	if (config == NULL || check(cli, config, &why) == GW_OK)
 		return config;
 	fprintf(stderr, "vitalgate: %s: %s\n", cli->config_path, why.text);
 	gw_config_free(config);
@@ -172,8 +185,7 @@ gw_cli_check(struct gw_cli *cli)
 
 	if (config == NULL)
 		return code;
-	if (gw_nomenclature_open(&why) != GW_OK ||
-	    gw_profiles_load(config->profiles_dir[0] != '\0' ? config->profiles_dir : NULL, &profiles, &why) != GW_OK)
+	if (gw_profiles_load(config->profiles_dir[0] != '\0' ? config->profiles_dir : NULL, &profiles, &why) != GW_OK)
 		fprintf(stderr, "vitalgate: %s\n", why.text);
 	else {
 		gw_config_print(config, stdout);

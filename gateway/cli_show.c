@@ -158,8 +158,9 @@ void
 gw_show_parked(struct gw_show *show, yyjson_val *line)
 {
 	static const struct gw_column columns[] = {
-		{ .key = "destination", .title = "DESTINATION" }, { .key = "number", .title = "ID", .right = true },
-		{ .key = "message", .title = "MESSAGE" }, { .key = "made", .title = "MADE" }, { .key = "reason", .title = "REASON" },
+		{ .key = "destination", .title = "DESTINATION" }, { .key = "number", .title = "NUMBER", .right = true },
+		{ .key = "message", .title = "MSH-10" }, { .key = "made", .title = "MADE" }, { .key = "errors", .title = "ERRORS", .right = true },
+		{ .key = "reason", .title = "REASON" },
 	};
 
 	gw_show_row(show, columns, COUNT(columns), line);
@@ -193,6 +194,23 @@ gw_show_device(struct gw_show *show, yyjson_val *line)
 {
 	if (line != NULL)
 		members(show, line, 0);
+}
+
+// A message that is parked: why, and its segments.
+void
+gw_show_message(struct gw_show *show, yyjson_val *line)
+{
+	static const char *const keys[] = { "destination", "number", "message", "made", "errors", "reason" };
+	yyjson_val *segment;
+	char text[1024];
+	size_t i, max;
+
+	if (line == NULL)
+		return;
+	for (i = 0; i < COUNT(keys); i++)
+		fprintf(show->out, "%-15s %s\n", keys[i], gw_show_text(line, keys[i], text, sizeof(text)));
+	yyjson_arr_foreach(yyjson_obj_get(line, "segments"), i, max, segment)
+		fprintf(show->out, "%s\n", yyjson_get_str(segment));
 }
 
 // Whatever a command says of what it has done: one line of words each.

@@ -72,8 +72,6 @@ ask_part(struct gw_call *call, const struct gw_part *part, void *instance, const
 
 	if (copy != NULL) {
 		yyjson_mut_doc_set_root(copy, yyjson_val_mut_copy(copy, call->arguments));
-		if (gw_call_text(call, "id") != NULL && strcmp(gw_call_text(call, "id"), "all") == 0)
-			yyjson_mut_obj_remove_key(yyjson_mut_doc_get_root(copy), "id"); // without an id all are meant
 		yyjson_mut_obj_add_str(copy, yyjson_mut_doc_get_root(copy), "action", action);
 		arguments = yyjson_mut_doc_imut_copy(copy, NULL);
 	}
@@ -181,10 +179,10 @@ gw_command_outlet_rewind(struct gw_call *call)
 static enum gw_error
 parked_command(struct gw_call *call, const char *name, const char *action)
 {
-	const char *id = gw_call_text(call, "id");
-	char words[128];
+	const char *number = gw_call_text(call, "number");
+	char words[160];
 
-	snprintf(words, sizeof(words), "outlet %s %.40s: parked %.40s", action, name != NULL ? name : "", id != NULL ? id : "all");
+	snprintf(words, sizeof(words), "outlet %s %.64s: parked %.40s", action, name != NULL ? name : "", number != NULL ? number : "all");
 	return outlet_command(call, name, action, words);
 }
 
@@ -200,45 +198,72 @@ gw_command_outlet_drop(struct gw_call *call)
 	return parked_command(call, gw_call_text(call, "name"), "drop");
 }
 
+// ---- HL7's own ----
+
+static enum gw_error
+hl7_command(struct gw_call *call, const char *action)
+{
+	const char *destination = gw_call_text(call, "destination");
+	char name[96];
+
+	if (destination == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which destination?");
+	snprintf(name, sizeof(name), "%s%.64s", strncmp(destination, "hl7/", 4) == 0 ? "" : "hl7/", destination);
+	return parked_command(call, name, action);
+}
+
 enum gw_error
 gw_command_hl7_retry(struct gw_call *call)
 {
-	return parked_command(call, "hl7", "retry");
+	return hl7_command(call, "retry");
 }
 
 enum gw_error
 gw_command_hl7_drop(struct gw_call *call)
 {
-	return parked_command(call, "hl7", "drop");
+	if (gw_call_text(call, "number") == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which message? Say its number, or all");
+	return hl7_command(call, "drop");
 }
 
-// The list that each destination's state has, one line per message.
-enum gw_error
-gw_command_hl7_parked(struct gw_call *call)
+static bool
+emit(void *arg, yyjson_mut_doc *doc)
 {
-	yyjson_mut_doc *state, *doc;
-	yyjson_mut_val *root, *line, *key, *destination, *item;
-	size_t i, max, j, items;
+	return gw_call_emit(arg, doc);
+}
+
+// What the part has to tell, line by line.
+static enum gw_error
+hl7_report(struct gw_call *call, const char *action)
+{
+	yyjson_mut_doc *copy;
+	yyjson_doc *arguments = NULL;
 	const struct gw_part *part;
 	enum gw_error error;
 	void *instance;
 
 	if ((error = running(call, "hl7", &part, &instance)) != GW_OK)
 		return error;
-	if ((state = gw_call_object(&root)) == NULL)
-		return gw_fail(call->why, GW_E_MEMORY, "out of memory");
-	part->status(instance, state, root);
-	yyjson_mut_obj_foreach(root, i, max, key, destination) {
-		yyjson_mut_arr_foreach(yyjson_mut_obj_get(destination, "first_parked"), j, items, item) {
-			if ((doc = yyjson_mut_doc_new(NULL)) == NULL)
-				break;
-			line = yyjson_mut_val_mut_copy(doc, item);
-			yyjson_mut_doc_set_root(doc, line);
-			yyjson_mut_obj_add_strcpy(doc, line, "destination", yyjson_mut_get_str(key));
-			if (!gw_call_emit(call, doc))
-				break;
-		}
+	if ((copy = yyjson_mut_doc_new(NULL)) != NULL) {
+		yyjson_mut_doc_set_root(copy, yyjson_val_mut_copy(copy, call->arguments));
+		yyjson_mut_obj_add_str(copy, yyjson_mut_doc_get_root(copy), "action", action);
+		arguments = yyjson_mut_doc_imut_copy(copy, NULL);
 	}
-	yyjson_mut_doc_free(state);
-	return GW_OK;
+	error = arguments == NULL || part->report == NULL ? gw_fail(call->why, GW_E_MEMORY, "out of memory")
+	    : part->report(instance, yyjson_doc_get_root(arguments), emit, call, call->why);
+	yyjson_doc_free(arguments);
+	yyjson_mut_doc_free(copy);
+	return error;
+}
+
+enum gw_error
+gw_command_hl7_list(struct gw_call *call)
+{
+	return hl7_report(call, "list");
+}
+
+enum gw_error
+gw_command_hl7_show(struct gw_call *call)
+{
+	return hl7_report(call, "show");
 }

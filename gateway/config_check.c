@@ -4,7 +4,6 @@
 #include "gateway/config.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +116,7 @@ check_bus(const struct gw_config *config, struct gw_why *why)
 	return GW_OK;
 }
 
+// Each destination by itself: adapters/hl7.
 static enum gw_error
 check_hl7(const struct gw_config *config, struct gw_why *why)
 {
@@ -124,16 +124,8 @@ check_hl7(const struct gw_config *config, struct gw_why *why)
 
 	if (eui[0] != '\0' && (strlen(eui) != 16 || strspn(eui, "0123456789abcdefABCDEF") != 16))
 		return gw_fail(why, GW_E_CONFIG, "hl7.gateway_eui64 is 16 hex digits, not \"%.40s\"", eui);
-	if (!config->hl7_enabled)
-		return GW_OK;
-	if (config->hl7_host[0] == '\0')
-		return gw_fail(why, GW_E_CONFIG, "hl7.host is empty");
-	if (config->hl7_name[0] == '\0' || strlen(config->hl7_name) > 64)
-		return gw_fail(why, GW_E_CONFIG, "hl7.name is 1 to 64 letters, digits, '-' or '_'");
-	for (const char *at = config->hl7_name; *at != '\0'; at++) {
-		if (!isalnum((unsigned char)*at) && *at != '-' && *at != '_')
-			return gw_fail(why, GW_E_CONFIG, "hl7.name is 1 to 64 letters, digits, '-' or '_', not \"%.64s\"", config->hl7_name);
-	}
+	if (config->hl7_enabled && config->hl7_destinations.count == 0)
+		return gw_fail(why, GW_E_CONFIG, "hl7.enabled without a destination: name one below hl7.destinations (or set hl7.enabled to false)");
 	return GW_OK;
 }
 

@@ -37,12 +37,18 @@ struct gw_traced {
 	const struct gw_reading *reading;
 };
 
+// Takes a document, which is its own from then on; false: nobody wants more.
+typedef bool gw_report_fn(void *arg, yyjson_mut_doc *doc);
+
 // An adapter (takes frames in) or an outlet (follows the journal). Started in the table's order, stopped in reverse. main's thread calls all of it,
 // except status, which any thread may call between start and close.
 struct gw_part {
 	const char *name; // "mqtt", "coap", "bus", "hl7"
 	bool outlet;
 	bool (*enabled)(const struct gw_config *config);
+	// What the configuration says for this part, where the table of options cannot tell: names, files, options that belong together. Opens nothing
+	// and starts nothing; why says what to do. May be NULL.
+	enum gw_error (*check)(const struct gw_config *config, struct gw_why *why);
 	// Opens what it needs and starts its threads; on failure nothing of it is left and why tells what to do.
 	enum gw_error (*start)(struct gw_core *core, void **part, struct gw_why *why);
 	// Asks it to end: returns at once. Devices get their protocol's good-bye.
@@ -51,6 +57,8 @@ struct gw_part {
 	void (*close)(void *part);
 	// Adds its state, counts and lag to an object: must not block for long.
 	void (*status)(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object);
+	// Answers a question ("list", "show"...) with JSON documents; NULL if it knows none.
+	enum gw_error (*report)(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, struct gw_why *why);
 	// Does a command for this part ("rewind", "retry"...), NULL if it has none. reply gets words for people.
 	enum gw_error (*command)(void *part, yyjson_val *arguments, struct gw_why *reply);
 	// What became of a reading here, from rows of the journal alone: also where the part does not run. Adds an object for each outlet and message to an
@@ -58,6 +66,6 @@ struct gw_part {
 	enum gw_error (*trace)(struct gw_core *core, const struct gw_traced *traced, yyjson_mut_doc *doc, yyjson_mut_val *array);
 };
 
-extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_hl7_part;
+extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_hl7_part, gw_hl7_in_part;
 
 #endif

@@ -216,22 +216,26 @@ start_all(struct daemon *daemon, const struct gw_part *const *table, size_t coun
 	return error;
 }
 
-// What keeps the journal but is not in the configuration any more.
+// What keeps the journal but is not in the configuration any more. The limit of age is the longest of those that are.
 static void
 tend_absent_outlets(const struct daemon *daemon)
 {
 	const struct gw_config *config = daemon->core.config;
-	int64_t hours = config->bus_backlog_h_max > config->hl7_backlog_h_max ? config->bus_backlog_h_max : config->hl7_backlog_h_max;
-	char hl7[160];
-	const char *running[2];
+	const struct gw_config_destination *destinations = config->hl7_destinations.at;
+	int64_t hours = config->bus_backlog_h_max;
+	static char names[GW_CONFIG_ITEMS_MAX][GW_ID_MAX + 1];
+	const char *running[1 + GW_CONFIG_ITEMS_MAX];
 	size_t count = 0;
 	enum gw_error error;
 
 	if (config->bus_enabled)
 		running[count++] = "bus";
-	snprintf(hl7, sizeof(hl7), "hl7/%s", config->hl7_name);
-	if (config->hl7_enabled)
-		running[count++] = hl7;
+	for (size_t i = 0; config->hl7_enabled && i < config->hl7_destinations.count; i++) {
+		snprintf(names[i], sizeof(names[i]), "hl7/%s", destinations[i].name);
+		running[count++] = names[i];
+		if (destinations[i].backlog_h_max > hours)
+			hours = destinations[i].backlog_h_max;
+	}
 	error = gw_follow_absent(daemon->core.journal, daemon->core.intake, running, count, hours * 3600 * 1000000);
 	if (error != GW_OK)
 		gw_diag(GW_WARNING, "outlet.absent", "outlets that do not run keep their place: %s", gw_error_text(error));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// TCP with MLLP framing. A non-blocking socket and poll(2): the destination's thread waits nowhere else.
+// TCP or TLS with MLLP framing. A non-blocking socket and poll(2): the destination's thread waits nowhere else.
 #include "adapters/hl7/connection.h"
 
 #include "gateway/clock.h"
@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -27,11 +28,21 @@ gw_hl7_connection_init(struct gw_hl7_connection *connection, int stop_fd)
 void
 gw_hl7_connection_close(struct gw_hl7_connection *connection)
 {
+	gw_tls_link_close(connection->tls);
+	connection->tls = NULL;
 	if (connection->fd >= 0)
 		close(connection->fd);
 	connection->fd = -1;
 	connection->rest = gw_span(connection->bytes, 0);
 	gw_hl7_mllp_reset(&connection->mllp);
+}
+
+void
+gw_hl7_connection_fini(struct gw_hl7_connection *connection)
+{
+	gw_hl7_connection_close(connection);
+	free(connection->frame);
+	connection->frame = NULL;
 }
 
 // Waits for the socket until the deadline (monotonic).
@@ -80,35 +91,87 @@ connect_to(struct gw_hl7_connection *connection, const struct addrinfo *address,
 	return GW_OK;
 }
 
-enum gw_error
-gw_hl7_connection_open(struct gw_hl7_connection *connection, const char *host, int port, int timeout_ms, struct gw_why *why)
+// ---- TLS ----
+
+static enum gw_error
+tls_failed(struct gw_hl7_connection *connection)
+{
+	snprintf(connection->reason, sizeof(connection->reason), "%s", gw_tls_link_reason(connection->tls));
+	return GW_E_CLOSED;
+}
+
+// After a step that is not done: waits for what it wants.
+static enum gw_error
+tls_wait(struct gw_hl7_connection *connection, enum gw_tls_step step, int64_t until_us)
+{
+	switch (step) {
+	case GW_TLS_WANT_READ: return await(connection, POLLIN, until_us);
+	case GW_TLS_WANT_WRITE: return await(connection, POLLOUT, until_us);
+	default: return tls_failed(connection);
+	}
+}
+
+static enum gw_error
+tls_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, int64_t until_us, struct gw_why *why)
+{
+	enum gw_tls_step step;
+	enum gw_error error;
+
+	if ((error = gw_tls_link_open(&peer->files, connection->fd, &connection->tls, why)) != GW_OK)
+		return error;
+	while ((step = gw_tls_link_handshake(connection->tls)) != GW_TLS_DONE)
+		if ((error = tls_wait(connection, step, until_us)) != GW_OK)
+			return gw_fail(why, error, "%s port %d: %s", peer->host, peer->port, connection->reason[0] != '\0' ? connection->reason
+			    : "no TLS handshake in time (does it speak TLS?)");
+	return GW_OK;
+}
+
+// ---- Connecting ----
+
+static enum gw_error
+tcp_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, int64_t until_us, struct gw_why *why)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
-	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
 	struct addrinfo *list;
 	char service[8];
 	int code;
 	enum gw_error error = GW_E_CLOSED;
 
-	gw_hl7_connection_close(connection);
-	snprintf(service, sizeof(service), "%d", port);
-	if ((code = getaddrinfo(host, service, &hints, &list)) != 0)
-		return gw_fail(why, GW_E_CLOSED, "%s: %s", host, gai_strerror(code));
+	snprintf(service, sizeof(service), "%d", peer->port);
+	if ((code = getaddrinfo(peer->host, service, &hints, &list)) != 0)
+		return gw_fail(why, GW_E_CLOSED, "%s: %s", peer->host, gai_strerror(code));
 	for (const struct addrinfo *at = list; at != NULL && error != GW_OK && error != GW_E_STOPPING; at = at->ai_next)
 		error = connect_to(connection, at, until_us, &code);
 	freeaddrinfo(list);
 	if (error == GW_E_CLOSED)
-		return gw_fail(why, error, "%s port %d: %s", host, port, strerror(code));
-	return error == GW_OK ? GW_OK : gw_fail(why, error, "%s port %d: %s", host, port, gw_error_text(error));
+		return gw_fail(why, error, "%s port %d: %s", peer->host, peer->port, strerror(code));
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "%s port %d: %s", peer->host, peer->port, gw_error_text(error));
 }
 
 enum gw_error
-gw_hl7_connection_send(struct gw_hl7_connection *connection, struct gw_span message, int timeout_ms)
+gw_hl7_connection_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, int timeout_ms, struct gw_why *why)
+{
+	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
+	enum gw_error error;
+
+	gw_hl7_connection_close(connection);
+	connection->reason[0] = '\0';
+	error = tcp_open(connection, peer, until_us, why);
+	if (error == GW_OK && peer->tls)
+		error = tls_open(connection, peer, until_us, why);
+	if (error != GW_OK)
+		gw_hl7_connection_close(connection);
+	return error;
+}
+
+// ---- Sending ----
+
+static enum gw_error
+tcp_send(struct gw_hl7_connection *connection, struct gw_span message, int64_t until_us)
 {
 	uint8_t start = GW_HL7_MLLP_START, end[2] = { GW_HL7_MLLP_END, GW_HL7_MLLP_CR };
 	struct iovec parts[3] = { { &start, 1 }, { (void *)(uintptr_t)message.at, message.len }, { end, 2 } };
 	struct msghdr header = { .msg_iov = parts, .msg_iovlen = 3 };
-	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
 	enum gw_error error;
 
 	while (header.msg_iovlen > 0) {
@@ -136,13 +199,86 @@ gw_hl7_connection_send(struct gw_hl7_connection *connection, struct gw_span mess
 	return GW_OK;
 }
 
+static bool
+make_frame(struct gw_hl7_connection *connection, struct gw_span message)
+{
+	size_t len = message.len + 3;
+
+	if (len > connection->frame_cap) {
+		uint8_t *grown = realloc(connection->frame, len);
+
+		if (grown == NULL)
+			return false;
+		connection->frame = grown;
+		connection->frame_cap = len;
+	}
+	connection->frame[0] = GW_HL7_MLLP_START;
+	memcpy(connection->frame + 1, message.at, message.len);
+	connection->frame[len - 2] = GW_HL7_MLLP_END;
+	connection->frame[len - 1] = GW_HL7_MLLP_CR;
+	return true;
+}
+
+static enum gw_error
+tls_send(struct gw_hl7_connection *connection, struct gw_span message, int64_t until_us)
+{
+	size_t done = 0, taken;
+	enum gw_tls_step step;
+	enum gw_error error;
+
+	if (!make_frame(connection, message))
+		return GW_E_MEMORY;
+	while (done < message.len + 3) {
+		step = gw_tls_link_write(connection->tls, connection->frame + done, message.len + 3 - done, &taken);
+		done += taken;
+		if (step != GW_TLS_DONE && (error = tls_wait(connection, step, until_us)) != GW_OK)
+			return error;
+	}
+	return GW_OK;
+}
+
+enum gw_error
+gw_hl7_connection_send(struct gw_hl7_connection *connection, struct gw_span message, int timeout_ms)
+{
+	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
+
+	return connection->tls != NULL ? tls_send(connection, message, until_us) : tcp_send(connection, message, until_us);
+}
+
+// ---- Receiving ----
+
+// Some bytes; 0 where the socket has to be asked again.
+static enum gw_error
+tcp_fetch(struct gw_hl7_connection *connection, int64_t until_us, size_t *len)
+{
+	enum gw_error error = await(connection, POLLIN, until_us);
+	ssize_t n;
+
+	*len = 0;
+	if (error != GW_OK)
+		return error;
+	n = recv(connection->fd, connection->bytes, sizeof(connection->bytes), 0);
+	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK))
+		return GW_E_CLOSED;
+	*len = n > 0 ? (size_t)n : 0;
+	return GW_OK;
+}
+
+// A record may be there already, in memory: it is asked for before the socket is waited for.
+static enum gw_error
+tls_fetch(struct gw_hl7_connection *connection, int64_t until_us, size_t *len)
+{
+	enum gw_tls_step step = gw_tls_link_read(connection->tls, connection->bytes, sizeof(connection->bytes), len);
+
+	return step == GW_TLS_DONE ? GW_OK : tls_wait(connection, step, until_us);
+}
+
 enum gw_error
 gw_hl7_connection_receive(struct gw_hl7_connection *connection, int timeout_ms, struct gw_span *message)
 {
 	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
 	enum gw_error error;
-	size_t idle = 0;
-	ssize_t n;
+	size_t idle = 0, len;
 
 	for (;;) {
 		switch (gw_hl7_mllp_feed(&connection->mllp, &connection->rest, message)) {
@@ -153,15 +289,13 @@ gw_hl7_connection_receive(struct gw_hl7_connection *connection, int timeout_ms, 
 		case GW_HL7_MLLP_MORE:
 			break;
 		}
-		if ((error = await(connection, POLLIN, until_us)) != GW_OK)
-			return error;
 		// A peer that never ceases to send has bytes there whatever the time.
 		if (idle > 2 * GW_HL7_ANSWER_MAX)
 			return GW_E_TOO_LARGE;
-		n = recv(connection->fd, connection->bytes, sizeof(connection->bytes), 0);
-		if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK))
-			return GW_E_CLOSED;
-		connection->rest = gw_span(connection->bytes, n > 0 ? (size_t)n : 0);
-		idle += connection->rest.len;
+		error = connection->tls != NULL ? tls_fetch(connection, until_us, &len) : tcp_fetch(connection, until_us, &len);
+		if (error != GW_OK)
+			return error;
+		connection->rest = gw_span(connection->bytes, len);
+		idle += len;
 	}
 }

@@ -14,13 +14,17 @@
 #define UNASKED_MAX 64 // messages of the peer's that nobody asked for
 
 // What came of sending a message once.
-enum outcome { DONE, AGAIN, PARK, NO_ANSWER, NOT_UNDERSTOOD, FOREIGN, LOST, STOPPED };
+enum outcome { DONE, AGAIN, PARK, NO_ANSWER, NOT_UNDERSTOOD, FOREIGN, LOST, STOPPED, PENDING, UNFINISHED };
 
 void
 gw_hl7_set_state(struct gw_hl7_destination *d, enum gw_hl7_state state)
 {
 	pthread_mutex_lock(&d->lock);
 	d->state = state;
+	if (d->connection.fd < 0)
+		d->connected_us = 0;
+	else if (d->connected_us == 0)
+		d->connected_us = gw_clock_wall_us();
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -45,11 +49,11 @@ static void
 back_off(struct gw_hl7_destination *d)
 {
 	uint32_t random = 0;
-	int ms = d->backoff_ms > 0 ? d->backoff_ms : d->options.backoff_ms_min;
+	int ms = d->backoff_ms > 0 ? d->backoff_ms : d->settings->backoff_ms_min;
 
 	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		random = (uint32_t)gw_clock_mono_us();
-	d->backoff_ms = ms * 2 < d->options.backoff_ms_max ? ms * 2 : d->options.backoff_ms_max;
+	d->backoff_ms = ms * 2 < d->settings->backoff_ms_max ? ms * 2 : d->settings->backoff_ms_max;
 	d->next_us = gw_clock_mono_us() + (ms - ms / 4 + (int)(random % (uint32_t)(ms / 2 + 1))) * 1000LL;
 }
 
@@ -68,7 +72,7 @@ gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all)
 			d->removing--;
 			if (ticket->result != GW_OK && ticket->result != GW_E_STOPPING)
 				gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: an acknowledged message could not be deleted and is sent again after a restart: %s",
-				    d->options.sender.destination, gw_error_text(ticket->result));
+				    d->settings->name, gw_error_text(ticket->result));
 			gw_ticket_release(ticket);
 		}
 	} while (all && d->removing > 0);
@@ -106,7 +110,7 @@ park_first(struct gw_hl7_destination *d)
 	char reason[176];
 	enum gw_error error;
 
-	if (d->outbox.parked >= d->options.parked_max) {
+	if (d->outbox.parked >= d->settings->parked_max) {
 		gw_hl7_set_state(d, GW_HL7_HELD);
 		remember_error(d, "as many messages are parked as may be: retry or drop them");
 		return false;
@@ -117,7 +121,7 @@ park_first(struct gw_hl7_destination *d)
 	ticket->essential = true;
 	error = gw_hl7_outbox_park(&d->outbox, ticket, message, gw_span_text(reason));
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
-		gw_diag(GW_WARNING, "hl7.parked", "destination=%s message=%s number=%llu answer=%s", d->options.sender.destination, message->control_id,
+		gw_diag(GW_WARNING, "hl7.parked", "destination=%s message=%s number=%llu answer=%s", d->settings->name, message->control_id,
 		    (unsigned long long)message->number, d->answer_code);
 		d->outbox.parked++;
 		gw_hl7_outbox_shift(&d->outbox);
@@ -136,11 +140,22 @@ store_errors(struct gw_hl7_destination *d)
 		return;
 	ticket->essential = true;
 	if (gw_hl7_outbox_put(&d->outbox, ticket, d->outbox.first) != GW_OK || gw_intake_commit(ticket) != GW_OK)
-		gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: the number of errors could not be stored", d->options.sender.destination);
+		gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: the number of errors could not be stored", d->settings->name);
 	gw_ticket_release(ticket);
 }
 
 // ---- Answers ----
+
+// The peer's words go to people and into JSON: no control characters, and UTF-8 or plain ASCII.
+static void
+clean(char *text)
+{
+	bool utf8 = gw_hl7_utf8_valid(gw_span_text(text), NULL);
+
+	for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++)
+		if (*at < 0x20 || *at == 0x7F || (*at >= 0x80 && !utf8))
+			*at = '?';
+}
 
 static void
 remember_answer(struct gw_hl7_destination *d, const struct gw_hl7_ack *ack)
@@ -149,11 +164,32 @@ remember_answer(struct gw_hl7_destination *d, const struct gw_hl7_ack *ack)
 	d->answer_us = gw_clock_wall_us();
 	memcpy(d->answer_code, ack->code, sizeof(d->answer_code));
 	snprintf(d->answer_text, sizeof(d->answer_text), "%.*s", GW_SPAN_FMT(ack->text));
+	clean(d->answer_text);
 	pthread_mutex_unlock(&d->lock);
 }
 
+// What the peer has still to say about the message under way (HL7 v2 section 2.9.3): nothing, either acknowledgement, the application's.
+enum awaited { NOTHING, EITHER, APPLICATION };
+
+static enum awaited
+awaited_first(const struct gw_hl7_settings *settings)
+{
+	bool accept = strcmp(settings->accept_ack, "AL") == 0, application = strcmp(settings->application_ack, "AL") == 0;
+
+	if (application)
+		return APPLICATION;
+	return accept || settings->accept_ack[0] == '\0' ? EITHER : NOTHING;
+}
+
+static bool
+is_accept_code(const struct gw_hl7_ack *ack)
+{
+	return ack->code[0] == 'C';
+}
+
+// An answer that names the message. Where an application acknowledgement is wanted an accept one (CA) only says that it will come: PENDING.
 static enum outcome
-outcome_of(struct gw_hl7_destination *d, const struct gw_hl7_ack *ack)
+outcome_of(struct gw_hl7_destination *d, const struct gw_hl7_ack *ack, enum awaited awaited)
 {
 	static const enum outcome outcomes[] = {
 		[GW_HL7_MALFORMED] = NOT_UNDERSTOOD, [GW_HL7_ACCEPT] = DONE, [GW_HL7_ERROR] = AGAIN, [GW_HL7_REJECT] = PARK,
@@ -162,7 +198,51 @@ outcome_of(struct gw_hl7_destination *d, const struct gw_hl7_ack *ack)
 	if (ack->answer != GW_HL7_MALFORMED && !gw_span_is(ack->control_id, d->outbox.first->control_id))
 		return FOREIGN;
 	remember_answer(d, ack);
+	if (ack->answer == GW_HL7_ACCEPT && awaited == APPLICATION && is_accept_code(ack))
+		return PENDING;
 	return outcomes[ack->answer];
+}
+
+// Field n of MSH (from 3 on), as it stands.
+static struct gw_span
+header_field(struct gw_span message, int n)
+{
+	const uint8_t *at = message.at, *end = at + message.len, *stop = at, *next;
+	uint8_t separator;
+
+	if (message.len < 5 || memcmp(at, "MSH", 3) != 0)
+		return gw_span(NULL, 0);
+	separator = at[3];
+	while (stop < end && *stop != '\r' && *stop != '\n')
+		stop++;
+	for (at += 4; n > 2 && at < stop; n--, at = next + 1)
+		if ((next = memchr(at, separator, (size_t)(stop - at))) == NULL)
+			return gw_span(NULL, 0);
+	if (at >= stop)
+		return gw_span(NULL, 0);
+	next = memchr(at, separator, (size_t)(stop - at));
+	return gw_span(at, (size_t)((next != NULL ? next : stop) - at));
+}
+
+// The application's acknowledgement is a message of its own: where its MSH-15 asks for it, it is accepted in turn (CA, on the same connection).
+static bool
+accept_in_turn(struct gw_hl7_destination *d, struct gw_span message)
+{
+	struct gw_span id = header_field(message, 10), when = header_field(message, 15);
+	char text[512], now[32];
+	struct gw_hl7_out time = { NULL, 0, 0, false };
+	int len;
+
+	if (!gw_span_is(when, "AL") && !gw_span_is(when, "SU"))
+		return true;
+	if (id.len == 0 || id.len > 199 || memchr(id.at, message.at[3], id.len) != NULL)
+		return true; // nothing that could be named
+	gw_hl7_put_time(&time, gw_clock_wall_us());
+	snprintf(now, sizeof(now), "%.*s", time.failed ? 0 : (int)time.len, time.at != NULL ? (const char *)time.at : "");
+	gw_hl7_out_fini(&time);
+	len = snprintf(text, sizeof(text), "MSH|^~\\&|^%016llX^EUI-64||||%s||ACK^R01^ACK|C%s|%s|%s|||NE|NE\rMSA|CA|%.*s\r",
+	    (unsigned long long)d->settings->eui64, now, d->outbox.first->control_id + 1, d->settings->processing_id, d->settings->version, GW_SPAN_FMT(id));
+	return gw_hl7_connection_send(&d->connection, gw_span(text, (size_t)len), d->settings->answer_ms_max) == GW_OK;
 }
 
 // A commit frame of MLLP release 2 (0x06 alone), or a second answer to the message before (an application's after the accept one).
@@ -186,23 +266,34 @@ of_error(enum gw_error error)
 	}
 }
 
+// Until the peer has said what it has to say; the application gets its own time after the accept acknowledgement.
 static enum outcome
-await_answer(struct gw_hl7_destination *d)
+await_answer(struct gw_hl7_destination *d, enum awaited awaited)
 {
-	int64_t until = gw_clock_mono_us() + d->options.answer_ms_max * 1000LL, left;
+	int64_t until = gw_clock_mono_us() + d->settings->answer_ms_max * 1000LL, left;
+	bool accepted = false;
 	struct gw_hl7_ack ack;
 	struct gw_span message;
+	enum outcome outcome;
 	enum gw_error error;
 
 	for (;;) {
-		if ((left = until - gw_clock_mono_us()) <= 0)
-			return NO_ANSWER;
-		error = gw_hl7_connection_receive(&d->connection, (int)((left + 999) / 1000), &message);
+		left = until - gw_clock_mono_us();
+		error = left <= 0 ? GW_E_TIMEOUT : gw_hl7_connection_receive(&d->connection, (int)((left + 999) / 1000), &message);
 		if (error != GW_OK)
-			return of_error(error);
+			return error == GW_E_TIMEOUT && accepted ? UNFINISHED : of_error(error);
 		gw_hl7_ack_parse(message, &ack);
-		if (!of_no_interest(d, message, &ack))
-			return outcome_of(d, &ack);
+		if (of_no_interest(d, message, &ack))
+			continue;
+		outcome = outcome_of(d, &ack, awaited);
+		if (outcome == PENDING) {
+			until = accepted ? until : gw_clock_mono_us() + d->settings->answer_ms_max * 1000LL;
+			accepted = true;
+			continue;
+		}
+		if (awaited == APPLICATION && outcome != FOREIGN && outcome != NOT_UNDERSTOOD && !is_accept_code(&ack) && !accept_in_turn(d, message))
+			return LOST;
+		return outcome;
 	}
 }
 
@@ -223,14 +314,15 @@ connected(struct gw_hl7_destination *d)
 		return true;
 	if (error == GW_E_STOPPING)
 		return false;
-	error = gw_hl7_connection_open(&d->connection, d->options.host, d->options.port, CONNECT_MS_MAX, &why);
+	error = gw_hl7_connection_open(&d->connection, &d->peer, CONNECT_MS_MAX, &why);
 	if (error == GW_OK) {
-		gw_diag(GW_INFO, "hl7.connected", "destination=%s host=%s port=%d", d->options.sender.destination, d->options.host, d->options.port);
+		gw_diag(GW_INFO, "hl7.connected", "destination=%s host=%s port=%d %s", d->settings->name, d->peer.host, d->peer.port,
+		    d->connection.tls != NULL ? gw_tls_link_version(d->connection.tls) : "plain");
 		gw_hl7_set_state(d, GW_HL7_CONNECTED);
 		return true;
 	}
 	if (error != GW_E_STOPPING) {
-		gw_diag(d->backoff_ms == 0 ? GW_WARNING : GW_DEBUG, "hl7.away", "destination=%s: %s", d->options.sender.destination, why.text);
+		gw_diag(d->backoff_ms == 0 ? GW_WARNING : GW_DEBUG, "hl7.away", "destination=%s: %s", d->settings->name, why.text);
 		remember_error(d, why.text);
 		gw_hl7_set_state(d, GW_HL7_AWAY);
 		back_off(d);
@@ -242,11 +334,14 @@ static enum outcome
 send_first(struct gw_hl7_destination *d)
 {
 	const struct gw_hl7_message *message = d->outbox.first;
+	enum awaited awaited = awaited_first(d->settings);
 	enum gw_error error;
 
 	count(d, &d->sent);
-	error = gw_hl7_connection_send(&d->connection, gw_span(message->bytes, message->len), d->options.answer_ms_max);
-	return error == GW_OK ? await_answer(d) : of_error(error);
+	error = gw_hl7_connection_send(&d->connection, gw_span(message->bytes, message->len), d->settings->answer_ms_max);
+	if (error != GW_OK)
+		return of_error(error);
+	return awaited == NOTHING ? DONE : await_answer(d, awaited);
 }
 
 static void
@@ -266,7 +361,7 @@ again(struct gw_hl7_destination *d)
 	gw_hl7_set_state(d, GW_HL7_REFUSING);
 	if (d->outbox.first->errors < UINT16_MAX)
 		d->outbox.first->errors++;
-	if (d->outbox.first->errors >= d->options.retries_max && park_first(d)) {
+	if (d->outbox.first->errors >= d->settings->errors_max && park_first(d)) {
 		d->backoff_ms = 0;
 		return;
 	}
@@ -279,7 +374,7 @@ rejected(struct gw_hl7_destination *d)
 {
 	count(d, &d->rejects);
 	gw_hl7_set_state(d, GW_HL7_REFUSING);
-	if (!park_first(d))
+	if (d->settings->rejected == GW_HL7_RETRY || !park_first(d))
 		back_off(d);
 }
 
@@ -290,13 +385,16 @@ close_and_wait(struct gw_hl7_destination *d, enum outcome outcome)
 	static const char *const words[] = {
 		[NO_ANSWER] = "no answer in time", [NOT_UNDERSTOOD] = "the answer is no acknowledgement",
 		[FOREIGN] = "the answer is for another message", [LOST] = "the connection ended before the answer",
+		[UNFINISHED] = "accepted (CA), but no application acknowledgement came on this connection in time: should acknowledgement be AL/NE?",
 	};
 
+	const char *why = outcome == LOST && d->connection.reason[0] != '\0' ? d->connection.reason : words[outcome];
+
 	count(d, outcome == FOREIGN || outcome == NOT_UNDERSTOOD ? &d->foreign : &d->unanswered);
+	gw_diag(d->backoff_ms == 0 ? GW_WARNING : GW_DEBUG, "hl7.again", "destination=%s message=%s: %s", d->settings->name,
+	    d->outbox.first->control_id, why);
+	remember_error(d, why);
 	gw_hl7_connection_close(&d->connection);
-	gw_diag(d->backoff_ms == 0 ? GW_WARNING : GW_DEBUG, "hl7.again", "destination=%s message=%s: %s", d->options.sender.destination,
-	    d->outbox.first->control_id, words[outcome]);
-	remember_error(d, words[outcome]);
 	gw_hl7_set_state(d, GW_HL7_AWAY);
 	back_off(d);
 }
@@ -308,17 +406,35 @@ settle(struct gw_hl7_destination *d, enum outcome outcome)
 	case DONE: done(d); break;
 	case AGAIN: again(d); break;
 	case PARK: rejected(d); break;
-	case NO_ANSWER: case NOT_UNDERSTOOD: case FOREIGN: case LOST: close_and_wait(d, outcome); break;
-	case STOPPED: break;
+	case NO_ANSWER: case NOT_UNDERSTOOD: case FOREIGN: case LOST: case UNFINISHED: close_and_wait(d, outcome); break;
+	case STOPPED: case PENDING: break;
 	}
+}
+
+// The message that goes next stands first then. One that was sent and is not settled yet stays it: what was sent goes again, and nothing before it.
+static bool
+choose(struct gw_hl7_destination *d)
+{
+	int64_t now = gw_clock_mono_us(), wait_us;
+
+	if (d->outbox.first == NULL || now < d->next_us)
+		return false;
+	if (d->under_way == d->outbox.first->number)
+		return true;
+	if (!gw_hl7_pick(&d->pick, &d->outbox, gw_clock_wall_us(), now, &wait_us)) {
+		d->next_us = now + wait_us;
+		return false;
+	}
+	d->under_way = d->outbox.first->number;
+	return true;
 }
 
 void
 gw_hl7_deliver(struct gw_hl7_destination *d)
 {
-	int64_t until = gw_clock_mono_us() + DELIVER_US, now;
+	int64_t until = gw_clock_mono_us() + DELIVER_US;
 
 	gw_hl7_reap_removals(d, false);
-	while (!d->stopping && d->outbox.first != NULL && (now = gw_clock_mono_us()) >= d->next_us && now < until && connected(d))
+	while (!d->stopping && gw_clock_mono_us() < until && choose(d) && connected(d))
 		settle(d, send_first(d));
 }

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #define IDLE_MS 200
+#define OLD_US 60000000 // a message is of a backlog when its readings came in an interval and this ago
+#define FIRST_PARKED 20 // in the status; the list has all
 #define REMOVALS_MAX 16
 
 // ---- Wishes ----
@@ -46,7 +48,7 @@ fulfil_retry(struct gw_hl7_destination *d, uint64_t number)
 		d->retry_from = number;
 		d->retry_until = number != 0 ? number : d->outbox.number;
 	}
-	while (d->outbox.count < d->options.outbox_max + 1 && (error = retry_one(d, number != 0, &parked)) == GW_OK) {
+	while (d->outbox.count < d->settings->outbox_max + 1 && (error = retry_one(d, number != 0, &parked)) == GW_OK) {
 		d->retry_from = parked + 1;
 		d->next_us = 0;
 		if (parked >= d->retry_until)
@@ -73,7 +75,7 @@ fulfil_drop(struct gw_hl7_destination *d, uint64_t number)
 		gw_ticket_release(ticket);
 	}
 	if (error != GW_OK || gw_hl7_outbox_recount(&d->outbox) != GW_OK)
-		gw_diag(GW_WARNING, "hl7.drop", "destination=%s: %s", d->options.sender.destination, gw_error_text(error));
+		gw_diag(GW_WARNING, "hl7.drop", "destination=%s: %s", d->settings->name, gw_error_text(error));
 	pthread_mutex_lock(&d->lock);
 	d->wanted.drop = false;
 	pthread_mutex_unlock(&d->lock);
@@ -131,8 +133,19 @@ run(void *arg)
 // ---- Open, stop, close ----
 
 static void
+set_peer(struct gw_hl7_destination *d)
+{
+	const struct gw_hl7_settings *s = d->settings;
+
+	d->peer = (struct gw_hl7_peer){ s->host, s->port, s->tls, { s->ca, s->certificate, s->key, s->server_name } };
+	d->pick.old_per_s = s->backlog_per_s;
+	d->pick.old_us = s->interval_us + OLD_US;
+}
+
+static void
 free_destination(struct gw_hl7_destination *d)
 {
+	gw_hl7_connection_fini(&d->connection);
 	gw_hl7_grouper_free(d->grouper);
 	gw_hl7_outbox_fini(&d->outbox);
 	gw_hl7_out_fini(&d->out);
@@ -150,11 +163,11 @@ open_follow(struct gw_hl7_destination *d, struct gw_why *why)
 		.journal = d->options.core->journal,
 		.intake = d->options.core->intake,
 		.name = d->follow_name,
-		.backlog_us_max = d->options.backlog_us_max,
-		.backlog_bytes_max = d->options.backlog_bytes_max,
+		.backlog_us_max = d->settings->backlog_us_max,
+		.backlog_bytes_max = d->settings->backlog_bytes_max,
 	};
 
-	snprintf(d->follow_name, sizeof(d->follow_name), "hl7/%s", d->options.sender.destination);
+	snprintf(d->follow_name, sizeof(d->follow_name), "hl7/%s", d->settings->name);
 	return gw_follow_open(&options, &d->follow, why);
 }
 
@@ -177,24 +190,27 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 	if (d == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	d->options = *options;
+	d->settings = options->settings;
+	set_peer(d);
 	d->made_last = &d->made;
-	gw_hl7_outbox_init(&d->outbox, options->core->journal, options->sender.destination);
+	gw_hl7_outbox_init(&d->outbox, options->core->journal, options->settings->name);
 	pthread_mutex_init(&d->lock, NULL);
+	gw_hl7_connection_init(&d->connection, -1);
 	if ((d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
-		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: eventfd", options->sender.destination);
+		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: eventfd", options->settings->name);
 		goto err;
 	}
 	gw_hl7_connection_init(&d->connection, d->stop_fd);
 	if ((error = open_follow(d, why)) != GW_OK)
 		goto err;
 	if ((error = open_sources(d)) != GW_OK) {
-		error = gw_fail(why, error, "HL7 destination %s: %s", options->sender.destination, gw_error_text(error));
+		error = gw_fail(why, error, "HL7 destination %s: %s", options->settings->name, gw_error_text(error));
 		goto err;
 	}
 	if ((error = gw_hl7_reload(d, why)) != GW_OK)
 		goto err_sources;
 	if (pthread_create(&d->thread, NULL, run, d) != 0) {
-		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: no thread", options->sender.destination);
+		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: no thread", options->settings->name);
 		goto err_sources;
 	}
 	*out = d;
@@ -214,7 +230,7 @@ gw_hl7_destination_stop(struct gw_hl7_destination *d)
 
 	d->stopping = true;
 	if (write(d->stop_fd, &one, sizeof(one)) != sizeof(one))
-		gw_diag(GW_ERROR, "hl7.stop", "destination=%s: eventfd", d->options.sender.destination);
+		gw_diag(GW_ERROR, "hl7.stop", "destination=%s: eventfd", d->settings->name);
 	gw_follow_stop(d->follow);
 }
 
@@ -237,17 +253,23 @@ gw_hl7_destination_close(struct gw_hl7_destination *d)
 
 // ---- Status ----
 
+static void
+describe_parked(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct gw_hl7_parked *parked)
+{
+	char made[40];
+
+	yyjson_mut_obj_add_uint(doc, object, "number", parked->number);
+	yyjson_mut_obj_add_strncpy(doc, object, "message", (const char *)parked->control_id.at, parked->control_id.len);
+	yyjson_mut_obj_add_strcpy(doc, object, "made", gw_time_format(parked->made_us, made));
+	yyjson_mut_obj_add_strncpy(doc, object, "reason", (const char *)parked->reason.at, parked->reason.len);
+}
+
 static bool
 add_parked(void *arg, const struct gw_hl7_parked *parked)
 {
 	struct { yyjson_mut_doc *doc; yyjson_mut_val *list; int left; } *add = arg;
-	yyjson_mut_val *object = yyjson_mut_arr_add_obj(add->doc, add->list);
-	char made[40];
 
-	yyjson_mut_obj_add_uint(add->doc, object, "number", parked->number);
-	yyjson_mut_obj_add_strncpy(add->doc, object, "message", (const char *)parked->control_id.at, parked->control_id.len);
-	yyjson_mut_obj_add_strcpy(add->doc, object, "made", gw_time_format(parked->made_us, made));
-	yyjson_mut_obj_add_strncpy(add->doc, object, "reason", (const char *)parked->reason.at, parked->reason.len);
+	describe_parked(add->doc, yyjson_mut_arr_add_obj(add->doc, add->list), parked);
 	return --add->left > 0;
 }
 
@@ -262,6 +284,12 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 
 	pthread_mutex_lock(&d->lock);
 	yyjson_mut_obj_add_str(doc, object, "state", states[d->state]);
+	if (d->connected_us != 0)
+		yyjson_mut_obj_add_strcpy(doc, object, "connected_since", gw_time_format(d->connected_us, at));
+	if (d->gaps != 0) {
+		yyjson_mut_obj_add_uint(doc, object, "gaps", d->gaps);
+		yyjson_mut_obj_add_strcpy(doc, object, "last_gap", gw_time_format(d->gap_us, at));
+	}
 	yyjson_mut_obj_add_uint(doc, object, "made", d->made_count);
 	yyjson_mut_obj_add_uint(doc, object, "sent", d->sent);
 	yyjson_mut_obj_add_uint(doc, object, "acknowledged", d->acknowledged);
@@ -291,14 +319,15 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 void
 gw_hl7_destination_status(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
-	struct { yyjson_mut_doc *doc; yyjson_mut_val *list; int left; } add = { .doc = doc, .left = 20 };
+	struct { yyjson_mut_doc *doc; yyjson_mut_val *list; int left; } add = { .doc = doc, .left = FIRST_PARKED };
 	int64_t lag_us;
 	uint64_t lag = gw_follow_lag(d->follow, &lag_us);
 
-	yyjson_mut_obj_add_strcpy(doc, object, "name", d->options.sender.destination);
-	yyjson_mut_obj_add_strcpy(doc, object, "host", d->options.host);
-	yyjson_mut_obj_add_int(doc, object, "port", d->options.port);
-	yyjson_mut_obj_add_bool(doc, object, "production", d->options.sender.production);
+	yyjson_mut_obj_add_strcpy(doc, object, "name", d->settings->name);
+	yyjson_mut_obj_add_strcpy(doc, object, "host", d->settings->host);
+	yyjson_mut_obj_add_int(doc, object, "port", d->settings->port);
+	yyjson_mut_obj_add_bool(doc, object, "tls", d->settings->tls);
+	yyjson_mut_obj_add_bool(doc, object, "production", d->settings->production);
 	yyjson_mut_obj_add_uint(doc, object, "cursor", gw_follow_cursor(d->follow));
 	yyjson_mut_obj_add_uint(doc, object, "lag_records", lag);
 	yyjson_mut_obj_add_real(doc, object, "lag_s", (double)lag_us / 1e6);
@@ -314,29 +343,97 @@ gw_hl7_destination_status(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyj
 
 // ---- Commands ----
 
-static bool
-say_parked(void *arg, const struct gw_hl7_parked *parked)
-{
-	struct gw_why *reply = arg;
-	size_t len = strlen(reply->text);
+struct report {
+	const struct gw_hl7_destination *destination;
+	gw_report_fn *line;
+	void *arg;
+	uint64_t number; // 0: all, without their text
+	bool found, failed;
+};
 
-	snprintf(reply->text + len, sizeof(reply->text) - len, "%s%llu %.*s (%.*s)", len > 0 ? "; " : "", (unsigned long long)parked->number,
-	    GW_SPAN_FMT(parked->control_id), parked->reason.len < 40 ? (int)parked->reason.len : 40, (const char *)parked->reason.at);
-	return len + 80 < sizeof(reply->text);
+// A text of a document: of 8859/1 and the like the characters above 7F become \\xNN.
+static void
+add_text(yyjson_mut_doc *doc, yyjson_mut_val *list, struct gw_span text)
+{
+	char *copy;
+	size_t len = 0;
+
+	if (gw_hl7_utf8_valid(text, NULL)) {
+		yyjson_mut_arr_add_strncpy(doc, list, (const char *)text.at, text.len);
+		return;
+	}
+	if ((copy = malloc(4 * text.len + 1)) == NULL)
+		return;
+	for (size_t i = 0; i < text.len; i++)
+		len += (size_t)sprintf(copy + len, text.at[i] < 0x80 ? "%c" : "\\x%02X", text.at[i]);
+	yyjson_mut_arr_add_strncpy(doc, list, copy, len);
+	free(copy);
+}
+
+// A message's segments, one text each.
+static void
+add_segments(yyjson_mut_doc *doc, yyjson_mut_val *list, struct gw_span message)
+{
+	while (message.len > 0) {
+		const uint8_t *end = memchr(message.at, '\r', message.len);
+		size_t len = end != NULL ? (size_t)(end - message.at) : message.len;
+
+		add_text(doc, list, gw_span(message.at, len));
+		message = end != NULL ? gw_span(end + 1, message.len - len - 1) : gw_span(NULL, 0);
+	}
+}
+
+static bool
+report_parked(void *arg, const struct gw_hl7_parked *parked)
+{
+	struct report *report = arg;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+
+	if (report->number != 0 && parked->number != report->number)
+		return parked->number < report->number;
+	report->found = true;
+	if ((doc = yyjson_mut_doc_new(NULL)) == NULL) {
+		report->failed = true;
+		return false;
+	}
+	object = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, object);
+	yyjson_mut_obj_add_strcpy(doc, object, "destination", report->destination->settings->name);
+	describe_parked(doc, object, parked);
+	yyjson_mut_obj_add_uint(doc, object, "errors", parked->errors);
+	if (report->number != 0)
+		add_segments(doc, yyjson_mut_obj_add_arr(doc, object, "segments"), parked->message);
+	return report->line(report->arg, doc) && report->number == 0;
+}
+
+static enum gw_error
+report_all(struct gw_hl7_destination *d, struct report *report, struct gw_why *why)
+{
+	enum gw_error error = gw_hl7_outbox_parked(&d->outbox, report_parked, report);
+
+	if (error == GW_OK && report->failed)
+		error = GW_E_MEMORY;
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "%s", gw_error_text(error));
 }
 
 enum gw_error
-gw_hl7_destination_parked(struct gw_hl7_destination *d, struct gw_why *reply)
+gw_hl7_destination_list(struct gw_hl7_destination *d, gw_report_fn *line, void *arg, struct gw_why *why)
 {
+	return report_all(d, &(struct report){ .destination = d, .line = line, .arg = arg }, why);
+}
+
+enum gw_error
+gw_hl7_destination_show(struct gw_hl7_destination *d, uint64_t number, gw_report_fn *line, void *arg, struct gw_why *why)
+{
+	struct report report = { .destination = d, .line = line, .arg = arg, .number = number };
 	enum gw_error error;
 
-	reply->text[0] = '\0';
-	error = gw_hl7_outbox_parked(&d->outbox, say_parked, reply);
-	if (error != GW_OK)
-		return gw_fail(reply, error, "%s", gw_error_text(error));
-	if (reply->text[0] == '\0')
-		snprintf(reply->text, sizeof(reply->text), "nothing is parked");
-	return GW_OK;
+	if (number == 0)
+		return gw_fail(why, GW_E_ARGUMENT, "which message? See `vitalgate hl7 list`");
+	if ((error = report_all(d, &report, why)) == GW_OK && !report.found)
+		return gw_fail(why, GW_E_NOT_FOUND, "no message with the number %llu is parked for %s", (unsigned long long)number, d->settings->name);
+	return error;
 }
 
 static enum gw_error

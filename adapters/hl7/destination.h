@@ -3,29 +3,22 @@
 // delays no other.
 //
 // The thread's loop: read records and group them; make a message of each closed group and commit it, with how far its device's readings are taken, before
-// it is sent; send the oldest message and wait for its answer. One message is under way at a time. It goes again, the same bytes with the same MSH-10,
-// until an answer that names its MSH-10 says AA or CA; AE and CE: some times, then it is parked; AR and CR: parked at once. On a timeout, or on an answer that
-// cannot be understood or is for another message, the connection is closed before anything is sent again.
+// it is sent; send the next message and wait for its answer. One message is under way at a time. It goes again, the same bytes with the same MSH-10,
+// until an answer that names its MSH-10 says AA or CA; AE and CE: some times, then it is parked; AR and CR: parked at once or sent again, as the settings
+// say. On a timeout, or on an answer that cannot be understood or is for another message, the connection is closed before anything is sent again.
+// Messages of one device go in order. Messages of old readings (a backlog) go at a limited rate, those of new ones between them (pick.h).
 #ifndef GW_HL7_DESTINATION_H
 #define GW_HL7_DESTINATION_H
 
 #include "adapters/hl7/oru.h"
+#include "adapters/hl7/settings.h"
 #include "gateway/core.h"
 
 struct gw_hl7_destination;
 
 struct gw_hl7_destination_options {
 	struct gw_core *core;
-	struct gw_hl7_sender sender; // sender.destination is the name
-	const char *host;
-	int port;
-	int64_t interval_us;
-	int answer_ms_max;
-	int backoff_ms_min, backoff_ms_max; // between attempts
-	unsigned retries_max;
-	uint64_t outbox_max, parked_max;
-	int64_t backlog_us_max;
-	uint64_t backlog_bytes_max;
+	const struct gw_hl7_settings *settings; // live as long as the destination
 };
 
 enum gw_error gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct gw_hl7_destination **destination, struct gw_why *why);
@@ -34,8 +27,9 @@ void gw_hl7_destination_close(struct gw_hl7_destination *destination);
 
 // Any thread.
 void gw_hl7_destination_status(struct gw_hl7_destination *destination, yyjson_mut_doc *doc, yyjson_mut_val *object);
-// What is parked, in words.
-enum gw_error gw_hl7_destination_parked(struct gw_hl7_destination *destination, struct gw_why *reply);
+// Parked messages, one document each: number, MSH-10, device, when made, answers, reason; show: one of them with its segments. GW_E_NOT_FOUND.
+enum gw_error gw_hl7_destination_list(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
+enum gw_error gw_hl7_destination_show(struct gw_hl7_destination *destination, uint64_t number, gw_report_fn *line, void *arg, struct gw_why *why);
 // Sends parked messages again, or drops them: one by its number, or all (0). By the destination's thread soon after.
 enum gw_error gw_hl7_destination_retry(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);
 enum gw_error gw_hl7_destination_drop(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);

@@ -6,6 +6,7 @@
 #include "adapters/hl7/connection.h"
 #include "adapters/hl7/destination.h"
 #include "adapters/hl7/outbox.h"
+#include "adapters/hl7/pick.h"
 #include "gateway/diag.h"
 #include "gateway/follow.h"
 
@@ -15,6 +16,7 @@ enum gw_hl7_state { GW_HL7_IDLE, GW_HL7_CONNECTED, GW_HL7_AWAY, GW_HL7_REFUSING,
 
 struct gw_hl7_destination {
 	struct gw_hl7_destination_options options;
+	const struct gw_hl7_settings *settings; // options.settings
 	char follow_name[GW_ID_MAX + 8];
 	pthread_t thread;
 	int stop_fd;              // readable: stop
@@ -34,6 +36,9 @@ struct gw_hl7_destination {
 	uint64_t pending;          // its length
 	bool broken;               // memory or a commit failed: all is read again from what is durable
 	struct gw_hl7_connection connection;
+	struct gw_hl7_peer peer;
+	uint64_t under_way;        // number of the message that is sent until it is settled
+	struct gw_hl7_pick pick;   // which message goes next
 	char previous_id[GW_HL7_ID_LEN + 1]; // acknowledged last: a second answer for it is nobody's
 	int64_t next_us;           // not sent before (monotonic)
 	int backoff_ms;
@@ -43,6 +48,9 @@ struct gw_hl7_destination {
 
 	pthread_mutex_t lock; // guards all below
 	enum gw_hl7_state state;
+	int64_t connected_us;      // wall clock; 0: not connected
+	uint64_t gaps;             // times that undelivered readings were left out...
+	int64_t gap_us;            // ...the last one
 	uint64_t sent, acknowledged, errors, rejects, unanswered, foreign, made_count, open;
 	struct gw_hl7_grouper_stats grouped;
 	int64_t answer_us;

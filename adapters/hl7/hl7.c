@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The HL7 outlet: its destinations, each an outlet of its own, from the configuration.
+// The HL7 outlet: its destinations, each an outlet of its own, from the configuration. Commands name a destination; each is asked by itself.
 #include "adapters/hl7/destination.h"
 #include "adapters/hl7/trace.h"
 
-#include <ctype.h>
+#include "gateway/nearest.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DESTINATIONS_MAX 1 // the configuration has one section
-#define BACKOFF_MS_MIN 1000
-#define BACKOFF_MS_MAX 60000
-
 struct hl7 {
-	struct gw_hl7_destination *destinations[DESTINATIONS_MAX];
-	const char *names[DESTINATIONS_MAX];
+	struct gw_hl7_settings *settings; // count of them
+	struct gw_hl7_destination **destinations;
 	size_t count;
 };
 
@@ -23,71 +20,19 @@ hl7_enabled(const struct gw_config *config)
 	return config->hl7_enabled;
 }
 
-// ---- From the configuration ----
-
-// IEEE: without one that was assigned, an identifier of our own has the "local" bit set and the "group" bit not.
+// Destinations are checked whether they are enabled or not: enabling them should bring no surprise.
 static enum gw_error
-set_eui64(struct gw_hl7_sender *sender, const char *text, struct gw_why *why)
+hl7_check(const struct gw_config *config, struct gw_why *why)
 {
-	uint64_t own = (sender->incarnation | 0x0200000000000000u) & ~0x0100000000000000u;
+	struct gw_hl7_settings *settings;
+	size_t count;
+	enum gw_error error = gw_hl7_settings_make(config, 0, &settings, &count, why);
 
-	if (text[0] == '\0') {
-		snprintf(sender->eui64, sizeof(sender->eui64), "%016llX", (unsigned long long)own);
-		return GW_OK;
-	}
-	if (strlen(text) != 16 || strspn(text, "0123456789abcdefABCDEF") != 16)
-		return gw_fail(why, GW_E_CONFIG, "hl7.gateway_eui64 must be 16 hex digits");
-	for (size_t i = 0; i < 17; i++)
-		sender->eui64[i] = (char)toupper((unsigned char)text[i]);
-	return GW_OK;
+	gw_hl7_settings_free(settings, count);
+	return error;
 }
 
-// It becomes part of the store's keys.
-static bool
-good_name(const char *name)
-{
-	size_t len = strlen(name);
-
-	return len > 0 && len <= 32 && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
-}
-
-static enum gw_error
-options_of(struct gw_core *core, struct gw_hl7_destination_options *options, struct gw_why *why)
-{
-	const struct gw_config *config = core->config;
-
-	if (!good_name(config->hl7_name))
-		return gw_fail(why, GW_E_CONFIG, "hl7.name must be 1 to 32 letters, digits, '-', '_' or '.'");
-	if (strcmp(config->hl7_select, "last") != 0 && strcmp(config->hl7_select, "all") != 0)
-		return gw_fail(why, GW_E_CONFIG, "hl7.select must be last or all, not \"%s\"", config->hl7_select);
-	*options = (struct gw_hl7_destination_options){
-		.core = core,
-		.sender = {
-			.incarnation = gw_journal_incarnation(core->journal),
-			.destination = config->hl7_name,
-			.application = config->hl7_sending_application,
-			.facility = config->hl7_sending_facility,
-			.receiving_application = config->hl7_receiving_application,
-			.receiving_facility = config->hl7_receiving_facility,
-			.production = config->hl7_production,
-			.all = strcmp(config->hl7_select, "all") == 0,
-		},
-		.host = config->hl7_host,
-		.port = (int)config->hl7_port,
-		.interval_us = config->hl7_interval_s * 1000000,
-		.answer_ms_max = (int)config->hl7_answer_s_max * 1000,
-		.backoff_ms_min = BACKOFF_MS_MIN,
-		.backoff_ms_max = BACKOFF_MS_MAX,
-		.retries_max = (unsigned)config->hl7_retries_max,
-		.outbox_max = (uint64_t)config->hl7_outbox_max,
-		.parked_max = (uint64_t)config->hl7_parked_max,
-		.backlog_us_max = config->hl7_backlog_h_max * 3600 * 1000000,
-		.backlog_bytes_max = (uint64_t)config->store_budget_mb * (1 << 20) / 100 * (uint64_t)config->hl7_backlog_percent_max,
-	};
-	return set_eui64(&options->sender, config->hl7_gateway_eui64, why);
-}
-
-// ---- The part ----
+// ---- Start, stop, close ----
 
 static void
 hl7_stop(void *part)
@@ -105,25 +50,44 @@ hl7_close(void *part)
 
 	for (size_t i = 0; i < hl7->count; i++)
 		gw_hl7_destination_close(hl7->destinations[i]);
+	gw_hl7_settings_free(hl7->settings, hl7->count);
+	free(hl7->destinations);
 	free(hl7);
+}
+
+static enum gw_error
+open_all(struct gw_core *core, struct hl7 *hl7, size_t count, struct gw_why *why)
+{
+	enum gw_error error;
+
+	for (; hl7->count < count; hl7->count++) {
+		const struct gw_hl7_destination_options options = { .core = core, .settings = &hl7->settings[hl7->count] };
+
+		if ((error = gw_hl7_destination_open(&options, &hl7->destinations[hl7->count], why)) != GW_OK)
+			return error;
+	}
+	return GW_OK;
 }
 
 static enum gw_error
 hl7_start(struct gw_core *core, void **part, struct gw_why *why)
 {
 	struct hl7 *hl7 = calloc(1, sizeof(*hl7));
-	struct gw_hl7_destination_options options;
 	enum gw_error error;
+	size_t count = 0;
 
 	if (hl7 == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
-	if ((error = options_of(core, &options, why)) != GW_OK ||
-	    (error = gw_hl7_destination_open(&options, &hl7->destinations[0], why)) != GW_OK) {
-		free(hl7);
+	error = gw_hl7_settings_make(core->config, gw_journal_incarnation(core->journal), &hl7->settings, &count, why);
+	if (error == GW_OK && (hl7->destinations = calloc(count + 1, sizeof(struct gw_hl7_destination *))) == NULL)
+		error = gw_fail(why, GW_E_MEMORY, "out of memory");
+	if (error == GW_OK)
+		error = open_all(core, hl7, count, why);
+	if (error != GW_OK) {
+		hl7_stop(hl7);
+		hl7_close(hl7);
 		return error;
 	}
-	hl7->names[0] = options.sender.destination;
-	hl7->count = 1;
 	*part = hl7;
 	return GW_OK;
 }
@@ -134,39 +98,110 @@ hl7_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	struct hl7 *hl7 = part;
 
 	for (size_t i = 0; i < hl7->count; i++)
-		gw_hl7_destination_status(hl7->destinations[i], doc, yyjson_mut_obj_add_obj(doc, object, hl7->names[i]));
+		gw_hl7_destination_status(hl7->destinations[i], doc, yyjson_mut_obj_add_obj(doc, object, hl7->settings[i].name));
 }
 
-// {"action": "parked" | "retry" | "drop", "name": "hl7/pdms", "id": "12"}: without a destination all of them, without an id all messages.
+// ---- Commands ----
+
+// "pdms" or "hl7/pdms"; with one destination "hl7" will do.
+static enum gw_error
+find(struct hl7 *hl7, const char *name, struct gw_hl7_destination **out, struct gw_why *why)
+{
+	struct gw_nearest nearest;
+	char hint[160];
+
+	if (name != NULL && strncmp(name, "hl7/", 4) == 0)
+		name += 4;
+	if (hl7->count == 1 && (name == NULL || strcmp(name, "hl7") == 0)) {
+		*out = hl7->destinations[0];
+		return GW_OK;
+	}
+	if (name == NULL || strcmp(name, "hl7") == 0)
+		return gw_fail(why, GW_E_ARGUMENT, "which destination? There are %zu: see `vitalgate outlet list`", hl7->count);
+	gw_nearest_init(&nearest, gw_span_text(name));
+	for (size_t i = 0; i < hl7->count; i++) {
+		if (strcmp(hl7->settings[i].name, name) == 0) {
+			*out = hl7->destinations[i];
+			return GW_OK;
+		}
+		gw_nearest_try(&nearest, hl7->settings[i].name);
+	}
+	return gw_fail(why, GW_E_NOT_FOUND, "no destination is called \"%.40s\"%.80s", name, gw_nearest_words(&nearest, hint));
+}
+
+static const char *
+text_of(yyjson_val *arguments, const char *key)
+{
+	return yyjson_get_str(yyjson_obj_get(arguments, key));
+}
+
+// The number of a parked message: digits and nothing else. 0 (for all) where none is given.
+static enum gw_error
+number_of(yyjson_val *arguments, uint64_t *number, struct gw_why *why)
+{
+	const char *text = text_of(arguments, "number");
+
+	*number = 0;
+	if (text == NULL || strcmp(text, "all") == 0)
+		return GW_OK;
+	if (text[0] == '\0' || strlen(text) > 18 || strspn(text, "0123456789") != strlen(text) || (*number = strtoull(text, NULL, 10)) == 0)
+		return gw_fail(why, GW_E_ARGUMENT, "\"%.24s\" is no number of a message: see `vitalgate hl7 list`", text);
+	return GW_OK;
+}
+
+// {"action": "retry" | "drop", "destination": "pdms", "number": "12"}; without a number all parked messages. `outlet retry hl7/pdms` says "name".
 static enum gw_error
 hl7_command(void *part, yyjson_val *arguments, struct gw_why *reply)
 {
-	struct hl7 *hl7 = part;
-	const char *action = yyjson_get_str(yyjson_obj_get(arguments, "action"));
-	const char *id = yyjson_get_str(yyjson_obj_get(arguments, "id"));
-	uint64_t number = id != NULL ? strtoull(id, NULL, 10) : 0;
+	const char *action = text_of(arguments, "action"), *name = text_of(arguments, "destination");
+	struct gw_hl7_destination *destination;
+	enum gw_error error;
+	uint64_t number;
 
-	if (action == NULL || (id != NULL && number == 0))
-		return gw_fail(reply, GW_E_ARGUMENT, "which message? See the numbers of `vitalgate status`");
-	for (size_t i = 0; i < hl7->count; i++) {
-		if (strcmp(action, "parked") == 0)
-			return gw_hl7_destination_parked(hl7->destinations[i], reply);
-		if (strcmp(action, "retry") == 0)
-			return gw_hl7_destination_retry(hl7->destinations[i], number, reply);
-		if (strcmp(action, "drop") == 0)
-			return gw_hl7_destination_drop(hl7->destinations[i], number, reply);
+	if ((error = find(part, name != NULL ? name : text_of(arguments, "name"), &destination, reply)) != GW_OK ||
+	    (error = number_of(arguments, &number, reply)) != GW_OK)
+		return error;
+	if (action != NULL && strcmp(action, "retry") == 0)
+		return gw_hl7_destination_retry(destination, number, reply);
+	if (action != NULL && strcmp(action, "drop") == 0)
+		return gw_hl7_destination_drop(destination, number, reply);
+	return gw_fail(reply, GW_E_ARGUMENT, "an HL7 destination knows retry and drop; what was acknowledged is not sent again");
+}
+
+// {"action": "list" or "show", "destination": ..., "number": ...}
+static enum gw_error
+hl7_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, struct gw_why *why)
+{
+	const char *action = text_of(arguments, "action"), *name = text_of(arguments, "destination");
+	struct gw_hl7_destination *destination;
+	struct hl7 *hl7 = part;
+	enum gw_error error;
+	uint64_t number;
+
+	if ((error = number_of(arguments, &number, why)) != GW_OK)
+		return error;
+	if (strcmp(action, "list") == 0 && name == NULL) {
+		for (size_t i = 0; i < hl7->count && error == GW_OK; i++)
+			error = gw_hl7_destination_list(hl7->destinations[i], line, arg, why);
+		return error;
 	}
-	return gw_fail(reply, GW_E_ARGUMENT, "an HL7 destination knows parked, retry and drop; what was acknowledged is not sent again");
+	if ((error = find(hl7, name, &destination, why)) != GW_OK)
+		return error;
+	if (strcmp(action, "list") == 0)
+		return gw_hl7_destination_list(destination, line, arg, why);
+	return gw_hl7_destination_show(destination, number, line, arg, why);
 }
 
 const struct gw_part gw_hl7_part = {
 	.name = "hl7",
 	.outlet = true,
 	.enabled = hl7_enabled,
+	.check = hl7_check,
 	.start = hl7_start,
 	.stop = hl7_stop,
 	.close = hl7_close,
 	.status = hl7_status,
 	.command = hl7_command,
+	.report = hl7_report,
 	.trace = gw_hl7_trace,
 };

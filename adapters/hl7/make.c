@@ -8,6 +8,7 @@
 #include "adapters/hl7/destination_impl.h"
 
 #include "gateway/clock.h"
+#include "gateway/hash.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static void
 broken(struct gw_hl7_destination *d, enum gw_error error)
 {
 	if (error != GW_E_STOPPING)
-		gw_diag_limited(&d->broken_limit, 10, GW_ERROR, "hl7.make", "destination=%s: %s; read again from what is stored", d->options.sender.destination,
+		gw_diag_limited(&d->broken_limit, 10, GW_ERROR, "hl7.make", "destination=%s: %s; read again from what is stored", d->settings->name,
 		    gw_error_text(error));
 	d->broken = true;
 }
@@ -72,8 +73,12 @@ encode(struct gw_hl7_destination *d, const struct gw_hl7_group *group, char cont
 	const struct gw_snapshot *snapshot = gw_snapshot_get(core->registry);
 	const struct gw_device *device = gw_snapshot_device(snapshot, gw_span_text(group->device));
 	uint32_t mds = gw_hl7_mds(gw_profile_by_name(core->profiles, gw_span_text(group->profile)));
-	enum gw_error error = gw_hl7_oru_encode(&d->options.sender, group, device, mds, now_us, &d->out, control_id);
+	const struct gw_hl7_oru oru = { .settings = d->settings, .incarnation = gw_journal_incarnation(core->journal), .group = group, .device = device,
+		.mds = mds, .now_us = now_us };
+	struct gw_hl7_ids ids;
+	enum gw_error error = gw_hl7_oru_encode(&oru, &d->out, &ids);
 
+	memcpy(control_id, ids.control_id, sizeof(ids.control_id));
 	gw_snapshot_put(snapshot);
 	return error;
 }
@@ -93,13 +98,15 @@ make(struct gw_hl7_destination *d, const struct gw_hl7_group *group)
 	d->making->essential = true;
 	if ((message = gw_hl7_outbox_make(&d->outbox, control_id, gw_span(d->out.at, d->out.len), now_us)) == NULL)
 		return GW_E_MEMORY;
+	message->device = gw_hash_bytes(0, gw_span_text(group->device));
+	message->received_us = group->opened_us;
 	*d->made_last = message;
 	d->made_last = &message->next;
 	d->pending++;
 	if ((error = gw_hl7_outbox_put(&d->outbox, d->making, message)) != GW_OK ||
-	    (error = gw_hl7_outbox_taken(&d->outbox, d->making, group->device, &group->taken)) != GW_OK)
+	    (error = gw_hl7_outbox_taken(&d->outbox, d->making, group->device, group->state)) != GW_OK)
 		return error;
-	if (d->making->ops_len > TICKET_BYTES)
+	if (d->making->ops_len > TICKET_BYTES && !group->more)
 		commit_made(d);
 	return GW_OK;
 }
@@ -126,7 +133,7 @@ take(struct gw_hl7_destination *d, const struct gw_record *record)
 		if (error == GW_E_MEMORY)
 			broken(d, error);
 		else if (error != GW_OK)
-			gw_diag_limited(&d->record_limit, 10, GW_ERROR, "hl7.record", "destination=%s position=%llu: %s", d->options.sender.destination,
+			gw_diag_limited(&d->record_limit, 10, GW_ERROR, "hl7.record", "destination=%s position=%llu: %s", d->settings->name,
 			    (unsigned long long)record->position, why.text);
 	}
 	d->read = record->position;
@@ -144,6 +151,10 @@ wait_for_room(struct gw_hl7_destination *d, int wait_ms)
 		if ((left_out = gw_follow_limit(d->follow)) != 0) {
 			gw_hl7_grouper_tick(d->grouper, END_OF_TIME);
 			d->read = left_out;
+			pthread_mutex_lock(&d->lock);
+			d->gaps++;
+			d->gap_us = gw_clock_wall_us();
+			pthread_mutex_unlock(&d->lock);
 		}
 	}
 	gw_follow_tend(d->follow);
@@ -158,7 +169,7 @@ read_records(struct gw_hl7_destination *d, int wait_ms)
 	struct gw_record record;
 
 	while (!d->broken && !d->stopping) {
-		if (d->outbox.count + d->pending >= d->options.outbox_max) {
+		if (d->outbox.count + d->pending >= d->settings->outbox_max) {
 			wait_for_room(d, wait_ms);
 			return;
 		}
@@ -199,9 +210,7 @@ enum gw_error
 gw_hl7_reload(struct gw_hl7_destination *d, struct gw_why *why)
 {
 	const struct gw_hl7_grouper_options options = {
-		.interval_us = d->options.interval_us,
-		.all = d->options.sender.all,
-		.production = d->options.sender.production,
+		.settings = d->settings,
 		.closed = gw_hl7_closed,
 		.arg = d,
 	};
@@ -216,7 +225,7 @@ gw_hl7_reload(struct gw_hl7_destination *d, struct gw_why *why)
 	if ((error = gw_hl7_outbox_load(&d->outbox, why)) != GW_OK)
 		return error;
 	if ((error = gw_hl7_outbox_restore(&d->outbox, d->grouper)) != GW_OK)
-		return gw_fail(why, error, "HL7 destination %s: its devices' rows: %s", d->options.sender.destination, gw_error_text(error));
+		return gw_fail(why, error, "HL7 destination %s: its devices' rows: %s", d->settings->name, gw_error_text(error));
 	d->read = gw_follow_cursor(d->follow);
 	gw_follow_seek(d->follow, d->read);
 	d->broken = false;

@@ -220,11 +220,10 @@ load_device(void *arg, struct gw_span key, struct gw_span value)
 	struct load *load = arg;
 	size_t before = strlen(load->outbox->prefix) + sizeof("device/") - 1;
 
-	if (value.len != 12 || key.len <= before)
+	if (key.len <= before)
 		load->error = GW_E_CORRUPT;
 	else
-		load->error = gw_hl7_grouper_restore(load->grouper, gw_span(key.at + before, key.len - before),
-		    &(struct gw_hl7_taken){ gw_get64(value.at), gw_get32(value.at + 8) });
+		load->error = gw_hl7_grouper_restore(load->grouper, gw_span(key.at + before, key.len - before), value);
 	return load->error == GW_OK;
 }
 
@@ -266,15 +265,12 @@ gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const
 }
 
 enum gw_error
-gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, const struct gw_hl7_taken *taken)
+gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, struct gw_span state)
 {
 	char key[KEY_MAX];
-	uint8_t value[12];
 
 	snprintf(key, sizeof(key), "%sdevice/%s", outbox->prefix, device);
-	gw_put64(value, taken->position);
-	gw_put32(value + 8, taken->count);
-	return gw_ticket_put(ticket, gw_span_text(key), gw_span(value, sizeof(value)));
+	return gw_ticket_put(ticket, gw_span_text(key), state);
 }
 
 struct find {

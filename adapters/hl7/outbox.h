@@ -4,7 +4,7 @@
 //
 //   outbox/<16 hex digits>   a message to be sent, in order of the digits
 //   parked/<16 hex digits>   one that was refused, or that erred too often
-//   device/<id>              u64 position, u32 count (struct gw_hl7_taken), little-endian
+//   device/<id>              what the grouper stores of it (adapters/hl7/group_state.c)
 //
 // A message's row: u8 version (1), u8 length of MSH-10, u16 errors, i64 made (us), u16 length of the reason, MSH-10, reason (parked ones), message.
 // Numbers little-endian.
@@ -26,6 +26,9 @@ struct gw_hl7_message {
 	int64_t made_us;
 	uint16_t errors; // AE and CE answers so far
 	char control_id[GW_HL7_ID_LEN + 1];
+	// For the choice of what goes next (pick.h); not stored, so 0 after a restart: then it goes in the list's order.
+	uint64_t device;     // a hash of whose readings it has
+	int64_t received_us; // when the first of them was received
 	size_t len;
 	uint8_t bytes[]; // without framing
 };
@@ -51,7 +54,7 @@ struct gw_hl7_message *gw_hl7_outbox_make(struct gw_hl7_outbox *outbox, const ch
 enum gw_error gw_hl7_outbox_put(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
 enum gw_error gw_hl7_outbox_del(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
 enum gw_error gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message, struct gw_span reason);
-enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, const struct gw_hl7_taken *taken);
+enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, struct gw_span state);
 // The first parked message from number `from` on (exact: that one) as one that is sent again: its parked row goes and its outbox row comes with
 // the ticket. GW_E_NOT_FOUND for none.
 enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, bool exact, struct gw_hl7_message **message,

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One destination as the configuration describes it, checked and constant. Texts are owned by the configuration and live as long as it does.
+// Making settings of a configuration is its check as well: any thread, without side effects, so that a new one can be made beside the one in use.
 #ifndef GW_HL7_SETTINGS_H
 #define GW_HL7_SETTINGS_H
 
 #include "adapters/hl7/charset.h"
+#include "gateway/config.h"
 #include "gateway/span.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define GW_HL7_NAME_MAX 32
 
 enum gw_hl7_select { GW_HL7_LAST, GW_HL7_FIRST, GW_HL7_EVERY }; // the last or the first valid reading of an interval, or all
 enum gw_hl7_unassociated { GW_HL7_HOLD, GW_HL7_SEND };         // readings of nobody: until somebody is associated, or without patient
@@ -28,7 +32,7 @@ struct gw_hl7_signal_rule {
 struct gw_hl7_override {
 	char segment[4];
 	unsigned field, component; // from 1; component 0: the whole field
-	const char *value;         // already escaped text of the message
+	const char *value;         // already escaped text of the message; without line ends
 };
 
 struct gw_hl7_settings {
@@ -39,7 +43,7 @@ struct gw_hl7_settings {
 	bool production;
 	const char *processing_id; // MSH-11: P; D or T for test destinations
 	const char *version;       // MSH-12: 2.3 to 2.8
-	const char *accept_ack, *application_ack; // MSH-15, MSH-16: AL NE ER SU; both empty: original mode
+	const char *accept_ack, *application_ack; // MSH-15, MSH-16: AL or NE; both empty: original mode
 	const struct gw_hl7_charset *charset;
 	const char *sending_application, *sending_facility, *receiving_application, *receiving_facility;
 	uint64_t eui64;
@@ -66,5 +70,11 @@ struct gw_hl7_settings {
 	int64_t backlog_us_max;
 	uint64_t backlog_bytes_max;
 };
+
+// Settings of every destination of the configuration, checked: names, signals, fields, character sets, options that belong together, files on TLS.
+// incarnation: of the store, for a gateway without an EUI-64 of its own. On error why names the line, the destination, and what to do. GW_E_CONFIG, GW_E_MEMORY.
+enum gw_error gw_hl7_settings_make(const struct gw_config *config, uint64_t incarnation, struct gw_hl7_settings **settings, size_t *count,
+    struct gw_why *why);
+void gw_hl7_settings_free(struct gw_hl7_settings *settings, size_t count);
 
 #endif

@@ -11,7 +11,7 @@
 // TLS 1.3) of state. Resident per idle MQTT connection, all told: 16.6 KB and 21.5 KB, since an input buffer's pages are touched only by large records.
 //
 // Threads: a connection belongs to one thread at a time. Handshakes of one server run on one thread (TLS 1.3 in Mbed TLS uses PSA, whose
-// functions other than key management are not tested for several). Reading and writing may go on elsewhere afterwards.
+// functions other than key management are not tested for several; links of tls_client.h wait for each other and for these). Reading and writing may go on elsewhere afterwards.
 #ifndef GW_TLS_H
 #define GW_TLS_H
 

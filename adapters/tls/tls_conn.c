@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,20 @@
 
 #include <mbedtls/error.h>
 #include <mbedtls/oid.h>
+
+static pthread_mutex_t shake = PTHREAD_MUTEX_INITIALIZER;
+
+void
+gw_tls_shake_lock(void)
+{
+	pthread_mutex_lock(&shake);
+}
+
+void
+gw_tls_shake_unlock(void)
+{
+	pthread_mutex_unlock(&shake);
+}
 
 static int
 socket_error(int want)
@@ -231,8 +246,11 @@ enum gw_tls_step
 gw_tls_handshake(struct gw_tls_conn *conn)
 {
 	enum gw_tls_step step;
-	int rc = mbedtls_ssl_handshake(&conn->ssl);
+	int rc;
 
+	gw_tls_shake_lock();
+	rc = mbedtls_ssl_handshake(&conn->ssl);
+	gw_tls_shake_unlock();
 	if (rc == 0) {
 		step = identify(conn);
 		conn->shaking = false;

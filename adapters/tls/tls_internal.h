@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tls_server.c and tls_conn.c share. Included by nobody else.
+// What tls_server.c, tls_conn.c and tls_client.c share. Included by nobody else.
 #ifndef GW_TLS_INTERNAL_H
 #define GW_TLS_INTERNAL_H
 
@@ -37,5 +37,9 @@ struct gw_tls_conn {
 };
 
 bool gw_tls_suite_is_psk(int suite);
+
+// Around each step of a handshake: TLS 1.3 uses PSA, of which Mbed TLS 3.6 vouches for key management only when several threads use it.
+void gw_tls_shake_lock(void);
+void gw_tls_shake_unlock(void);
 
 #endif

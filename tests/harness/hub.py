@@ -122,9 +122,10 @@ class Process:
 
 
 class Hub:
-    """Keys, configuration and processes below one folder. Options override the configuration: {"mqtt": {"threads": 2}}."""
+    """Keys, configuration and processes below one folder. Options override the configuration: {"mqtt": {"threads": 2}}; hl7_options those of its
+    HL7 destination, unless options has destinations of its own."""
 
-    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False, with_parent=False):
+    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False, with_parent=False, hl7_options=None):
         self.state = pathlib.Path(state).resolve()
         self.state.mkdir(parents=True, exist_ok=True)
         self.program = pathlib.Path(program).resolve()
@@ -139,7 +140,7 @@ class Hub:
         self.bus_address = "127.0.0.1"
         self.bus_folder, self.pki_folder = self.state / "bus", self.state / "pki"
         self.pki = Pki(self.state / "pki")
-        self.options = options or {}
+        self.options, self.hl7_options = options or {}, hl7_options or {}
         self.gateway = self.broker = self.receiver = None
         self.clients = []  # further processes that end with the hub
         self.file = self.state / "vitalgate.yaml"
@@ -176,15 +177,20 @@ class Hub:
         if self.with_bus:
             config["bus"].update(uri=f"mqtt://127.0.0.1:{self.bus_port}", user="gateway",
                                  password_file="secrets/bus-gateway")
-        if self.with_hl7:
-            config["hl7"].update(port=self.hl7_port, production=False, interval_s=10)
         for section, values in self.options.items():
             config.setdefault(section, {}).update(values)
+        if self.with_hl7 and "destinations" not in config["hl7"]:
+            config["hl7"] = {"enabled": True, **config["hl7"], "destinations": [self.destination()]}
         lines = ["# Written anew at each start. For options of your own: copy it, stop the hub, and say vitalgate run -c COPY."]
         for section, values in config.items():
             lines.append(f"{section}:")
             lines += [f"  {key}: {json.dumps(value)}" for key, value in values.items()]
         self.file.write_text("\n".join(lines) + "\n")
+
+    def destination(self, name="pdms", **options):
+        """A destination: by default the hub's own receiver, a test system."""
+        return {"name": name, "host": "127.0.0.1", "port": self.hl7_port, "production": False, "interval_s": 10, "unassociated": "send",
+                **self.hl7_options, **options}
 
     def _prepare_bus(self):
         """Fills Mosquitto's shipped configuration (conf/mosquitto.conf) with this hub's folders, ports and users."""

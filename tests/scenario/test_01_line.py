@@ -10,7 +10,7 @@ from harness.hub import wait_for
 
 
 def test_a_reading_gets_through_everywhere(hubs):
-    hub = hubs(hl7=True, options={"hl7": {"interval_s": 1}}).start()
+    hub = hubs(hl7=True, hl7_options={"interval_s": 1}).start()
     hub.add_device("m1", "bedside-json", "--cert-subject", "m1", "--ward", "3a", "--bed", "7", "--eui64", "0123456789ABCDEF")
     sensor = hub.add_device("s1", "senml", "--psk")
     bus = Subscriber(hub)

@@ -22,7 +22,7 @@ def observations(hub, code):
 
 
 def hub_with(hubs, receiver=(), **options):
-    hub = hubs(bus=False, hl7=True, options={"hl7": {"interval_s": 1, "answer_s_max": 1, **options}})
+    hub = hubs(bus=False, hl7=True, hl7_options={"interval_s": 1, "answer_s_max": 1, **options})
     hub.start_receiver(*receiver)
     hub.start_gateway()
     hub.add_device("m1", "bedside-json", "--cert-subject", "m1", "--eui64", "0123456789ABCDEF", "--bed", "7", "--ward", "3a",
@@ -65,7 +65,7 @@ def test_the_last_of_an_interval(hubs):
 
 
 def test_all_of_them(hubs):
-    hub = hub_with(hubs, select="all")
+    hub = hub_with(hubs, select="every")
     for rate in (70, 71, 72):
         send(hub, hr=rate)
     wait_for(lambda: observations(hub, "147842") == ["70", "71", "72"], "all heart rates")
@@ -96,7 +96,7 @@ def test_a_foreign_answer_is_not_taken(hubs):
 
 
 def test_error_answers_are_retried_then_parked_and_others_go_on(hubs):
-    hub = hub_with(hubs, receiver=["--first", "AE,AE,AR"], retries_max=2)
+    hub = hub_with(hubs, receiver=["--first", "AE,AE,AR"], errors_max=2)
     send(hub, hr=71)
     wait_for(lambda: len(messages(hub)) >= 2, "the retry", 60)
     send(hub, hr=72)
@@ -107,7 +107,7 @@ def test_error_answers_are_retried_then_parked_and_others_go_on(hubs):
 
 
 def test_killed_at_any_moment_nothing_is_lost(hubs):
-    hub = hub_with(hubs, select="all")
+    hub = hub_with(hubs, select="every")
     sent = []
     for round in range(6):
         for _ in range(3):

@@ -337,11 +337,20 @@ part_command(void *part, yyjson_val *arguments, struct gw_why *reply)
 static void
 part_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
-	yyjson_mut_val *destination = yyjson_mut_obj_add_obj(doc, object, "pdms");
-	yyjson_mut_val *item = yyjson_mut_arr_add_obj(doc, yyjson_mut_obj_add_arr(doc, destination, "first_parked"));
+	(void)part;
+	yyjson_mut_obj_add_int(doc, object, "parked", 1);
+}
+
+// Tells what it was asked.
+static enum gw_error
+part_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, struct gw_why *why)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 
 	(void)part;
-	yyjson_mut_obj_add_uint(doc, item, "number", 12);
+	(void)why;
+	yyjson_mut_doc_set_root(doc, yyjson_val_mut_copy(doc, arguments));
+	return line(arg, doc) ? GW_OK : GW_E_CLOSED;
 }
 
 static void
@@ -363,12 +372,12 @@ static void
 test_outlets(void **state)
 {
 	static const struct gw_part bus = { .name = "bus", .outlet = true, .command = part_command, .status = part_status };
-	static const struct gw_part hl7 = { .name = "hl7", .outlet = true, .command = part_command, .status = part_status };
+	static const struct gw_part hl7 = { .name = "hl7", .outlet = true, .command = part_command, .status = part_status, .report = part_report };
 	struct gw_parts parts = { .slots = { { &bus, NULL }, { &hl7, NULL } }, .count = 2 };
 	struct store *store = *state;
 
 	expect(store, "{\"command\":\"outlet rewind\",\"name\":\"bus\",\"to\":\"-1h\"}", GW_E_NOT_FOUND, "does not run");
-	expect(store, "{\"command\":\"hl7 retry\",\"id\":\"1\"}", GW_E_NOT_FOUND, "does not run");
+	expect(store, "{\"command\":\"hl7 retry\",\"destination\":\"pdms\",\"number\":\"1\"}", GW_E_NOT_FOUND, "does not run");
 	put_cursor(store, "outlet/bus/cursor", 5);
 	put_cursor(store, "outlet/hl7/pdms/cursor", 7);
 	assert_int_equal(expect(store, "{\"command\":\"outlet list\"}", GW_OK, "\"outlet\":\"hl7/pdms\",\"cursor\":7"), 2);
@@ -380,11 +389,12 @@ test_outlets(void **state)
 	assert_non_null(strstr(asked, "\"to\":\"2000-01-01\",\"action\":\"rewind\""));
 	expect(store, "{\"command\":\"outlet retry\",\"name\":\"hl7/pdms\"}", GW_OK, "three messages");
 	assert_non_null(strstr(asked, "\"name\":\"hl7/pdms\",\"action\":\"retry\""));
-	expect(store, "{\"command\":\"hl7 drop\",\"id\":\"12\"}", GW_OK, "three messages");
-	assert_non_null(strstr(asked, "\"id\":\"12\",\"action\":\"drop\""));
-	expect(store, "{\"command\":\"hl7 retry\",\"id\":\"all\"}", GW_OK, "three messages");
-	assert_null(strstr(asked, "\"id\""));
-	expect(store, "{\"command\":\"hl7 parked\"}", GW_OK, "{\"number\":12,\"destination\":\"pdms\"}");
+	expect(store, "{\"command\":\"hl7 drop\",\"destination\":\"pdms\",\"number\":\"12\"}", GW_OK, "three messages");
+	assert_non_null(strstr(asked, "\"destination\":\"pdms\",\"number\":\"12\",\"action\":\"drop\""));
+	expect(store, "{\"command\":\"hl7 drop\",\"destination\":\"pdms\"}", GW_E_ARGUMENT, "which message?");
+	expect(store, "{\"command\":\"hl7 retry\",\"destination\":\"hl7/pdms\",\"number\":\"all\"}", GW_OK, "three messages");
+	expect(store, "{\"command\":\"hl7 list\"}", GW_OK, "\"action\":\"list\"");
+	expect(store, "{\"command\":\"hl7 show\",\"destination\":\"pdms\",\"number\":\"12\"}", GW_OK, "\"number\":\"12\",\"action\":\"show\"");
 	running = NULL;
 }
 

@@ -70,6 +70,19 @@ test_mistakes_are_named(void **state)
 		{ "- a\n", ":1:", "begins with a section" },
 		{ "mqtt:\n  port: \"1\n", ":", "not YAML" },
 		{ "bus:\n  uri: \"a\\0b\"\n", ":2:", "NUL" },
+		{ "hl7:\n  destinations: pdms\n", ":2:", "is a list" },
+		{ "hl7:\n  destinations:\n    name: pdms\n", ":3:", "is a list" },
+		{ "hl7:\n  destinations:\n    - pdms\n", ":3:", "a destination has options, such as \"name: ...\"" },
+		{ "hl7:\n  destinations:\n    - name: a\n      prot: 1\n", ":4:", "unknown option \"prot\" in destination; did you mean \"port\"" },
+		{ "hl7:\n  destinations:\n    - name: a\n    - name: b\n      port: 0\n", ":5:", "destination.port is 1 to 65535" },
+		{ "hl7:\n  destinations:\n    - name: a\n      name: b\n", ":4:", "twice" },
+		{ "hl7:\n  destinations:\n    - select: all\n", ":3:", "last|first|every" },
+		{ "hl7:\n  destinations:\n    - wards: 3a\n", ":3:", "is a list" },
+		{ "hl7:\n  destinations:\n    - wards: [[3a]]\n", ":3:", "a text is wanted" },
+		{ "hl7:\n  destinations:\n    - overrides: [MSH-5]\n", ":3:", "names with values" },
+		{ "hl7:\n  destinations:\n    - overrides:\n        MSH-5: [1]\n", ":4:", "a text is wanted" },
+		{ "hl7:\n  destinations:\n    - rules:\n      - signal: a\n        intervall_s: 1\n", ":5:", "in rule; did you mean \"interval_s\"" },
+		{ "hl7:\n  port: 1\n", ":2:", "unknown option \"port\" in hl7" },
 	};
 
 	(void)state;
@@ -115,20 +128,94 @@ test_bounds_of_every_number(void **state)
 }
 
 static void
+test_lists_have_an_end(void **state)
+{
+	static char text[GW_CONFIG_ITEMS_MAX * 16 + 256];
+	struct gw_config *config;
+	struct gw_why why;
+
+	(void)state;
+	for (int more = 0; more < 2; more++) {
+		strcpy(text, "hl7:\n  destinations:\n    - wards: [");
+		for (int i = 0; i < GW_CONFIG_ITEMS_MAX + more; i++)
+			strcat(text, i > 0 ? ", w" : "w");
+		strcat(text, "]\n");
+		write_file(text);
+		assert_int_equal(gw_config_load(file, &config, &why), more ? GW_E_CONFIG : GW_OK);
+		if (more)
+			assert_non_null(strstr(why.text, ":3: destination.wards has more than"));
+		gw_config_free(config);
+	}
+}
+
+// Bounds of an item's numbers, through the table as well.
+static void
+test_bounds_in_items(void **state)
+{
+	const struct gw_option *list = NULL, *option;
+	struct gw_config *config;
+	struct gw_why why;
+	char text[160];
+
+	(void)state;
+	for (size_t i = 0; (option = gw_option_at(i)) != NULL; i++)
+		if (option->type == GW_OPTION_LIST && strcmp(option->name, "destinations") == 0)
+			list = option;
+	assert_non_null(list);
+	for (size_t i = 0; i < list->items->count; i++) {
+		option = &list->items->options[i];
+		if (option->type != GW_OPTION_INT)
+			continue;
+		assert_in_range(option->number - option->low, 0, option->high - option->low);
+		for (int high = 0; high < 2; high++) {
+			for (int beyond = 0; beyond < 2; beyond++) {
+				int64_t value = high ? option->high + beyond : option->low - beyond;
+
+				snprintf(text, sizeof(text), "hl7:\n  destinations:\n    - %s: %lld\n", option->name, (long long)value);
+				write_file(text);
+				assert_int_equal(gw_config_load(file, &config, &why), beyond ? GW_E_CONFIG : GW_OK);
+				if (!beyond)
+					assert_int_equal(*(int64_t *)((char *)config->hl7_destinations.at + option->offset), value);
+				gw_config_free(config);
+			}
+		}
+	}
+}
+
+static void
 test_print_parses_back(void **state)
 {
+	const struct gw_config_destination *destinations;
+	const struct gw_config_rule *rules;
 	struct gw_config *first, *second;
 	char *a, *b;
 
 	(void)state;
-	first = load("store:\n  dir: some where\n  budget_mb: 100\nmqtt:\n  port: 0\n  enabled: false\nhl7:\n  select: all\n"
-	    "  sending_facility: \"q\\\"uo\\\\te\\tt\\x01 \xC3\xA4: #\"\nbus:\n  user: 'yes'\n  client_id: \"123\"\n");
+	first = load("store:\n  dir: some where\n  budget_mb: 100\nmqtt:\n  port: 0\n  enabled: false\nhl7:\n  destinations:\n"
+	    "    - name: a\n      select: every\n      wards: [3a, \"4 b\"]\n      overrides:\n        MSH-5.1: ICU\n        PV1-3.4: \"x\"\n"
+	    "      rules:\n        - signal: heart_rate\n          interval_s: 5\n        - {signal: \"nibp*\", select: every}\n"
+	    "    -\n      name: b\n"
+	    "      sending_facility: \"q\\\"uo\\\\te\\tt\\x01 \xC3\xA4: #\"\nbus:\n  user: 'yes'\n  client_id: \"123\"\n");
 	a = printed(first);
 	second = load(a);
 	b = printed(second);
 	assert_string_equal(a, b);
-	assert_string_equal(second->hl7_sending_facility, "q\"uo\\te\tt\x01 \xC3\xA4: #");
-	assert_string_equal(second->hl7_select, "all");
+	destinations = second->hl7_destinations.at;
+	rules = destinations[0].rules.at;
+	assert_int_equal(second->hl7_destinations.count, 2);
+	assert_string_equal(destinations[1].sending_facility, "q\"uo\\te\tt\x01 \xC3\xA4: #");
+	assert_string_equal(destinations[0].select, "every");
+	assert_string_equal(destinations[1].select, "last");
+	assert_int_equal(destinations[1].port, 2575);
+	assert_int_equal(destinations[0].wards.count, 2);
+	assert_string_equal(destinations[0].wards.at[1].text, "4 b");
+	assert_int_equal(destinations[0].overrides.count, 2);
+	assert_string_equal(destinations[0].overrides.at[0].key, "MSH-5.1");
+	assert_string_equal(destinations[0].overrides.at[0].value, "ICU");
+	assert_int_equal(destinations[0].rules.count, 2);
+	assert_int_equal(rules[0].interval_s, 5);
+	assert_int_equal(rules[1].interval_s, -1);
+	assert_string_equal(rules[1].signal, "nibp*");
 	assert_int_equal(second->mqtt_port, 0);
 	assert_false(second->mqtt_enabled);
 	assert_string_equal(second->bus_user, "yes");
@@ -163,7 +250,7 @@ test_defaults(void **state)
 	assert_int_equal(config->mqtt_port, 8883);
 	assert_int_equal(empty->mqtt_port, 8883);
 	assert_int_equal(commented->mqtt_port, 8883);
-	assert_string_equal(config->hl7_select, "last");
+	assert_int_equal(config->hl7_destinations.count, 0);
 	gw_config_free(config);
 	gw_config_free(empty);
 	gw_config_free(commented);
@@ -200,7 +287,8 @@ test_what_running_needs(void **state)
 		{ "mqtt:\n  enabled: false\n  receive_maximum: 100\n  qos2_ids_max: 100\nbus:\n  enabled: false\n", NULL },
 		{ "mqtt:\n  enabled: false\nbus:\n  enabled: false\n  password_file: gone\n", NULL },
 		{ "mqtt:\n  enabled: false\nhl7:\n  gateway_eui64: 12\n", "16 hex digits" },
-		{ "mqtt:\n  enabled: false\nhl7:\n  enabled: true\n  name: a/b\n", "hl7.name" },
+		{ "mqtt:\n  enabled: false\nhl7:\n  enabled: true\n", "without a destination" },
+		{ "mqtt:\n  enabled: false\nhl7:\n  enabled: true\n  destinations: []\n", "without a destination" },
 	};
 
 	(void)state;
@@ -274,6 +362,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mistakes_are_named),
 		cmocka_unit_test(test_bounds_of_every_number),
+		cmocka_unit_test(test_bounds_in_items),
+		cmocka_unit_test(test_lists_have_an_end),
 		cmocka_unit_test(test_print_parses_back),
 		cmocka_unit_test(test_paths_come_from_the_files_folder),
 		cmocka_unit_test(test_defaults),

@@ -193,7 +193,8 @@ times_in_messages(int value)
 
 static struct gw_core core;
 static struct gw_hl7_destination *destination;
-static struct gw_hl7_destination_options options;
+static struct gw_hl7_settings settings;
+static const struct gw_hl7_destination_options options = { &core, &settings };
 static int64_t device_us;
 
 static void
@@ -240,12 +241,11 @@ begin(void **state)
 		core.profiles = profiles;
 	}
 	device_us = gw_clock_wall_us();
-	options = (struct gw_hl7_destination_options){
-		.core = &core,
-		.sender = { .incarnation = gw_journal_incarnation(core.journal), .eui64 = "0011223344556677", .destination = "pdms",
-			.application = "V", .facility = "", .receiving_application = "", .receiving_facility = "", .production = true, .all = true },
-		.host = "127.0.0.1", .interval_us = 50000, .answer_ms_max = 300, .backoff_ms_min = 20, .backoff_ms_max = 100, .retries_max = 3,
-		.outbox_max = 8, .parked_max = 5,
+	settings = (struct gw_hl7_settings){
+		.name = "pdms", .host = "127.0.0.1", .production = true, .processing_id = "P", .version = "2.6", .accept_ack = "AL", .application_ack = "NE",
+		.charset = gw_hl7_charset_utf8(), .sending_application = "V", .sending_facility = "", .receiving_application = "", .receiving_facility = "",
+		.eui64 = 0x0011223344556677, .select = GW_HL7_EVERY, .interval_us = 0, .decimals = -1, .unassociated = GW_HL7_SEND, .answer_ms_max = 300,
+		.backoff_ms_min = 20, .backoff_ms_max = 100, .errors_max = 3, .outbox_max = 8, .parked_max = 5, .held_max = 1000,
 	};
 	return 0;
 }
@@ -266,17 +266,17 @@ static void
 start(const char *(*answer)(unsigned))
 {
 	peer_start(answer);
-	options.port = peer.port;
+	settings.port = peer.port;
 	open_destination();
 }
 
-// One record with one heart rate, durable when this returns. Each lies in an interval of its own.
+// One record with one heart rate, durable when this returns. Each becomes a message of its own.
 static void
 give(int value)
 {
 	struct gw_source source;
 	struct gw_ticket *ticket;
-	struct gw_reading reading = { .signal = 147842, .time_us = device_us += options.interval_us, .type = GW_VALUE_DECIMAL, .unit = 264864,
+	struct gw_reading reading = { .signal = 147842, .time_us = device_us += 50000, .type = GW_VALUE_DECIMAL, .unit = 264864,
 		.decimal = { value, 0 } };
 
 	assert_int_equal(gw_source_init(&source, core.intake, 1), GW_OK);
@@ -301,11 +301,54 @@ status(const char *name)
 	return value;
 }
 
+static char report[16384];
+
+static const char *
+whole_status(void)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	char *text;
+
+	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
+	gw_hl7_destination_status(destination, doc, yyjson_mut_doc_get_root(doc));
+	text = yyjson_mut_write(doc, 0, NULL);
+	snprintf(report, sizeof(report), "%s", text);
+	free(text);
+	yyjson_mut_doc_free(doc);
+	return report;
+}
+
+static bool
+keep_line(void *arg, yyjson_mut_doc *doc)
+{
+	char *text = yyjson_mut_write(doc, 0, NULL);
+
+	(void)arg;
+	snprintf(report + strlen(report), sizeof(report) - strlen(report), "%s\n", text);
+	free(text);
+	yyjson_mut_doc_free(doc);
+	return true;
+}
+
+// The list of what is parked, or one of them.
+static const char *
+reported(uint64_t number)
+{
+	struct gw_why why = { "" };
+	enum gw_error error;
+
+	report[0] = '\0';
+	error = number == 0 ? gw_hl7_destination_list(destination, keep_line, NULL, &why) : gw_hl7_destination_show(destination, number, keep_line, NULL, &why);
+	if (error != GW_OK)
+		fail_msg("%s", why.text);
+	return report;
+}
+
 #define WAIT_FOR(condition) do { \
 	int64_t until_us = gw_clock_mono_us() + WAIT_US; \
 	while (!(condition)) { \
 		if (gw_clock_mono_us() > until_us) \
-			fail_msg("waited for %s", #condition); \
+			fail_msg("waited for %s: %s", #condition, whole_status()); \
 		poll(NULL, 0, 2); \
 	} \
 } while (0)
@@ -375,8 +418,9 @@ test_errors_are_retried_then_parked(void **state)
 	assert_int_equal(peer.count, 4);
 	assert_true(same(0, 1) && same(0, 2) && !same(0, 3));
 	assert_int_equal(peer.connections, 1);
-	assert_int_equal(gw_hl7_destination_parked(destination, &reply), GW_OK);
-	assert_non_null(strstr(reply.text, "AE not now"));
+	assert_non_null(strstr(reported(0), "\"reason\":\"AE not now\""));
+	assert_non_null(strstr(reported(1), "\"segments\":[\"MSH|"));
+	assert_null(strstr(reported(0), "MSH|"));
 	// It outlives a restart, and goes again under its MSH-10 when somebody says so.
 	close_destination();
 	open_destination();
@@ -446,14 +490,14 @@ test_a_dead_peer_leaves_readings_in_the_journal(void **state)
 	start(always_aa);
 	WAIT_FOR(status("lag_records") == 0);
 	close_destination();
-	options.port = 1; // nobody listens there
+	settings.port = 1; // nobody listens there
 	open_destination();
 	for (int i = 0; i < 40; i++)
 		give(60 + i);
-	WAIT_FOR(status("outbox") >= options.outbox_max);
-	assert_true(status("outbox") <= options.outbox_max + 2); // one more for each device whose interval ended meanwhile
+	WAIT_FOR(status("outbox") >= settings.outbox_max);
+	assert_true(status("outbox") <= settings.outbox_max + 2); // one more for each device whose interval ended meanwhile
 	close_destination();
-	options.port = peer.port;
+	settings.port = peer.port;
 	open_destination();
 	WAIT_FOR(status("outbox") == 0 && status("lag_records") == 0 && status("open_groups") == 0);
 	close_destination();
@@ -475,8 +519,8 @@ test_restarts_at_any_moment(void **state)
 	int given = 0;
 
 	(void)state;
-	options.parked_max = 100;
-	options.retries_max = 1000;
+	settings.parked_max = 100;
+	settings.errors_max = 1000;
 	start(mostly_aa);
 	for (int round = 0; round < 25; round++) {
 		for (int i = 0; i < 8; i++)
@@ -506,7 +550,7 @@ test_retrying_all_ends(void **state)
 	struct gw_why reply;
 
 	(void)state;
-	options.outbox_max = 1;
+	settings.outbox_max = 1;
 	start(always_ar);
 	for (int i = 0; i < 5; i++) {
 		give(70 + i);
