@@ -1,48 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Grouping of readings into messages. The destination's thread; nothing here is shared.
 //
-// Each device has at most one open group. Open groups are listed in the order in which they opened, which is the journal's: the list's head is the
-// first to close by the clock and holds the least position.
-#include "adapters/hl7/group.h"
-
-#include "gateway/nomenclature.h"
+// Each device has at most one open group of each class. Devices with something that the store does not know yet are listed by the first record that it
+// concerns: the list's head holds the least position.
+#include "adapters/hl7/group_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-struct device {
-	struct gw_hl7_group group;
-	struct device *before, *after; // open groups
-	bool open;
-	struct gw_hl7_taken fixed; // in messages of an earlier run
-	bool seen;                 // the two below are valid
-	int64_t newest_us, received_us; // of the last record with a device time
-};
+#define SAVE_US INT64_C(60000000)      // a device without messages is stored after so long
+#define UNCERTAINTY_STEP_US 250000     // asked about in such steps, upwards: then one answer serves for many moments
 
-// A reading of the record under work: its own copy of what would not last.
-struct entry {
-	struct gw_reading reading;
-	uint32_t order;
-	char received[64];
-};
-
-struct gw_hl7_grouper {
-	struct gw_hl7_grouper_options options;
-	struct device **table; // open addressing by the id's hash
-	size_t slots, devices;
-	struct device *first, *last; // open groups
-	size_t open;
-	struct entry *entries;
-	size_t entries_cap;
+// One moment of the record under work.
+struct work {
+	struct gw_hl7_grouper *grouper;
+	struct device *device;
+	const struct gw_record *record;
+	const struct gw_batch_head *head;
+	const struct gw_clock_view *view;
+	const struct entry *run; // its readings
+	size_t count, from;      // and the first one's place in order of time
 	uint64_t moment;
-	struct gw_hl7_grouper_stats stats;
 };
-
-bool
-gw_hl7_valid(const struct gw_reading *reading)
-{
-	return reading->type != GW_VALUE_NONE && !(reading->flags & (GW_FLAG_NOT_AVAILABLE | GW_FLAG_INVALID));
-}
 
 // ---- Devices ----
 
@@ -51,7 +30,7 @@ slot_of(struct device **table, size_t slots, struct gw_span id)
 {
 	size_t i = (size_t)gw_name_hash(id) & (slots - 1);
 
-	while (table[i] != NULL && !gw_span_is(id, table[i]->group.device))
+	while (table[i] != NULL && !gw_span_is(id, table[i]->id))
 		i = (i + 1) & (slots - 1);
 	return &table[i];
 }
@@ -66,11 +45,30 @@ grow(struct gw_hl7_grouper *grouper)
 		return false;
 	for (size_t i = 0; i < grouper->slots; i++)
 		if (grouper->table[i] != NULL)
-			*slot_of(table, slots, gw_span_text(grouper->table[i]->group.device)) = grouper->table[i];
+			*slot_of(table, slots, gw_span_text(grouper->table[i]->id)) = grouper->table[i];
 	free(grouper->table);
 	grouper->table = table;
 	grouper->slots = slots;
 	return true;
+}
+
+static struct device *
+new_device(struct gw_hl7_grouper *grouper, struct gw_span id)
+{
+	const struct gw_hl7_settings *settings = grouper->options.settings;
+	struct device *device = calloc(1, sizeof(*device) + grouper->class_count * sizeof(struct slot));
+
+	if (device == NULL)
+		return NULL;
+	memcpy(device->id, id.at, id.len);
+	device->wanted = settings->devices == NULL || gw_hl7_any_matches(settings->devices, settings->device_count, id);
+	for (size_t i = 0; i < grouper->class_count; i++) {
+		device->slots[i].device = device;
+		device->slots[i].class = (uint8_t)i;
+		memcpy(device->slots[i].group.device, id.at, id.len);
+	}
+	grouper->devices++;
+	return device;
 }
 
 static struct device *
@@ -81,184 +79,176 @@ device_of(struct gw_hl7_grouper *grouper, struct gw_span id)
 	if (id.len > GW_ID_MAX || (grouper->devices * 4 >= grouper->slots * 3 && !grow(grouper)))
 		return NULL;
 	slot = slot_of(grouper->table, grouper->slots, id);
-	if (*slot == NULL && (*slot = calloc(1, sizeof(struct device))) != NULL) {
-		memcpy((*slot)->group.device, id.at, id.len);
-		grouper->devices++;
-	}
+	if (*slot == NULL)
+		*slot = new_device(grouper, id);
 	return *slot;
 }
 
-// ---- A group's items ----
-
-// Bytes of one item in a message, about; an escaped character has five at most. An OBR of its own comes with the device's rows.
-#define ITEM_BYTES 260
-#define OBR_BYTES 600
-static size_t
-cost_of(const struct gw_reading *reading)
-{
-	return ITEM_BYTES + (reading->kind == GW_KIND_EVENT ? OBR_BYTES : 0) + 5 * (reading->received.len + reading->unit_received.len + (reading->type == GW_VALUE_TEXT ? reading->text.len : 0));
-}
+// ---- What the store does not know yet ----
 
 static void
-put_span(uint8_t **at, struct gw_span *span)
+saved_out(struct gw_hl7_grouper *grouper, struct device *device)
 {
-	if (span->len > 0)
-		memcpy(*at, span->at, span->len);
-	span->at = *at;
-	*at += span->len;
-}
-
-static bool
-append(struct gw_hl7_group *group, const struct gw_reading *reading, uint64_t moment)
-{
-	struct gw_hl7_item item = { .reading = *reading, .moment = moment };
-	bool text = reading->type == GW_VALUE_TEXT;
-	uint8_t *at;
-
-	if (group->count == group->cap) {
-		size_t cap = group->cap > 0 ? group->cap * 2 : 16;
-		struct gw_hl7_item *larger = realloc(group->items, cap * sizeof(*larger));
-
-		if (larger == NULL)
-			return false;
-		group->items = larger;
-		group->cap = cap;
-	}
-	item.store = at = malloc(reading->received.len + reading->unit_received.len + (text ? reading->text.len : 0) + 1);
-	if (at == NULL)
-		return false;
-	put_span(&at, &item.reading.received);
-	put_span(&at, &item.reading.unit_received);
-	if (text)
-		put_span(&at, &item.reading.text);
-	group->items[group->count++] = item;
-	group->bytes += cost_of(reading);
-	return true;
-}
-
-static void
-clear(struct gw_hl7_group *group)
-{
-	while (group->count > 0)
-		free(group->items[--group->count].store);
-	group->bytes = 0;
-}
-
-// ---- Opening and closing ----
-
-static void
-unlist(struct gw_hl7_grouper *grouper, struct device *device)
-{
+	if (device->unsaved == 0)
+		return;
 	*(device->before != NULL ? &device->before->after : &grouper->first) = device->after;
 	*(device->after != NULL ? &device->after->before : &grouper->last) = device->before;
 	device->before = device->after = NULL;
-	device->open = false;
+	device->unsaved = 0;
+}
+
+static void
+unsaved_from(struct gw_hl7_grouper *grouper, struct device *device, uint64_t position, int64_t now_us)
+{
+	struct device *before = grouper->last;
+
+	while (before != NULL && before->unsaved > position)
+		before = before->before;
+	device->unsaved = position;
+	device->unsaved_us = now_us;
+	device->before = before;
+	device->after = before != NULL ? before->after : grouper->first;
+	*(before != NULL ? &before->after : &grouper->first) = device;
+	*(device->after != NULL ? &device->after->before : &grouper->last) = device;
+}
+
+static struct gw_span
+state_of(struct gw_hl7_grouper *grouper, struct device *device, int64_t now_us)
+{
+	uint64_t needed;
+	struct gw_span state = gw_hl7_state_of(grouper, device, &needed);
+
+	saved_out(grouper, device);
+	if (needed <= device->progress.position)
+		unsaved_from(grouper, device, needed, now_us);
+	return state;
+}
+
+// ---- Whose? ----
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a[0] == b[0] && strcmp(a, b) == 0;
+}
+
+bool
+gw_hl7_same_owner(const struct gw_owner *a, const struct gw_owner *b)
+{
+	return a->whose == b->whose && a->patient == b->patient && same_text(a->bed, b->bed) && same_text(a->visit, b->visit) && same_text(a->order, b->order) &&
+	    same_text(a->order_authority, b->order_authority) && same_text(a->patient_class, b->patient_class);
+}
+
+static bool
+ward_wanted(struct gw_hl7_grouper *grouper, const struct device *device)
+{
+	const struct gw_hl7_settings *settings = grouper->options.settings;
+	char ward[GW_BED_MAX + 1] = "";
+	size_t len = strcspn(device->owner.bed, "^");
+
+	if (settings->wards == NULL)
+		return true;
+	memcpy(ward, device->owner.bed, len); // PV1-3.1: point of care
+	ward[len] = '\0';
+	if (len == 0 && grouper->options.ward != NULL)
+		grouper->options.ward(grouper->options.arg, gw_span_text(device->id), ward);
+	return gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span_text(ward));
+}
+
+static uint64_t
+generation_of(const struct gw_hl7_grouper *grouper)
+{
+	return grouper->options.generation != NULL ? grouper->options.generation(grouper->options.arg) : 0;
+}
+
+// Sets device->owner for a span of time; asks only where the last answer may not hold.
+static void
+ask(struct gw_hl7_grouper *grouper, struct device *device, const struct gw_effective *effective, int64_t span_us)
+{
+	int64_t middle_us = effective->us + span_us / 2, uncertainty_us = effective->uncertainty_us + span_us / 2;
+	uint64_t generation = generation_of(grouper);
+
+	if (device->answer != 0 && device->owner_generation == generation && device->owner.whose != GW_WHOSE_UNSURE &&
+	    uncertainty_us <= device->owner_uncertainty_us && middle_us >= device->owner.from_us && middle_us < device->owner.to_us)
+		return;
+	uncertainty_us += UNCERTAINTY_STEP_US - uncertainty_us % UNCERTAINTY_STEP_US;
+	device->owner = (struct gw_owner){ .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
+	if (grouper->options.owner != NULL)
+		grouper->options.owner(grouper->options.arg, gw_span_text(device->id), middle_us, uncertainty_us, &device->owner);
+	device->owner_uncertainty_us = uncertainty_us;
+	device->owner_generation = generation;
+	device->answer = ++grouper->answers;
+	device->ward_wanted = ward_wanted(grouper, device);
+}
+
+// ---- Closing ----
+
+// Of items[from..), those that belong to whom the first one does come to the front; returns how many.
+static size_t
+gather(struct gw_hl7_grouper *grouper, struct slot *slot, size_t from)
+{
+	struct gw_hl7_group *group = &slot->group;
+	size_t kept = from;
+
+	for (size_t i = from; i < group->count; i++) {
+		struct gw_hl7_item item = group->items[i];
+
+		ask(grouper, slot->device, &item.effective, gw_hl7_span_us(&item.reading));
+		if (i == from)
+			group->owner = slot->device->owner;
+		else if (!gw_hl7_same_owner(&group->owner, &slot->device->owner))
+			continue;
+		memmove(&group->items[kept + 1], &group->items[kept], (i - kept) * sizeof(item));
+		group->items[kept++] = item;
+	}
+	return kept - from;
+}
+
+// Associations changed while it was open.
+static void
+tell_parted(struct gw_hl7_grouper *grouper, struct slot *slot)
+{
+	struct gw_hl7_group *group = &slot->group, part;
+
+	for (size_t from = 0, count; from < group->count; from += count) {
+		count = gather(grouper, slot, from);
+		part = *group;
+		part.items = group->items + from;
+		part.count = count;
+		part.more = from + count < group->count;
+		grouper->options.closed(grouper->options.arg, &part);
+	}
+}
+
+static void
+unlist(struct gw_hl7_grouper *grouper, struct slot *slot)
+{
+	struct class *class = &grouper->classes[slot->class];
+
+	*(slot->before != NULL ? &slot->before->after : &class->first) = slot->after;
+	*(slot->after != NULL ? &slot->after->before : &class->last) = slot->before;
+	slot->before = slot->after = NULL;
+	slot->open = false;
 	grouper->open--;
 }
 
 static void
-close_group(struct gw_hl7_grouper *grouper, struct device *device)
+close_group(struct gw_hl7_grouper *grouper, struct slot *slot, int64_t now_us)
 {
-	if (!device->open)
+	if (!slot->open)
 		return;
-	grouper->options.closed(grouper->options.arg, &device->group);
-	clear(&device->group);
-	unlist(grouper, device);
+	unlist(grouper, slot);
+	slot->taken = gw_hl7_taken_later(slot->taken, slot->device->progress);
+	slot->group.state = state_of(grouper, slot->device, now_us);
+	slot->group.more = false;
+	if (slot->generation == generation_of(grouper))
+		grouper->options.closed(grouper->options.arg, &slot->group);
+	else
+		tell_parted(grouper, slot);
+	gw_hl7_items_clear(&slot->group);
 }
 
-static void
-open_group(struct gw_hl7_grouper *grouper, struct device *device, const struct gw_record *record, const struct gw_batch_head *head, int64_t window_us,
-    bool hub_time)
-{
-	struct gw_hl7_group *group = &device->group;
-
-	group->from_us = window_us;
-	group->to_us = window_us + grouper->options.interval_us;
-	group->hub_time = hub_time;
-	group->opened_us = record->received_us;
-	group->first_position = record->position;
-	group->has_clock = false;
-	snprintf(group->profile, sizeof(group->profile), "%.*s", GW_SPAN_FMT(head->profile));
-	device->before = grouper->last;
-	*(grouper->last != NULL ? &grouper->last->after : &grouper->first) = device;
-	grouper->last = device;
-	device->open = true;
-	grouper->open++;
-}
-
-// ---- The last valid one ----
-
-// Pressures: systolic, diastolic and mean follow their unspecified form in steps of one (IEEE 11073-10101, terms 0x4A00 to 0x4BFF of partition 2).
-static uint32_t
-choice_of(uint32_t signal)
-{
-	return signal >> 16 == 2 && (signal & 0xffff) >= 0x4a00 && (signal & 0xffff) < 0x4c00 ? signal & ~3u : signal;
-}
-
-static bool
-same_choice(const struct gw_reading *a, const struct gw_reading *b)
-{
-	return a->instance == b->instance && a->kind != GW_KIND_EVENT && b->kind != GW_KIND_EVENT && choice_of(a->signal) == choice_of(b->signal);
-}
-
-// Whether a moment's readings of one choice beat what the group has of it; what is beaten is removed.
-static bool
-beats(struct gw_hl7_group *group, const struct gw_reading *reading, bool valid, uint64_t moment)
-{
-	bool held_valid = false, later = false;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < group->count; i++) {
-		const struct gw_hl7_item *item = &group->items[i];
-
-		if (item->moment == moment || !same_choice(&item->reading, reading))
-			continue;
-		held_valid |= gw_hl7_valid(&item->reading);
-		later |= item->reading.time_us > reading->time_us;
-	}
-	if ((held_valid && !valid) || (later && held_valid == valid))
-		return false;
-	for (size_t i = 0; i < group->count; i++) {
-		if (group->items[i].moment != moment && same_choice(&group->items[i].reading, reading)) {
-			group->bytes -= cost_of(&group->items[i].reading);
-			free(group->items[i].store);
-		} else {
-			group->items[kept++] = group->items[i];
-		}
-	}
-	group->count = kept;
-	return true;
-}
-
-static bool
-any_valid(const struct entry *run, size_t count, const struct gw_reading *reading)
-{
-	for (size_t i = 0; i < count; i++)
-		if (same_choice(&run[i].reading, reading) && gw_hl7_valid(&run[i].reading))
-			return true;
-	return false;
-}
-
-// ---- A record ----
-
-static bool
-left_out(struct gw_hl7_grouper *grouper, const struct gw_reading *reading)
-{
-	uint64_t *why = NULL;
-
-	if (reading->type == GW_VALUE_SAMPLES)
-		why = &grouper->stats.samples;
-	else if ((reading->flags & GW_FLAG_TEST) && grouper->options.production)
-		why = &grouper->stats.test;
-	else if (gw_signal_by_code(reading->signal) == NULL)
-		why = &grouper->stats.unknown;
-	else if ((reading->type == GW_VALUE_TEXT && reading->text.len > GW_HL7_TEXT_MAX) || reading->received.len > GW_HL7_TEXT_MAX ||
-	    reading->unit_received.len > GW_HL7_TEXT_MAX)
-		why = &grouper->stats.too_long;
-	if (why != NULL)
-		(*why)++;
-	return why != NULL;
-}
+// ---- Opening ----
 
 static int64_t
 floor_to(int64_t us, int64_t interval_us)
@@ -268,77 +258,180 @@ floor_to(int64_t us, int64_t interval_us)
 	return us - rest - (rest < 0 ? interval_us : 0);
 }
 
-// One moment: readings of one record with one time, the record's from `from` on in order of time.
-static enum gw_error
-take_moment(struct gw_hl7_grouper *grouper, struct device *device, const struct gw_record *record, const struct gw_batch_head *head,
-    const struct entry *run, size_t count, size_t from)
+static void
+open_group(const struct work *work, struct slot *slot, const struct gw_hl7_item *item)
 {
-	struct gw_hl7_group *group = &device->group;
-	bool hub_time = run->reading.flags & GW_FLAG_NO_DEVICE_TIME, full;
-	int64_t window_us = floor_to(run->reading.time_us, grouper->options.interval_us);
-	uint64_t moment = ++grouper->moment;
+	struct gw_hl7_grouper *grouper = work->grouper;
+	struct class *class = &grouper->classes[slot->class];
+	struct gw_hl7_group *group = &slot->group;
 
-	// Most of a moment replaces what is there, unless all are taken.
-	full = grouper->options.all ? group->count + count > GW_HL7_ITEMS_MAX || group->bytes + count * ITEM_BYTES > GW_HL7_BYTES_USUAL
-	    : group->count > GW_HL7_ITEMS_MAX || group->bytes > GW_HL7_BYTES_USUAL;
-	if (device->open && (full || group->from_us != window_us || group->hub_time != hub_time))
-		close_group(grouper, device);
-	for (size_t i = 0; i < count; i++) {
-		const struct gw_reading *reading = &run[i].reading;
+	group->from_us = class->interval_us > 0 ? floor_to(item->effective.us, class->interval_us) : item->effective.us;
+	group->to_us = group->from_us + class->interval_us;
+	group->hub_time = item->reading.flags & GW_FLAG_NO_DEVICE_TIME;
+	group->sure = item->effective.sure;
+	group->epoch = item->effective.epoch;
+	group->owner = work->device->owner;
+	slot->effective = item->effective;
+	slot->answer = work->device->answer;
+	slot->generation = work->device->owner_generation;
+	group->opened_us = work->record->received_us;
+	group->first_position = work->record->position;
+	group->has_clock = false;
+	group->bytes += HEAD_BYTES;
+	snprintf(group->profile, sizeof(group->profile), "%.*s", GW_SPAN_FMT(work->head->profile));
+	slot->clock = work->device->clock_before;
+	slot->before = class->last;
+	*(class->last != NULL ? &class->last->after : &class->first) = slot;
+	class->last = slot;
+	slot->open = true;
+	grouper->open++;
+}
 
-		grouper->stats.readings++;
-		if (left_out(grouper, reading))
-			continue;
-		if (!grouper->options.all && reading->kind != GW_KIND_EVENT && device->open &&
-		    !beats(group, reading, any_valid(run, count, reading), moment)) {
-			grouper->stats.reduced++;
-			continue;
-		}
-		if (device->open && group->bytes + cost_of(reading) > GW_HL7_BYTES_MAX) {
-			group->taken = (struct gw_hl7_taken){ record->position, (uint32_t)(from + i) };
-			close_group(grouper, device);
-		}
-		if (!append(group, reading, moment))
-			return GW_E_MEMORY;
-		if (!device->open)
-			open_group(grouper, device, record, head, window_us, hub_time);
+static bool
+fits(const struct work *work, struct slot *slot, const struct gw_hl7_item *item)
+{
+	const struct gw_hl7_group *group = &slot->group;
+	int64_t interval_us = work->grouper->classes[slot->class].interval_us;
+
+	if (interval_us > 0 && (item->effective.us < group->from_us || item->effective.us >= group->to_us))
+		return false;
+	if (group->hub_time != !!(item->reading.flags & GW_FLAG_NO_DEVICE_TIME) || !gw_effective_together(&slot->effective, &item->effective))
+		return false;
+	if (slot->answer != work->device->answer && !gw_hl7_same_owner(&group->owner, &work->device->owner))
+		return false;
+	slot->answer = work->device->answer;
+	return true;
+}
+
+// Of readings that are all taken, the whole moment; most of one in which the last or first counts replaces what is there.
+static bool
+is_full(const struct work *work, const struct slot *slot, const struct gw_hl7_item *item, size_t i)
+{
+	size_t bytes = slot->group.bytes, count = slot->group.count;
+
+	if (item->reading.type == GW_VALUE_SAMPLES) {
+		bytes += gw_hl7_cost(&item->reading, true);
+	} else if (item->own_time) {
+		bytes += OBR_BYTES;
+		count += work->count - i;
+		for (; i < work->count && bytes <= GW_HL7_BYTES_USUAL; i++)
+			if (work->run[i].reading.type != GW_VALUE_SAMPLES)
+				bytes += gw_hl7_cost(&work->run[i].reading, true);
 	}
-	if (device->open && grouper->options.all)
-		group->bytes += OBR_BYTES;
-	if (device->open && !hub_time) {
-		group->has_clock = true;
-		group->device_us = run->reading.time_us;
-		group->hub_us = record->received_us;
+	return count > GW_HL7_ITEMS_MAX || bytes > GW_HL7_BYTES_USUAL;
+}
+
+// ---- A record ----
+
+static bool
+left_out(struct gw_hl7_grouper *grouper, const struct gw_reading *reading, const struct choice *choice)
+{
+	struct gw_hl7_grouper_stats *stats = &grouper->stats;
+	uint64_t *why = NULL;
+
+	if (choice->class == LEFT_SAMPLES)
+		why = &stats->samples;
+	else if ((reading->flags & GW_FLAG_TEST) && grouper->options.settings->production)
+		why = &stats->test;
+	else if (choice->class == LEFT_UNKNOWN)
+		why = &stats->unknown;
+	else if ((reading->type == GW_VALUE_TEXT && reading->text.len > GW_HL7_READING_TEXT_MAX) || reading->received.len > GW_HL7_READING_TEXT_MAX ||
+	    reading->unit_received.len > GW_HL7_READING_TEXT_MAX ||
+	    (reading->type == GW_VALUE_SAMPLES && gw_hl7_cost(reading, true) + HEAD_BYTES > GW_HL7_BYTES_MAX))
+		why = &stats->too_long;
+	else if (choice->class == LEFT_FILTERED)
+		why = &stats->filtered;
+	if (why != NULL)
+		(*why)++;
+	return why != NULL;
+}
+
+static bool
+any_valid(const struct work *work, const struct gw_reading *reading)
+{
+	for (size_t i = 0; i < work->count; i++)
+		if (gw_hl7_same_choice(&work->run[i].reading, reading) && gw_hl7_valid(&work->run[i].reading))
+			return true;
+	return false;
+}
+
+// What the device showed when the hub's clock showed what.
+static void
+disclose_clock(const struct work *work, struct gw_hl7_group *group, const struct gw_hl7_item *item)
+{
+	if (group->hub_time || (group->has_clock && group->device_us > item->reading.time_us))
+		return;
+	group->has_clock = true;
+	group->device_us = item->reading.time_us;
+	group->hub_us = item->effective.sure ? item->effective.us : work->record->received_us;
+}
+
+// The i-th reading of the moment into its group.
+static enum gw_error
+take_reading(const struct work *work, struct slot *slot, const struct choice *choice, struct gw_hl7_item *item, size_t i)
+{
+	struct gw_hl7_grouper *grouper = work->grouper;
+	struct device *device = work->device;
+	bool samples = item->reading.type == GW_VALUE_SAMPLES;
+
+	if ((samples || slot->moment != work->moment) && slot->open && (!fits(work, slot, item) || is_full(work, slot, item, i))) {
+		if (samples)
+			device->progress = (struct gw_hl7_taken){ work->record->position, (uint32_t)(work->from + i) };
+		close_group(grouper, slot, work->record->received_us);
 	}
+	slot->moment = work->moment;
+	if (slot->open)
+		disclose_clock(work, &slot->group, item);
+	if (slot->open && !item->own_time && !gw_hl7_items_beat(&slot->group, item, any_valid(work, &item->reading), choice->select)) {
+		grouper->stats.reduced++;
+		return GW_OK;
+	}
+	if (slot->open && slot->group.bytes + gw_hl7_cost(&item->reading, item->own_time) > GW_HL7_BYTES_MAX) {
+		device->progress = (struct gw_hl7_taken){ work->record->position, (uint32_t)(work->from + i) };
+		close_group(grouper, slot, work->record->received_us);
+	}
+	if (!gw_hl7_items_append(&slot->group, item))
+		return GW_E_MEMORY;
+	if (!slot->open) {
+		open_group(work, slot, item);
+		disclose_clock(work, &slot->group, item);
+	}
+	if (item->own_time && (slot->group.count == 1 || slot->group.items[slot->group.count - 2].moment != work->moment))
+		slot->group.bytes += OBR_BYTES;
 	return GW_OK;
 }
 
-// A backward step; or a step ahead: more device time than hub time has passed, and the reading was not simply buffered when the last record came.
-static bool
-clock_stepped(const struct device *device, int64_t newest_us, int64_t received_us)
+// One moment: readings of one record with one time.
+static enum gw_error
+take_moment(const struct work *work)
 {
-	if (!device->seen)
-		return false;
-	if (newest_us < device->newest_us - GW_HL7_STEP_US)
-		return true;
-	return newest_us - device->newest_us > received_us - device->received_us + GW_HL7_STEP_US && newest_us > device->received_us;
-}
+	struct gw_hl7_grouper *grouper = work->grouper;
+	struct gw_hl7_item item = { .position = work->record->position, .moment = work->moment };
+	enum gw_error error;
 
-static void
-watch_clock(struct gw_hl7_grouper *grouper, struct device *device, const struct entry *entries, size_t count, int64_t received_us)
-{
-	int64_t newest_us = INT64_MIN;
+	gw_clock_view_effective(work->view, work->run->reading.time_us, work->run->reading.flags, &item.effective);
+	for (size_t i = 0; i < work->count; i++) {
+		const struct choice *choice = gw_hl7_choose(grouper, &work->run[i].reading);
+		struct slot *slot;
 
-	for (size_t i = 0; i < count; i++)
-		if (!(entries[i].reading.flags & GW_FLAG_NO_DEVICE_TIME) && entries[i].reading.time_us > newest_us)
-			newest_us = entries[i].reading.time_us;
-	if (newest_us == INT64_MIN)
-		return;
-	if (clock_stepped(device, newest_us, received_us))
-		close_group(grouper, device);
-	device->seen = true;
-	device->newest_us = newest_us;
-	device->received_us = received_us;
+		grouper->stats.readings++;
+		if (left_out(grouper, &work->run[i].reading, choice))
+			continue;
+		slot = &work->device->slots[choice->class];
+		if (slot->taken.position > item.position || (slot->taken.position == item.position && work->from + i < slot->taken.count))
+			continue; // in a message of an earlier run
+		item.reading = work->run[i].reading;
+		item.index = work->run[i].order;
+		item.own_time = choice->own_time;
+		ask(grouper, work->device, &item.effective, gw_hl7_span_us(&item.reading));
+		if (!work->device->ward_wanted) {
+			grouper->stats.filtered++;
+			continue;
+		}
+		if ((error = take_reading(work, slot, choice, &item, i)) != GW_OK)
+			return error;
+	}
+	return GW_OK;
 }
 
 static int
@@ -351,6 +444,33 @@ by_time(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
+static bool
+reserve(struct gw_hl7_grouper *grouper, size_t count)
+{
+	struct entry *larger;
+
+	if (count <= grouper->entries_cap)
+		return true;
+	if ((larger = realloc(grouper->entries, count * sizeof(*larger))) == NULL)
+		return false;
+	grouper->entries = larger;
+	grouper->entries_cap = count;
+	return true;
+}
+
+static void
+sort(struct gw_hl7_grouper *grouper, size_t count)
+{
+	qsort(grouper->entries, count, sizeof(*grouper->entries), by_time);
+	for (size_t i = 0; i < count; i++) { // those that lay in the entry itself have moved with it
+		struct entry *entry = &grouper->entries[i];
+		const uint8_t *at = entry->reading.received.at;
+
+		if (at >= (const uint8_t *)grouper->entries && at < (const uint8_t *)(grouper->entries + grouper->entries_cap))
+			entry->reading.received.at = (const uint8_t *)entry->received;
+	}
+}
+
 // The record's readings in order of time, each with a `received` that lasts.
 static enum gw_error
 collect(struct gw_hl7_grouper *grouper, struct gw_batch *batch, size_t *count, struct gw_why *why)
@@ -358,14 +478,8 @@ collect(struct gw_hl7_grouper *grouper, struct gw_batch *batch, size_t *count, s
 	bool sorted = true;
 	size_t n = 0;
 
-	if (batch->count > grouper->entries_cap) {
-		struct entry *larger = realloc(grouper->entries, batch->count * sizeof(*larger));
-
-		if (larger == NULL)
-			return gw_fail(why, GW_E_MEMORY, "out of memory");
-		grouper->entries = larger;
-		grouper->entries_cap = batch->count;
-	}
+	if (!reserve(grouper, batch->count))
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	for (struct entry *entry; n < grouper->entries_cap && gw_batch_next(batch, &(entry = &grouper->entries[n])->reading); n++) {
 		const char *received = (const char *)entry->reading.received.at;
 
@@ -376,67 +490,115 @@ collect(struct gw_hl7_grouper *grouper, struct gw_batch *batch, size_t *count, s
 		entry->order = (uint32_t)n;
 		sorted = sorted && (n == 0 || entry[-1].reading.time_us <= entry->reading.time_us);
 	}
-	if (!sorted) {
-		qsort(grouper->entries, n, sizeof(*grouper->entries), by_time);
-		for (size_t i = 0; i < n; i++) { // those that lay in the entry itself have moved with it
-			struct entry *entry = &grouper->entries[i];
-			const uint8_t *at = entry->reading.received.at;
-
-			if (at >= (const uint8_t *)grouper->entries && at < (const uint8_t *)(grouper->entries + grouper->entries_cap))
-				entry->reading.received.at = (const uint8_t *)entry->received;
-		}
-	}
+	if (!sorted)
+		sort(grouper, n);
 	*count = n;
 	return batch->bad ? gw_fail(why, GW_E_CORRUPT, "a reading of the record is damaged") : GW_OK;
+}
+
+// Each record is given to the device's clock once, in order.
+static void
+take_clock(struct work *work, const struct entry *entries, size_t count, struct gw_clock_view *view)
+{
+	struct device *device = work->device;
+	int64_t newest_us = GW_CLOCK_NO_TIME;
+
+	for (size_t i = 0; i < count; i++) {
+		int64_t us = gw_reading_newest(&entries[i].reading);
+
+		newest_us = us > newest_us ? us : newest_us;
+	}
+	device->clock_before = device->clock;
+	gw_device_clock_take(&device->clock, work->record->received_us, newest_us, view);
+	device->progress = (struct gw_hl7_taken){ work->record->position, 0 };
+	if (device->unsaved == 0)
+		unsaved_from(work->grouper, device, work->record->position, work->record->received_us);
+}
+
+static enum gw_error
+take_moments(struct work *work, const struct entry *entries, size_t count)
+{
+	enum gw_error error;
+
+	for (size_t from = 0, to; from < count; from = to) {
+		for (to = from + 1; to < count && entries[to].reading.time_us == entries[from].reading.time_us &&
+		    !((entries[to].reading.flags ^ entries[from].reading.flags) & GW_FLAG_NO_DEVICE_TIME);)
+			to++;
+		work->run = entries + from;
+		work->count = to - from;
+		work->from = from;
+		work->moment = ++work->grouper->moment;
+		if ((error = take_moment(work)) != GW_OK)
+			return error;
+		work->device->progress = (struct gw_hl7_taken){ work->record->position, (uint32_t)to };
+	}
+	return GW_OK;
 }
 
 enum gw_error
 gw_hl7_grouper_take(struct gw_hl7_grouper *grouper, const struct gw_record *record, struct gw_why *why)
 {
+	struct gw_clock_view view;
 	struct gw_batch batch;
-	struct device *device;
-	const struct entry *entries;
-	size_t count = 0, from, to;
+	struct work work = { .grouper = grouper, .record = record, .view = &view };
+	size_t count = 0;
 	enum gw_error error, damage;
 
 	if ((error = gw_batch_open(record, &batch, why)) != GW_OK)
 		return error;
-	if ((device = device_of(grouper, batch.head.device)) == NULL)
+	if ((work.device = device_of(grouper, batch.head.device)) == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
-	if (record->position < device->fixed.position)
+	if (!work.device->wanted || record->position < work.device->clock_next)
 		return GW_OK;
 	damage = collect(grouper, &batch, &count, why);
 	if (damage == GW_E_MEMORY)
 		return damage;
-	entries = grouper->entries;
-	from = record->position == device->fixed.position ? device->fixed.count : 0;
-	if (from < count)
-		watch_clock(grouper, device, entries + from, count - from, record->received_us);
-	for (; from < count; from = to) {
-		for (to = from + 1; to < count && entries[to].reading.time_us == entries[from].reading.time_us &&
-		    !((entries[to].reading.flags ^ entries[from].reading.flags) & GW_FLAG_NO_DEVICE_TIME);)
-			to++;
-		if ((error = take_moment(grouper, device, record, &batch.head, entries + from, to - from, from)) != GW_OK)
-			return gw_fail(why, error, "out of memory");
-		device->group.taken = (struct gw_hl7_taken){ record->position, to < count ? (uint32_t)to : GW_HL7_ALL };
-	}
+	work.head = &batch.head;
+	take_clock(&work, grouper->entries, count, &view);
+	if ((error = take_moments(&work, grouper->entries, count)) != GW_OK)
+		return gw_fail(why, error, "out of memory");
+	work.device->progress.count = GW_HL7_ALL;
+	for (size_t i = 0; i < grouper->class_count; i++)
+		if (grouper->classes[i].interval_us == 0)
+			close_group(grouper, &work.device->slots[i], record->received_us);
 	return damage;
+}
+
+// ---- Time ----
+
+static void
+save(struct gw_hl7_grouper *grouper, int64_t now_us)
+{
+	struct device *device = grouper->first;
+	uint64_t least = device->unsaved;
+	struct gw_span state = state_of(grouper, device, now_us);
+
+	if (device->unsaved != least && grouper->options.save != NULL)
+		grouper->options.save(grouper->options.arg, device->id, state);
 }
 
 void
 gw_hl7_grouper_tick(struct gw_hl7_grouper *grouper, int64_t now_us)
 {
-	int64_t interval_us = grouper->options.interval_us;
-
 	// A hub's clock that was set back by more than an interval closes as well: nothing waits for hours.
-	while (grouper->first != NULL && (now_us - grouper->first->group.opened_us >= interval_us || grouper->first->group.opened_us - now_us > interval_us))
-		close_group(grouper, grouper->first);
+	for (size_t i = 0; i < grouper->class_count; i++) {
+		struct class *class = &grouper->classes[i];
+
+		while (class->first != NULL && (now_us - class->first->group.opened_us >= class->interval_us ||
+		    class->first->group.opened_us - now_us > class->interval_us))
+			close_group(grouper, class->first, now_us);
+	}
+	for (struct device *head = NULL; grouper->first != NULL && grouper->first != head &&
+	    (now_us - grouper->first->unsaved_us >= SAVE_US || grouper->first->unsaved_us - now_us > SAVE_US);) {
+		head = grouper->first;
+		save(grouper, now_us);
+	}
 }
 
 uint64_t
 gw_hl7_grouper_least(const struct gw_hl7_grouper *grouper)
 {
-	return grouper->first != NULL ? grouper->first->group.first_position : 0;
+	return grouper->first != NULL ? grouper->first->unsaved : 0;
 }
 
 size_t
@@ -451,6 +613,14 @@ gw_hl7_grouper_stats(const struct gw_hl7_grouper *grouper)
 	return &grouper->stats;
 }
 
+bool
+gw_hl7_grouper_resolve(struct gw_hl7_grouper *grouper, struct gw_span id, int64_t received_us, int64_t time_us, struct gw_effective *effective)
+{
+	struct device *device = id.len <= GW_ID_MAX ? *slot_of(grouper->table, grouper->slots, id) : NULL;
+
+	return device != NULL && gw_device_clock_resolve(&device->clock, received_us, time_us, effective);
+}
+
 // ---- New, free, restore ----
 
 struct gw_hl7_grouper *
@@ -458,12 +628,27 @@ gw_hl7_grouper_new(const struct gw_hl7_grouper_options *options)
 {
 	struct gw_hl7_grouper *grouper = calloc(1, sizeof(*grouper));
 
-	if (grouper == NULL || !grow(grouper)) {
-		free(grouper);
+	if (grouper == NULL)
+		return NULL;
+	grouper->options = *options;
+	if (gw_hl7_classes_of(options->settings, grouper->classes, &grouper->class_count, NULL) != GW_OK || !grow(grouper) ||
+	    (grouper->choices = calloc(CHOICES, sizeof(*grouper->choices))) == NULL) {
+		gw_hl7_grouper_free(grouper);
 		return NULL;
 	}
-	grouper->options = *options;
 	return grouper;
+}
+
+static void
+free_device(const struct gw_hl7_grouper *grouper, struct device *device)
+{
+	if (device == NULL)
+		return;
+	for (size_t i = 0; i < grouper->class_count; i++) {
+		gw_hl7_items_clear(&device->slots[i].group);
+		free(device->slots[i].group.items);
+	}
+	free(device);
 }
 
 void
@@ -471,25 +656,18 @@ gw_hl7_grouper_free(struct gw_hl7_grouper *grouper)
 {
 	if (grouper == NULL)
 		return;
-	for (size_t i = 0; i < grouper->slots; i++) {
-		if (grouper->table[i] == NULL)
-			continue;
-		clear(&grouper->table[i]->group);
-		free(grouper->table[i]->group.items);
-		free(grouper->table[i]);
-	}
+	for (size_t i = 0; i < grouper->slots; i++)
+		free_device(grouper, grouper->table[i]);
 	free(grouper->table);
+	free(grouper->choices);
 	free(grouper->entries);
 	free(grouper);
 }
 
 enum gw_error
-gw_hl7_grouper_restore(struct gw_hl7_grouper *grouper, struct gw_span id, const struct gw_hl7_taken *taken)
+gw_hl7_grouper_restore(struct gw_hl7_grouper *grouper, struct gw_span id, struct gw_span state)
 {
 	struct device *device = device_of(grouper, id);
 
-	if (device == NULL)
-		return GW_E_MEMORY;
-	device->fixed = *taken;
-	return GW_OK;
+	return device != NULL ? gw_hl7_state_load(grouper, device, state) : GW_E_MEMORY;
 }

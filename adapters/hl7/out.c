@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 void
 gw_hl7_out_fini(struct gw_hl7_out *out)
@@ -52,6 +51,18 @@ void
 gw_hl7_put_bytes(struct gw_hl7_out *out, struct gw_span bytes)
 {
 	put_bytes(out, bytes.at, bytes.len);
+}
+
+void
+gw_hl7_put_number(struct gw_hl7_out *out, uint64_t number)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do
+		digits[--at] = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	put_bytes(out, digits + at, sizeof(digits) - at);
 }
 
 void
@@ -105,27 +116,56 @@ gw_hl7_put_text(struct gw_hl7_out *out, struct gw_span text)
 		put_bytes(out, text.at + from, text.len - from);
 }
 
+// ---- Time ----
+
+static void
+put_digits(char *at, unsigned value, unsigned digits)
+{
+	for (; digits > 0; value /= 10)
+		at[--digits] = (char)('0' + value % 10);
+}
+
+// Year, month and day of a day since 1970, proleptic Gregorian: eras of 400 years that begin in March.
+static void
+put_day(char *at, int64_t days)
+{
+	int64_t shifted = days + 719468, era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
+	unsigned of_era = (unsigned)(shifted - era * 146097);
+	unsigned year = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+	unsigned of_year = of_era - (365 * year + year / 4 - year / 100), march = (5 * of_year + 2) / 153;
+	unsigned month = march < 10 ? march + 3 : march - 9;
+	int64_t full = era * 400 + year + (month <= 2);
+
+	put_digits(at, full < 0 ? 0 : full > 9999 ? 9999 : (unsigned)full, 4);
+	put_digits(at + 4, month, 2);
+	put_digits(at + 6, of_year - (153 * march + 2) / 5 + 1, 2);
+}
+
+static int64_t
+floor_by(int64_t value, int64_t by)
+{
+	return value / by - (value % by < 0);
+}
+
 void
 gw_hl7_put_time(struct gw_hl7_out *out, int64_t us)
 {
-	int64_t rest = us % 1000000;
-	time_t seconds;
-	struct tm tm;
-	char text[32], fraction[8];
-	size_t len;
+	int64_t seconds = floor_by(us, 1000000), days = floor_by(seconds, 86400);
+	unsigned of_day = (unsigned)(seconds - days * 86400), fraction = (unsigned)(us - seconds * 1000000) / 100;
+	char text[32];
+	size_t len = 14;
 
-	if (rest < 0)
-		rest += 1000000;
-	seconds = (time_t)((us - rest) / 1000000);
-	gmtime_r(&seconds, &tm);
-	len = strftime(text, sizeof(text), "%Y%m%d%H%M%S", &tm);
-	put_bytes(out, text, len);
-	if (rest >= 100) {
-		snprintf(fraction, sizeof(fraction), "%04d", (int)(rest / 100));
-		len = 4;
-		while (fraction[len - 1] == '0')
+	put_day(text, days);
+	put_digits(text + 8, of_day / 3600, 2);
+	put_digits(text + 10, of_day / 60 % 60, 2);
+	put_digits(text + 12, of_day % 60, 2);
+	if (fraction > 0) {
+		text[len++] = '.';
+		put_digits(text + len, fraction, 4);
+		len += 4;
+		while (text[len - 1] == '0')
 			len--;
-		gw_hl7_putf(out, ".%.*s", (int)len, fraction);
 	}
-	gw_hl7_put(out, "+0000");
+	memcpy(text + len, "+0000", 5);
+	put_bytes(out, text, len + 5);
 }
