@@ -227,6 +227,20 @@ look_into(struct tail *tail, const struct range *range, uint64_t position, struc
 	return true;
 }
 
+// Sorted, each one once: a record's readings of one time need not stand side by side.
+static void
+sort_tail(struct tail *tail)
+{
+	size_t kept = 0;
+
+	if (tail->count > 1)
+		qsort(tail->entries, tail->count, sizeof(*tail->entries), gw_index_compare);
+	for (size_t i = 0; i < tail->count; i++)
+		if (i == 0 || gw_index_compare(&tail->entries[i], &tail->entries[kept - 1]) != 0)
+			tail->entries[kept++] = tail->entries[i];
+	tail->count = kept;
+}
+
 static int
 fill_tail(struct gw_walk *walk, struct tail *tail, const struct range *range)
 {
@@ -237,8 +251,7 @@ fill_tail(struct gw_walk *walk, struct tail *tail, const struct range *range)
 	while (rc == 0 && (rc = gw_walk_next(walk, &position, &bytes)) == 0)
 		if (!look_into(tail, range, position, bytes))
 			return ENOMEM;
-	if (tail->count > 1)
-		qsort(tail->entries, tail->count, sizeof(*tail->entries), gw_index_compare);
+	sort_tail(tail);
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 

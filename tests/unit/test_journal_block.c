@@ -362,6 +362,52 @@ format_1_is_taken_over(void **state)
 	gw_journal_close(journal);
 }
 
+struct given {
+	int64_t times[8];
+	int count;
+};
+
+static bool
+note(void *arg, int64_t time_us, const struct gw_record *record)
+{
+	struct given *given = arg;
+
+	(void)record;
+	assert_in_range(given->count, 0, 7);
+	given->times[given->count++] = time_us;
+	return true;
+}
+
+// Once for each distinct time, whether the record is in the index or not, wherever its readings of one time stand.
+static void
+times_need_not_stand_side_by_side(void **state)
+{
+	const int64_t times[] = { 5, 3, 5, 4, 3 };
+	struct gw_journal *journal = store_open();
+	struct gw_ticket *ticket = gw_ticket_get(&spare);
+	struct gw_reading readings[5];
+
+	(void)state;
+	for (uint32_t i = 0; i < 5; i++)
+		readings[i] = reading_of(i + 1, T0 + times[i], i);
+	add_readings(ticket, "a", T0, readings, 5);
+	commit(journal, &ticket, 1);
+	gw_ticket_release(ticket);
+	for (int indexed = 0; indexed < 2; indexed++) {
+		struct given given = { .count = 0 };
+		assert_int_equal(gw_journal_range(journal, gw_span_text("a"), T0, T0 + 10, note, &given), GW_OK);
+		assert_int_equal(given.count, 3);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(given.times[i], T0 + 3 + i);
+		ticket = gw_ticket_get(&spare); // comes again: for that the index is looked into
+		add_readings(ticket, "a", T0, readings, 5);
+		commit(journal, &ticket, 1);
+		assert_int_equal(ticket->duplicates, 5);
+		gw_ticket_release(ticket);
+	}
+	gw_journal_close(journal);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_make, store_remove)
 
 int
@@ -370,7 +416,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(every_record_is_found), TEST(reading_begins_anywhere), TEST(the_index_catches_up_after_a_crash),
 		TEST(an_abort_leaves_the_index_as_it_was), TEST(damage_stays_where_it_is), TEST(damage_at_the_beginning),
-		TEST(format_1_is_taken_over),
+		TEST(format_1_is_taken_over), TEST(times_need_not_stand_side_by_side),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
