@@ -83,6 +83,7 @@ gw_journal_begin(struct gw_journal *journal)
 	rc = mdb_txn_begin(journal->env, NULL, 0, &journal->txn);
 	journal->index = NULL;
 	journal->block_len = 0;
+	journal->behind_before = journal->behind;
 	journal->touched = journal->plain = journal->trimming = journal->index_last_known = false;
 	journal->bytes = journal->runs = journal->copies = 0;
 	journal->records = journal->readings = journal->duplicates = journal->revisions = 0;

@@ -58,6 +58,7 @@ gw_journal_append(struct gw_journal *journal, struct gw_span record)
 		return error;
 	memcpy(journal->block + journal->block_len, record.at, record.len);
 	journal->block_len += record.len;
+	journal->behind += record.len;
 	journal->next++;
 	journal->records++;
 	return GW_OK;

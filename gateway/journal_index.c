@@ -8,6 +8,7 @@
 
 #define PENDING_MAX 65536
 #define PENDING_DUE 2048
+#define BEHIND_DUE (2u << 20) // bytes of records that readers have to walk
 
 void
 gw_index_key(const struct gw_index_entry *entry, uint8_t key[GW_INDEX_KEY])
@@ -54,7 +55,7 @@ gw_index_add(struct gw_journal *journal, uint64_t device, int64_t time_us, uint6
 	enum gw_error error;
 
 	// The record itself has not all its entries yet.
-	if (journal->pending_count - journal->pending_put == PENDING_MAX && (error = gw_index_flush(journal, position - 1)) != GW_OK)
+	if (journal->txn != NULL && journal->pending_count - journal->pending_put >= PENDING_MAX && (error = gw_index_flush(journal, position - 1)) != GW_OK)
 		return error;
 	if (journal->pending_count == journal->pending_cap) {
 		size_t cap = journal->pending_cap > 0 ? journal->pending_cap * 2 : 1024;
@@ -128,19 +129,22 @@ gw_index_flush(struct gw_journal *journal, uint64_t upto)
 {
 	enum gw_error error;
 
-	if (journal->pending_count == journal->pending_put)
+	if (journal->pending_count == journal->pending_put && journal->behind == 0)
 		return GW_OK;
 	error = put_all(journal, journal->pending + journal->pending_put, journal->pending_count - journal->pending_put);
 	if (error == GW_OK)
 		error = gw_meta_put(journal, journal->txn, "indexed", upto);
 	journal->pending_put = journal->pending_count;
+	journal->behind = 0;
 	return error;
 }
 
 enum gw_error
 gw_index_tend(struct gw_journal *journal)
 {
-	return journal->plain && journal->pending_count >= PENDING_DUE ? gw_index_flush(journal, journal->next - 1) : GW_OK;
+	bool due = journal->pending_count >= PENDING_DUE || journal->behind >= BEHIND_DUE;
+
+	return journal->plain && due ? gw_index_flush(journal, journal->next - 1) : GW_OK;
 }
 
 void
@@ -163,6 +167,7 @@ gw_index_aborted(struct gw_journal *journal)
 			journal->pending[kept++] = journal->pending[i];
 	journal->pending_count = kept;
 	journal->pending_put = 0;
+	journal->behind = journal->behind_before;
 }
 
 static enum gw_error
@@ -198,8 +203,10 @@ gw_index_open(struct gw_journal *journal, MDB_txn *txn)
 		return error;
 	if ((rc = gw_walk_open(&walk, journal, txn)) == 0)
 		rc = gw_walk_from(&walk, indexed + 1);
-	while (rc == 0 && error == GW_OK && (rc = gw_walk_next(&walk, &position, &record)) == 0)
+	while (rc == 0 && error == GW_OK && (rc = gw_walk_next(&walk, &position, &record)) == 0) {
+		journal->behind += record.len;
 		error = add_record(journal, position, record);
+	}
 	gw_walk_close(&walk);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
 }

@@ -80,6 +80,7 @@ struct gw_journal {
 	uint64_t records, readings, duplicates, revisions, quarantine_left_out;
 	struct gw_index_entry *pending;
 	size_t pending_count, pending_cap, pending_put; // put: of those in the table with the transaction under way
+	size_t behind, behind_before; // bytes of records after meta "indexed"; when the transaction began
 	struct gw_index_entry index_last;
 	bool index_last_known, index_any;
 	uint64_t quarantine_id, quarantine_id_before;

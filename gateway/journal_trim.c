@@ -67,15 +67,18 @@ may_go(const struct trim *trim, struct gw_block block)
 	return true;
 }
 
-// The index entries of damaged records stay and lead nowhere.
+// The index entries of damaged records stay and lead nowhere. Entries that wait are put in only where some of them may be the block's: trimming
+// makes room, so it must not need much itself.
 static enum gw_error
 delete_entries(struct gw_journal *journal, struct gw_block block)
 {
 	struct gw_record record;
 	struct gw_span bytes;
-	uint64_t position;
-	enum gw_error error = gw_index_flush(journal, journal->next - 1);
+	uint64_t position, indexed;
+	enum gw_error error = gw_meta_get(journal, journal->txn, "indexed", &indexed);
 
+	if (error == GW_OK && block.last > indexed)
+		error = gw_index_flush(journal, journal->next - 1);
 	while (error == GW_OK && gw_block_next(&block, &position, &bytes))
 		if (gw_record_open(position, bytes, &record, NULL) == GW_OK)
 			error = delete_index(journal, position, &record);
