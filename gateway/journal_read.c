@@ -149,7 +149,16 @@ gw_journal_seek(struct gw_journal *journal, int64_t received_us, uint64_t *posit
 #define RANGE_ENTRIES 4096     // index entries looked at in one transaction
 #define RANGE_BYTES (256u << 10)
 
+// Entries of records that were not in the index when the walk began, and of those that came since, sorted.
+struct tail {
+	uint64_t indexed; // the index was whole up to here; what it has of later records is left out
+	uint64_t seen;    // records up to here were looked into; 0: none yet
+	struct gw_index_entry *entries;
+	size_t count, cap, at;
+};
+
 struct range {
+	struct tail tail;
 	uint64_t device, end;      // end: time with its sign flipped, exclusive
 	struct gw_index_entry at;  // where the next transaction goes on (inclusive)
 	bool done;
@@ -181,13 +190,6 @@ copy_record(struct range *range, const struct gw_index_entry *entry, struct gw_s
 	range->used = need;
 	return true;
 }
-
-// Entries of records that are not in the index yet, sorted.
-struct tail {
-	uint64_t indexed; // the index is whole up to here; what it has of later records is left out
-	struct gw_index_entry *entries;
-	size_t count, cap, at;
-};
 
 static bool
 add_to_tail(struct tail *tail, const struct gw_index_entry *entry)
@@ -227,31 +229,37 @@ look_into(struct tail *tail, const struct range *range, uint64_t position, struc
 	return true;
 }
 
-// Sorted, each one once: a record's readings of one time need not stand side by side.
+// Sorted, each one once (a record's readings of one time need not stand side by side), without those that were given already.
 static void
-sort_tail(struct tail *tail)
+sort_tail(struct tail *tail, const struct gw_index_entry *from)
 {
 	size_t kept = 0;
 
 	if (tail->count > 1)
 		qsort(tail->entries, tail->count, sizeof(*tail->entries), gw_index_compare);
 	for (size_t i = 0; i < tail->count; i++)
-		if (i == 0 || gw_index_compare(&tail->entries[i], &tail->entries[kept - 1]) != 0)
+		if (gw_index_compare(&tail->entries[i], from) >= 0 &&
+		    (kept == 0 || gw_index_compare(&tail->entries[i], &tail->entries[kept - 1]) != 0))
 			tail->entries[kept++] = tail->entries[i];
 	tail->count = kept;
+	tail->at = 0;
 }
 
+// Every record is walked once however many transactions there are.
 static int
-fill_tail(struct gw_walk *walk, struct tail *tail, const struct range *range)
+fill_tail(struct gw_walk *walk, struct range *range)
 {
+	struct tail *tail = &range->tail;
 	struct gw_span bytes;
 	uint64_t position;
-	int rc = gw_walk_from(walk, tail->indexed + 1);
+	int rc = gw_walk_from(walk, tail->seen + 1);
 
-	while (rc == 0 && (rc = gw_walk_next(walk, &position, &bytes)) == 0)
+	while (rc == 0 && (rc = gw_walk_next(walk, &position, &bytes)) == 0) {
 		if (!look_into(tail, range, position, bytes))
 			return ENOMEM;
-	sort_tail(tail);
+		tail->seen = position;
+	}
+	sort_tail(tail, &range->at);
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
@@ -276,8 +284,9 @@ next_of_index(MDB_cursor *cursor, const struct tail *tail, const struct range *r
 
 // Copies records in the order of both lists, until the buffer is full or enough was looked at.
 static int
-scan(MDB_cursor *cursor, struct gw_walk *walk, struct tail *tail, struct range *range)
+scan(MDB_cursor *cursor, struct gw_walk *walk, struct range *range)
 {
+	struct tail *tail = &range->tail;
 	uint8_t bytes[GW_INDEX_KEY] = { 0 };
 	MDB_val key = gw_val(bytes, sizeof(bytes)), data;
 	struct gw_index_entry entry = { 0 };
@@ -310,10 +319,19 @@ scan(MDB_cursor *cursor, struct gw_walk *walk, struct tail *tail, struct range *
 }
 
 static enum gw_error
+begin_tail(struct gw_journal *journal, MDB_txn *txn, struct tail *tail)
+{
+	enum gw_error error = tail->seen == 0 ? gw_meta_get(journal, txn, "indexed", &tail->indexed) : GW_OK;
+
+	if (tail->seen == 0)
+		tail->seen = tail->indexed;
+	return error;
+}
+
+static enum gw_error
 fill(struct gw_journal *journal, struct range *range)
 {
 	struct gw_walk walk = { 0 };
-	struct tail tail = { 0 };
 	MDB_cursor *cursor = NULL;
 	MDB_txn *txn;
 	enum gw_error error = gw_reader_begin(journal, &txn);
@@ -322,15 +340,14 @@ fill(struct gw_journal *journal, struct range *range)
 	if (error != GW_OK)
 		return error;
 	range->used = 0;
-	if ((error = gw_meta_get(journal, txn, "indexed", &tail.indexed)) == GW_OK &&
+	if ((error = begin_tail(journal, txn, &range->tail)) == GW_OK &&
 	    (rc = mdb_cursor_open(txn, journal->tables[GW_T_INDEX], &cursor)) == 0 && (rc = gw_walk_open(&walk, journal, txn)) == 0 &&
-	    (rc = fill_tail(&walk, &tail, range)) == 0)
-		rc = scan(cursor, &walk, &tail, range);
+	    (rc = fill_tail(&walk, range)) == 0)
+		rc = scan(cursor, &walk, range);
 	gw_walk_close(&walk);
 	if (cursor != NULL)
 		mdb_cursor_close(cursor);
 	gw_reader_end(journal, txn);
-	free(tail.entries);
 	return error == GW_OK ? gw_store_error(rc) : error;
 }
 
@@ -370,5 +387,6 @@ gw_journal_range(struct gw_journal *journal, struct gw_span device, int64_t from
 		if ((error = fill(journal, &range)) == GW_OK && !give(&range, device, fn, arg))
 			break;
 	free(range.buf);
+	free(range.tail.entries);
 	return error;
 }
