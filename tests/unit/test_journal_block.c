@@ -408,6 +408,51 @@ times_need_not_stand_side_by_side(void **state)
 	gw_journal_close(journal);
 }
 
+struct writing {
+	struct gw_journal *journal;
+	int next, added, from; // the next time to come; times that were added, beginning with from
+};
+
+// Between two pieces of the range: more at its end, for which the index is brought up to date every now and then.
+static bool
+write_along(void *arg, int64_t time_us, const struct gw_record *record)
+{
+	struct writing *writing = arg;
+
+	(void)record;
+	assert_int_equal(time_us, T0 + writing->next);
+	writing->next += 2;
+	if (writing->added < 4000 && writing->next % 20 == 0) {
+		add(writing->journal, writing->from + writing->added, 100);
+		writing->added += 100;
+	}
+	if (writing->next % 140 == 0 && writing->next < writing->from + writing->added) {
+		struct gw_reading again = reading_of(1, T0 + writing->next, writing->next);
+		struct gw_ticket *ticket = gw_ticket_get(&spare);
+		add_readings(ticket, "a", T0, &again, 1);
+		commit(writing->journal, &ticket, 1);
+		assert_int_equal(ticket->duplicates, 1);
+		gw_ticket_release(ticket);
+	}
+	return true;
+}
+
+// A reader sees every reading once and in order, whatever moves from the journal's end into the index meanwhile.
+static void
+the_index_moves_under_a_reader(void **state)
+{
+	struct gw_journal *journal = store_open();
+	struct writing writing = { .journal = journal, .from = 8000 };
+
+	(void)state;
+	for (int at = 0; at < 8000; at += 100)
+		add(journal, at, 100);
+	assert_int_equal(gw_journal_range(journal, gw_span_text("a"), T0, T0 + 100000, write_along, &writing), GW_OK);
+	assert_int_equal(writing.added, 4000);
+	assert_int_equal(writing.next, 12000);
+	gw_journal_close(journal);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_make, store_remove)
 
 int
@@ -417,6 +462,7 @@ main(void)
 		TEST(every_record_is_found), TEST(reading_begins_anywhere), TEST(the_index_catches_up_after_a_crash),
 		TEST(an_abort_leaves_the_index_as_it_was), TEST(damage_stays_where_it_is), TEST(damage_at_the_beginning),
 		TEST(format_1_is_taken_over), TEST(times_need_not_stand_side_by_side),
+		TEST(the_index_moves_under_a_reader),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
