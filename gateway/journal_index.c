@@ -142,7 +142,8 @@ gw_index_flush(struct gw_journal *journal, uint64_t upto)
 enum gw_error
 gw_index_tend(struct gw_journal *journal)
 {
-	bool due = journal->pending_count >= PENDING_DUE || journal->behind >= BEHIND_DUE;
+	size_t most = journal->room.starved ? PENDING_DUE / 8 : PENDING_DUE; // where the file cannot grow, small commits
+	bool due = journal->pending_count >= most || journal->behind >= BEHIND_DUE;
 
 	return journal->plain && due ? gw_index_flush(journal, journal->next - 1) : GW_OK;
 }

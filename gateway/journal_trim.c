@@ -9,7 +9,15 @@
 
 #define PIECE_MIN 500
 #define PIECE_MAX 5000
+#define COPIES_STARVED 96 // pages of the index that one piece may change where the file cannot grow
 #define READERS_EVERY_US 30000000
+
+// A full disk must not fail a commit: that would end the process, and the next one in the same way.
+static bool
+at_limit(const struct gw_journal *journal)
+{
+	return journal->room.starved && journal->copies >= COPIES_STARVED;
+}
 
 static enum gw_error
 delete_index(struct gw_journal *journal, uint64_t position, const struct gw_record *record)
@@ -23,7 +31,7 @@ delete_index(struct gw_journal *journal, uint64_t position, const struct gw_reco
 	if (record->type != GW_RECORD_READINGS || gw_batch_open(record, &batch, NULL) != GW_OK)
 		return GW_OK;
 	entry.device = gw_name_hash(batch.head.device);
-	while (rc == 0 && gw_batch_next(&batch, &reading)) {
+	while (rc == 0 && !at_limit(journal) && gw_batch_next(&batch, &reading)) {
 		uint8_t bytes[GW_INDEX_KEY] = { 0 };
 		MDB_val key = gw_val(bytes, sizeof(bytes));
 		if (any && entry.time == gw_index_time(reading.time_us))
@@ -33,7 +41,8 @@ delete_index(struct gw_journal *journal, uint64_t position, const struct gw_reco
 		journal->bytes += 256; // copies of pages: entries of one age lie close together
 		gw_index_key(&entry, bytes);
 		rc = mdb_del(journal->txn, journal->tables[GW_T_INDEX], &key, NULL);
-		if (rc == MDB_NOTFOUND) // readings of one time need not stand side by side
+		journal->copies += rc == 0 && journal->room.starved; // each may lie on a page of its own
+		if (rc == MDB_NOTFOUND) // readings of one time need not stand side by side, and a piece before this may have come so far
 			rc = 0;
 	}
 	return gw_store_error(rc);
@@ -97,12 +106,21 @@ trim_block(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
 	if (rc != 0)
 		return gw_store_error(rc);
 	block = gw_block_of(gw_val_u64(key), gw_val_span(data));
+	if (!block.sound && trim->first <= block.last)
+		block.first = trim->first; // how many records it held is not known from itself
 	trim->first = block.first;
 	if ((trim->done = !may_go(trim, block)))
 		return GW_OK;
+	if (block.rest.len > GW_RECORD_MAX)
+		block.rest.len = 0; // nothing of ours is as long
 	block.rest.at = memcpy(trim->copy, block.rest.at, block.rest.len);
 	if ((error = delete_entries(journal, block)) != GW_OK)
 		return error;
+	if (at_limit(journal)) { // the next piece goes on where this one ends
+		trim->left = 0;
+		journal->touched = true;
+		return GW_OK;
+	}
 	if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) != 0 || (rc = mdb_cursor_del(cursor, 0)) != 0)
 		return gw_store_error(rc);
 	trim->first = block.last + 1;
@@ -139,7 +157,7 @@ piece_size(struct gw_journal *journal)
 static enum gw_error
 find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 {
-	uint64_t last = atomic_load(&journal->last), cursor;
+	uint64_t last = atomic_load(&journal->last), cursor, indexed;
 	bool pressure = gw_room_pressure(journal);
 	int64_t keep = pressure ? journal->options.retention_full_us : journal->options.retention_us;
 	enum gw_error error = gw_rows_least_cursor(journal, journal->txn, &cursor);
@@ -151,6 +169,9 @@ find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 		trim->upto = journal->checkpoint;
 		trim->behind = gw_sweep_due(journal);
 	}
+	// Putting the last entries into the index may take more room than there is; they come with new records.
+	if (journal->room.starved && gw_meta_get(journal, journal->txn, "indexed", &indexed) == GW_OK && indexed < trim->upto)
+		trim->upto = indexed;
 	trim->before_us = now_us - keep;
 	trim->beyond_us = pressure && now_us < INT64_MAX - keep ? now_us + keep : INT64_MAX;
 	trim->left = piece_size(journal);
