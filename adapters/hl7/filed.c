@@ -282,3 +282,80 @@ gw_hl7_filed_each(struct gw_journal *journal, const char *prefix, struct gw_span
 	free(walk);
 	return error;
 }
+
+// ---- Sweeping ----
+
+#define LOOKS 16 // rows and devices looked at for each row that may be deleted
+
+struct sweep {
+	struct gw_ticket *ticket;
+	struct gw_hl7_filed_at *at;
+	size_t skip;         // bytes of the key up to the device
+	int64_t before_us;
+	size_t left, looks;
+	bool next_device;    // what follows of this one is younger
+	struct gw_hl7_filed filed; // of the key
+	enum gw_error error;
+};
+
+static bool
+is_settled(struct gw_span value, int64_t before_us)
+{
+	if (value.len < HEAD)
+		return true;
+	return value.at[AT_VERSION] == VERSION && value.at[AT_STATE] != GW_HL7_FILED_MADE && value.at[AT_STATE] != GW_HL7_FILED_HELD &&
+	    (int64_t)gw_get64(value.at + AT_MADE) < before_us;
+}
+
+static bool
+sweep_row(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct sweep *sweep = arg;
+
+	if (sweep->left == 0 || sweep->looks == 0)
+		return false;
+	sweep->looks--;
+	sweep->at->len = key.len;
+	memcpy(sweep->at->key, key.at, key.len);
+	if (key.len <= sweep->skip || !read_key(gw_span(key.at + sweep->skip, key.len - sweep->skip), &sweep->filed))
+		return true;
+	// A message is made after its readings: from here on all are younger.
+	if ((sweep->next_device = sweep->filed.least_us >= sweep->before_us))
+		return false;
+	if (!is_settled(value, sweep->before_us))
+		return true;
+	sweep->left--;
+	sweep->error = gw_ticket_del(sweep->ticket, key);
+	return sweep->error == GW_OK;
+}
+
+// Behind the last row of the device that was looked at last: no key has this byte.
+static void
+pass_device(struct sweep *sweep)
+{
+	sweep->at->len = sweep->skip + strlen(sweep->filed.device) + 2;
+	sweep->at->key[sweep->at->len - 1] = 0xFF;
+}
+
+enum gw_error
+gw_hl7_filed_sweep(struct gw_journal *journal, const char *prefix, struct gw_ticket *ticket, int64_t before_us, size_t limit,
+    struct gw_hl7_filed_at *at, bool *more)
+{
+	struct sweep sweep = { .ticket = ticket, .at = at, .before_us = before_us, .left = limit, .looks = limit * LOOKS };
+	char table[KEY_MAX];
+	struct gw_span within;
+	enum gw_error error;
+
+	sweep.skip = (size_t)snprintf(table, sizeof(table), "%sfiled/", prefix);
+	within = gw_span(table, sweep.skip);
+	do {
+		sweep.next_device = false;
+		error = gw_journal_each(journal, within, gw_span(at->key, at->len), sweep_row, &sweep);
+		if (sweep.next_device)
+			pass_device(&sweep);
+	} while (error == GW_OK && sweep.error == GW_OK && sweep.next_device);
+	*more = sweep.left == 0 || sweep.looks == 0;
+	if (!*more)
+		at->len = 0;
+	return error != GW_OK ? error : sweep.error;
+}

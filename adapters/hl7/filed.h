@@ -63,6 +63,16 @@ enum gw_error gw_hl7_filed_del(const char *prefix, struct gw_ticket *ticket, con
 enum gw_error gw_hl7_filed_settle(struct gw_journal *journal, const char *prefix, struct gw_ticket *ticket, const char *device, int64_t least_us,
     const char *control_id, enum gw_hl7_filed_state state, const char *answer, int64_t answered_us);
 
+// Deletes rows of messages that were made before before_us and are settled (not MADE, not HELD): at most `limit` in one call, with as many operations in the
+// ticket. Looks at rows whose readings are as old only, device by device, and at a bounded number of them in one call. `at` says where to go on, all zero at
+// first; *more: the round is not at its end yet. Rows that cannot be read go, too; those of a version that is not known stay.
+struct gw_hl7_filed_at {
+	size_t len;
+	uint8_t key[500];
+};
+enum gw_error gw_hl7_filed_sweep(struct gw_journal *journal, const char *prefix, struct gw_ticket *ticket, int64_t before_us, size_t limit,
+    struct gw_hl7_filed_at *at, bool *more);
+
 // Rows of a device (empty: of all) whose readings may lie in [from, to) by effective time, in order. A row is valid during the call.
 typedef bool gw_hl7_filed_fn(void *arg, const struct gw_hl7_filed *filed);
 enum gw_error gw_hl7_filed_each(struct gw_journal *journal, const char *prefix, struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn,
