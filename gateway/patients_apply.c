@@ -152,6 +152,8 @@ derive_device(struct act *act, struct device *device)
 static bool
 room_for(struct act *act, uint32_t count, uint32_t max)
 {
+	if (act->patients->facts >= (uint64_t)act->patients->options.patients_max * FACTS_MEAN)
+		return fails(act, GW_E_QUOTA, "too much was told of all patients within the time that is kept (patients.max, patients.keep_h)");
 	return count <= max - 4 ? true : fails(act, GW_E_QUOTA, "too much was told of this patient or device within the time that is kept");
 }
 
@@ -227,7 +229,7 @@ ready(struct act *act, const struct gw_person *person)
 		return fails(act, GW_E_ARGUMENT, "the patient's identifier is missing");
 	if (patient == NULL && act->patients->count + 2 > act->patients->options.patients_max)
 		return fails(act, GW_E_QUOTA, "more patients than patients.max are kept");
-	return patient == NULL || room_for(act, patient->moves.count, FACTS_MAX);
+	return room_for(act, patient != NULL ? patient->moves.count : 0, FACTS_MAX);
 }
 
 static uint64_t
@@ -456,6 +458,7 @@ merge(struct act *act, struct patient *gone, struct patient *stays)
 	    bed_at(gone, act->patients->now_us) != bed_at(stays, act->patients->now_us))
 		act->contradiction = true;
 	gone->moves = (struct facts){ 0 };
+	act->patients->facts -= moves.count;
 	gw_derive_patient(act->patients, gone);
 	for (uint32_t i = 0; i < moves.count; i++)
 		(void)gw_fact_add(act->patients, &stays->moves, &moves.at[i]);
@@ -471,28 +474,49 @@ merge(struct act *act, struct patient *gone, struct patient *stays)
 	derive(act, stays);
 }
 
+// The patient of one of the identifiers that are merged into another; NULL: not known, or the other itself.
+static struct patient *
+merged_by(const struct act *act, size_t identifier, const struct patient *stays)
+{
+	struct patient *patient = gw_patient_root(gw_patient_by_identifier(act->patients, &act->event->other.identifiers[identifier]));
+
+	return patient != stays ? patient : NULL;
+}
+
+static bool
+merge_fits(struct act *act, const struct patient *stays)
+{
+	uint32_t count = stays != NULL ? stays->moves.count : 0;
+
+	for (size_t i = 0; i < act->event->other.identifier_count; i++) {
+		const struct patient *gone = merged_by(act, i, stays);
+
+		count += gone != NULL ? gone->moves.count : 0;
+	}
+	return room_for(act, count, FACTS_MAX);
+}
+
 static void
 do_merge(struct act *act)
 {
-	struct patient *stays = known(act, &act->event->person), *gone = known(act, &act->event->other);
+	struct patient *stays = known(act, &act->event->person), *gone;
 	bool contradiction;
 
 	act->done = "merged before";
-	if (!ready(act, &act->event->person) || !ready(act, &act->event->other))
-		return;
-	if (gone != NULL && stays != NULL && gone != stays && gone->moves.count + stays->moves.count > FACTS_MAX - 4) {
-		(void)room_for(act, FACTS_MAX, FACTS_MAX);
-		return;
-	}
-	if ((stays = get(act, &act->event->person)) == NULL)
+	if (!ready(act, &act->event->person) || !ready(act, &act->event->other) || !merge_fits(act, stays) ||
+	    (stays = get(act, &act->event->person)) == NULL)
 		return;
 	contradiction = act->contradiction;
-	gone = known(act, &act->event->other);
-	if (gone == stays || (gone == NULL && (gone = get(act, &act->event->other)) == NULL))
+	// What nobody has is kept with a patient of its own: a late message may still name it.
+	if (known(act, &act->event->other) == NULL && get(act, &act->event->other) == NULL)
 		return;
-	act->contradiction = contradiction && stays->clash != gone->number;
-	merge(act, gone, stays);
-	act->done = "merged";
+	for (size_t i = 0; i < act->event->other.identifier_count && !act->patients->failed; i++) {
+		if ((gone = merged_by(act, i, stays)) == NULL)
+			continue;
+		act->contradiction = contradiction && stays->clash != gone->number;
+		merge(act, gone, stays);
+		act->done = "merged";
+	}
 }
 
 static void

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #define FACTS_MAX 256       // of one patient within the time that is kept
+#define FACTS_MEAN 8        // for each patient that may be kept: bounds all facts together
 #define DEVICE_FACTS_MAX 8192 // of one device: it may go from patient to patient all day
 #define RANGES_MAX 64       // beds and devices that one event may touch; beyond, ranges are joined
 #define DIRTY_MAX 64        // rows that one event may change
@@ -171,6 +172,7 @@ struct gw_patients {
 	uint32_t count, cap;
 	struct device **devices;
 	uint32_t device_count, device_cap;
+	uint64_t facts; // of all patients and devices
 	uint64_t next_number, numbers_end; // numbers below the end are ours by the row "patient-next"
 	uint32_t sweep_patient, sweep_device;
 	uint64_t events, contradictions; // since start
@@ -208,7 +210,7 @@ struct note *gw_note_new(const struct gw_span texts[NOTE_COUNT]);
 // it is the same, note and reference are given back. True: something has changed.
 bool gw_fact_add(struct gw_patients *patients, struct facts *facts, struct fact *fact);
 // Without asking whether it is there; false: out of memory.
-bool gw_fact_insert(struct facts *facts, const struct fact *fact);
+bool gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct fact *fact);
 void gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at);
 
 // ---- patients_person.c ----

@@ -405,10 +405,11 @@ gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at)
 	gw_bed_put(patients, fact->bed);
 	memmove(fact, fact + 1, (facts->count - at - 1) * sizeof(*fact));
 	facts->count--;
+	patients->facts--;
 }
 
 bool
-gw_fact_insert(struct facts *facts, const struct fact *fact)
+gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct fact *fact)
 {
 	uint32_t at = facts->count;
 
@@ -425,6 +426,7 @@ gw_fact_insert(struct facts *facts, const struct fact *fact)
 		facts->at[at] = facts->at[at - 1];
 	facts->at[at] = *fact;
 	facts->count++;
+	patients->facts++;
 	return true;
 }
 
@@ -439,7 +441,7 @@ told_again(struct gw_patients *patients, struct facts *facts, uint32_t at, struc
 		gw_fact_drop(patients, facts, at);
 		if (fact->patient != NULL)
 			fact->patient->direct++;
-		(void)gw_fact_insert(facts, fact); // there is room
+		(void)gw_fact_insert(patients, facts, fact); // there is room
 		return true;
 	}
 	free(fact->note);
@@ -455,7 +457,7 @@ gw_fact_add(struct gw_patients *patients, struct facts *facts, struct fact *fact
 		if (same(&facts->at[i], fact) && (!is_cancel(fact) || facts->at[i].told_us == fact->told_us))
 			return told_again(patients, facts, i, fact);
 	}
-	if (!gw_fact_insert(facts, fact)) {
+	if (!gw_fact_insert(patients, facts, fact)) {
 		patients->failed = true;
 		free(fact->note);
 		gw_bed_put(patients, fact->bed);

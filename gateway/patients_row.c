@@ -253,7 +253,7 @@ read_moves(struct gw_patients *patients, struct facts *facts, const uint8_t *at,
 	for (unsigned i = 0; i < count && i < FACTS_MAX; i++) {
 		if (!read_fact(patients, &at, end, &fact))
 			return false;
-		if (!gw_fact_insert(facts, &fact)) {
+		if (!gw_fact_insert(patients, facts, &fact)) {
 			drop_fact(patients, &fact);
 			patients->failed = true;
 		}
@@ -349,7 +349,7 @@ load_device(void *arg, struct gw_span key, struct gw_span value)
 	if (device->facts.count == DEVICE_FACTS_MAX || !read_fact(patients, &at, value.at + value.len, &fact))
 		return damaged(loading, "a device's association");
 	fact.stored = true;
-	if (at != value.at + value.len || !link_fact(patients, device, &fact) || !gw_fact_insert(&device->facts, &fact))
+	if (at != value.at + value.len || !link_fact(patients, device, &fact) || !gw_fact_insert(patients, &device->facts, &fact))
 		drop_fact(patients, &fact); // its patient is forgotten
 	else if (fact.patient != NULL)
 		fact.patient->direct++;
