@@ -329,6 +329,15 @@ drain(struct bus *bus)
 	gw_bus_link_close(bus->link, true);
 }
 
+static void
+tend_park(struct bus *bus, bool now)
+{
+	enum gw_error error = gw_bus_park_tend(&bus->park, &bus->source, now);
+
+	if (error != GW_OK)
+		gw_diag_limited(&bus->park_failed, 10, GW_ERROR, "bus.park", "what was left out could not be recorded: %s", gw_error_text(error));
+}
+
 static void *
 run(void *arg)
 {
@@ -344,6 +353,7 @@ run(void *arg)
 		settle(bus);
 		retry_parked(bus);
 		limit_backlog(bus);
+		tend_park(bus, false);
 		pending = gw_bus_link_pending(bus->link) > 0;
 		if (gw_follow_next(bus->follow, pending ? 20 : 500, &record)) {
 			if (!take(bus, &record) && gw_bus_link_up(bus->link) && !bus->stopping) {
@@ -356,6 +366,7 @@ run(void *arg)
 			ended(bus);
 	}
 	drain(bus);
+	tend_park(bus, true);
 	return NULL;
 }
 

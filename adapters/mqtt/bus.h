@@ -39,14 +39,16 @@ struct gw_bus_park {
 	_Atomic uint64_t left_out;
 	int64_t gap_us;               // when a gap was recorded last
 	uint64_t gap_count;           // and what has come to it since,
-	uint64_t gap_from;            // from which position on
+	uint64_t gap_from, gap_to;    // between these positions,
+	const char *gap_why;          // lastly because of this
 };
 enum gw_error gw_bus_park_open(struct gw_bus_park *park, struct gw_journal *journal, uint64_t count_max, struct gw_why *why);
 // Parks a refused message: durable when this returns GW_OK. The outlet's thread.
 enum gw_error gw_bus_park_add(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_message *message, const struct gw_bus_ref *ref,
     uint8_t reason);
-// There is a message that goes nowhere: counted, and recorded as a gap, at most once a minute.
+// There is a message that goes nowhere: counted, and recorded as a gap, at most once a minute: tend records what is due, or at once.
 enum gw_error gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_ref *ref, const char *why);
+enum gw_error gw_bus_park_tend(struct gw_bus_park *park, struct gw_source *source, bool now);
 enum gw_error gw_bus_park_remove(struct gw_bus_park *park, struct gw_source *source, uint64_t number);
 enum gw_error gw_bus_park_clear(struct gw_bus_park *park, struct gw_source *source);
 // The first parked message after number `after`: topic and document into message. GW_E_NOT_FOUND at the end.

@@ -67,16 +67,16 @@ commit_del(struct gw_source *source, struct gw_span key, bool prefix)
 	return error;
 }
 
-// The ledger: some messages up to position.
+// The ledger: some messages between the first and the last that went nowhere.
 static enum gw_error
-put_left(const struct gw_bus_park *park, struct gw_ticket *ticket, uint64_t position)
+put_left(const struct gw_bus_park *park, struct gw_ticket *ticket)
 {
 	char key[64];
 	uint8_t value[20];
 
-	snprintf(key, sizeof(key), "outlet/bus/left/%016llx", (unsigned long long)position);
+	snprintf(key, sizeof(key), "outlet/bus/left/%016llx", (unsigned long long)park->gap_to);
 	gw_put64(value, (uint64_t)gw_clock_wall_us());
-	gw_put64(value + 8, park->gap_from < position ? park->gap_from : position);
+	gw_put64(value + 8, park->gap_from);
 	gw_put32(value + 16, park->gap_count < UINT32_MAX ? (uint32_t)park->gap_count : UINT32_MAX);
 	return gw_ticket_put(ticket, gw_span_text(key), gw_span(value, sizeof(value)));
 }
@@ -98,33 +98,44 @@ put_refused(struct gw_ticket *ticket, const struct gw_bus_ref *ref, uint8_t reas
 }
 
 enum gw_error
-gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_ref *ref, const char *why)
+gw_bus_park_tend(struct gw_bus_park *park, struct gw_source *source, bool now)
 {
-	int64_t now = gw_clock_mono_us();
+	int64_t now_us = gw_clock_mono_us();
 	struct gw_ticket *ticket;
 	char text[128];
 	enum gw_error error;
 
-	park->left_out++;
-	if (park->gap_count++ == 0)
-		park->gap_from = ref->position;
-	if (park->gap_us != 0 && now - park->gap_us < GAP_US)
+	if (park->gap_count == 0 || (!now && park->gap_us != 0 && now_us - park->gap_us < GAP_US))
 		return GW_OK;
 	if ((ticket = gw_ticket_get(source)) == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;
-	snprintf(text, sizeof(text), "%llu messages left out: %s", (unsigned long long)park->gap_count, why);
+	snprintf(text, sizeof(text), "%llu messages left out: %s", (unsigned long long)park->gap_count, park->gap_why);
 	gw_diag(GW_ERROR, "outlet.gap", "outlet=bus: %s", text);
 	error = gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = gw_clock_wall_us(), .code = GW_EVENT_GAP,
 	    .route = gw_span_text("outlet/bus"), .text = gw_span_text(text) });
 	if (error == GW_OK)
-		error = put_left(park, ticket, ref->position);
+		error = put_left(park, ticket);
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
-		park->gap_us = now;
+		park->gap_us = now_us;
 		park->gap_count = 0;
 	}
 	gw_ticket_release(ticket);
 	return error;
+}
+
+enum gw_error
+gw_bus_park_leave_out(struct gw_bus_park *park, struct gw_source *source, const struct gw_bus_ref *ref, const char *why)
+{
+	park->left_out++;
+	if (park->gap_count++ == 0)
+		park->gap_from = park->gap_to = ref->position;
+	if (ref->position > park->gap_to)
+		park->gap_to = ref->position;
+	if (ref->position < park->gap_from)
+		park->gap_from = ref->position;
+	park->gap_why = why;
+	return gw_bus_park_tend(park, source, false);
 }
 
 static char *

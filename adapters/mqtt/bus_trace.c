@@ -70,14 +70,15 @@ static enum gw_error
 add_left(struct gw_journal *journal, const struct gw_traced *traced, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
 	struct left left = { 0 };
-	char after[KEY_MAX], words[128];
+	char after[KEY_MAX], words[160];
 	enum gw_error error;
 
 	snprintf(after, sizeof(after), "outlet/bus/left/%016llx", (unsigned long long)traced->position - 1);
 	error = gw_journal_each(journal, gw_span_text("outlet/bus/left/"), gw_span_text(after), take_left, &left);
 	if (error != GW_OK || !left.found || left.from > traced->position)
 		return error;
-	snprintf(words, sizeof(words), "or one of the %u messages that were refused or too large then and left out", (unsigned)left.count);
+	snprintf(words, sizeof(words), "unless it is one of the %u messages around it that were refused or too large, and could not be parked",
+	    (unsigned)left.count);
 	yyjson_mut_obj_add_strcpy(doc, object, "words", words);
 	return GW_OK;
 }

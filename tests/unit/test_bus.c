@@ -93,7 +93,7 @@ begin(void **state)
 	snprintf(uri, sizeof(uri), "mqtt://127.0.0.1:%d", broker.port);
 	config = (struct gw_config){ .bus_uri = uri, .bus_client_id = client_id, .bus_prefix = prefix, .bus_user = empty, .bus_password_file = empty,
 		.bus_ca = empty, .bus_certificate = empty, .bus_key = empty, .bus_in_flight_max = 20, .bus_parked_max = 3, .bus_backlog_h_max = 1000000,
-		.bus_backlog_percent_max = 50, .store_budget_mb = 256 };
+		.bus_backlog_percent_max = 50, .store_budget_mb = 256, .store_ledger_h = 24 };
 	core = (struct gw_core){ .config = &config, .journal = store_open() };
 	intake.journal = core.journal;
 	return gw_intake_open(&intake, &core.intake, NULL) == GW_OK ? 0 : -1;
@@ -131,6 +131,28 @@ command(const char *arguments, struct gw_why *reply)
 
 	yyjson_doc_free(doc);
 	return error;
+}
+
+// Whether the ledger says something of a reading that was given as the number `place` of its record, from 0.
+static bool
+traced(uint64_t position, uint16_t place, const char *part_of_it)
+{
+	struct gw_reading reading = { .signal = 147842 };
+	const struct gw_traced what = { gw_span_text("bed/1+2"), position, place, T0, &reading };
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *array = yyjson_mut_arr(doc);
+	char *json;
+	bool said;
+
+	yyjson_mut_doc_set_root(doc, array);
+	assert_int_equal(gw_bus_part.trace(&core, &what, doc, array), GW_OK);
+	json = yyjson_mut_write(doc, 0, NULL);
+	said = strstr(json, part_of_it) != NULL;
+	if (!said)
+		print_message("%s\n", json);
+	free(json);
+	yyjson_mut_doc_free(doc);
+	return said;
 }
 
 #define WAIT_FOR(condition) do { \
@@ -220,6 +242,13 @@ test_events_go_out_and_other_types_are_passed(void **state)
 }
 
 static int
+mute(unsigned index)
+{
+	(void)index;
+	return MUTE;
+}
+
+static int
 refuse_two(unsigned index)
 {
 	return index == 2 || index == 4 ? 0x87 : 0;
@@ -237,6 +266,9 @@ test_refused_ones_are_parked_and_tried_again(void **state)
 	WAIT_FOR(status("acknowledged") == 3 && status("parked") == 2 && status("lag_records") == 0);
 	assert_int_equal(count_taken(), 3);
 	stop_bus();
+	assert_true(traced(1, 0, "[{\"outlet\":\"bus\",\"state\":\"acknowledged\",\"at\":\"20"));
+	assert_true(traced(1, 1, "\"state\":\"parked\",\"at\":\"20") && traced(1, 1, "\"reason_code\":135,\"words\":\"the broker refused it with 0x87\""));
+	assert_true(traced(1, 2, "\"acknowledged\"") && traced(1, 3, "\"parked\"") && traced(1, 4, "\"acknowledged\""));
 	start_bus();
 	assert_int_equal(status("parked"), 2);
 	broker.answer = accept_all;
@@ -247,6 +279,29 @@ test_refused_ones_are_parked_and_tried_again(void **state)
 	assert_int_equal(taken[3].value, 2);
 	assert_int_equal(taken[4].value, 4);
 	assert_string_equal(taken[3].topic, taken[0].topic);
+	assert_true(traced(1, 1, "\"state\":\"refused\"") && traced(1, 1, "sent again or dropped"));
+}
+
+static void
+test_the_ledger_of_the_bus(void **state)
+{
+	struct gw_why reply = { "" };
+
+	(void)state;
+	assert_true(traced(1, 0, "[]")); // there is no bus yet
+	give(1, 1);
+	start_bus();
+	assert_true(traced(1, 0, "\"state\":\"left out\"") && traced(1, 0, "the outlet began after them"));
+	assert_true(traced(2, 0, "\"state\":\"waiting\""));
+	give(2, 3);
+	WAIT_FOR(status("acknowledged") == 2 && status("lag_records") == 0);
+	stop_bus();
+	assert_true(traced(2, 1, "\"state\":\"acknowledged\",\"at\":\"20") && !traced(2, 1, "again"));
+	broker.answer = mute;
+	start_bus();
+	assert_int_equal(command("{\"action\":\"rewind\",\"to\":\"2020-01-01T00:00:00Z\"}", &reply), GW_OK);
+	assert_true(traced(2, 1, "\"state\":\"acknowledged\"") && traced(2, 1, "it is sent once more"));
+	stop_bus();
 }
 
 static int
@@ -313,18 +368,14 @@ test_parked_ones_are_bounded_and_the_rest_is_recorded(void **state)
 	assert_int_equal(status("refused_left_out"), 7);
 	assert_int_equal(command("{\"action\":\"drop\"}", &reply), GW_OK);
 	assert_int_equal(status("parked"), 0);
+	assert_true(traced(1, 0, "\"refused\""));
 	stop_bus();
+	// Ten were refused, three of them were parked: the first of the others is recorded at once, the rest at the end.
+	assert_true(traced(1, 9, "\"acknowledged\"") && traced(1, 9, "unless it is one of the 6 messages"));
 	assert_int_equal(gw_journal_read(core.journal, 1, buf, sizeof(buf), &used, &next), GW_OK);
 	for (struct gw_span rest = gw_span(buf, used); gw_journal_step(&rest, &record);)
 		gap |= record.type == GW_RECORD_DEVICE_EVENT && gw_event_open(&record, &event, NULL) == GW_OK && event.code == GW_EVENT_GAP;
 	assert_true(gap);
-}
-
-static int
-mute(unsigned index)
-{
-	(void)index;
-	return MUTE;
 }
 
 // A broker that is there and acknowledges nothing is left and tried again, as one that is away: only then do the limits of the backlog hold.
@@ -505,6 +556,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_readings_in_order_once, begin, finish),
 		cmocka_unit_test_setup_teardown(test_events_go_out_and_other_types_are_passed, begin, finish),
 		cmocka_unit_test_setup_teardown(test_refused_ones_are_parked_and_tried_again, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_ledger_of_the_bus, begin, finish),
 		cmocka_unit_test_setup_teardown(test_many_refusals_under_load, begin, finish),
 		cmocka_unit_test_setup_teardown(test_parked_ones_are_bounded_and_the_rest_is_recorded, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_document_that_is_too_large, begin, finish),
