@@ -32,7 +32,8 @@ struct peer {
 	_Atomic bool stopping;
 	_Atomic unsigned connections, count;
 	struct message messages[MESSAGES_MAX];
-	// Answers the message with this number (from 1): bytes with "%s" for its MSH-10; NULL: silence; "": closes.
+	// Answers the message with this number (from 1): bytes with "%s" for its MSH-10; NULL: silence; "": closes; "!...": closes after these;
+	// "~...": waits until the other side has closed, then answers.
 	const char *(*answer)(unsigned number);
 	const char *flood; // sent without end once something has come
 };
@@ -60,13 +61,28 @@ field_10(const char *bytes, size_t len, char out[24])
 	out[to - from] = '\0';
 }
 
+static void
+fill_in(const char *answer, const char *id, char out[512])
+{
+	size_t len = 0;
+
+	for (const char *at = answer; *at != '\0' && len < 480; at++) {
+		if (strncmp(at, "%s", 2) == 0) {
+			len += (size_t)sprintf(out + len, "%s", id);
+			at++;
+		} else {
+			out[len++] = *at;
+		}
+	}
+	out[len] = '\0';
+}
+
 static bool
 take(struct peer *peer, int fd, struct gw_span bytes)
 {
 	struct message *message = &peer->messages[peer->count];
 	const char *answer;
-	const char *id;
-	char text[256];
+	char text[512];
 
 	assert_true(peer->count < MESSAGES_MAX);
 	message->bytes = malloc(bytes.len);
@@ -79,13 +95,14 @@ take(struct peer *peer, int fd, struct gw_span bytes)
 		return true;
 	if (answer[0] == '\0')
 		return false;
-	id = strstr(answer, "%s");
-	snprintf(text, sizeof(text), "%.*s%s%s", id != NULL ? (int)(id - answer) : (int)strlen(answer), answer, id != NULL ? message->id : "",
-	    id != NULL ? id + 2 : "");
+	if (answer[0] == '~')
+		while (recv(fd, text, sizeof(text), 0) > 0)
+			continue;
+	fill_in(answer + (answer[0] == '~' || answer[0] == '!'), message->id, text);
 	for (size_t i = 0; i < strlen(text); i++) // byte by byte
 		if (send(fd, text + i, 1, MSG_NOSIGNAL) != 1)
 			return false;
-	return true;
+	return answer[0] != '!' && answer[0] != '~';
 }
 
 static void
@@ -195,7 +212,7 @@ static struct gw_core core;
 static struct gw_hl7_destination *destination;
 static struct gw_hl7_settings settings;
 static const struct gw_hl7_destination_options options = { &core, &settings };
-static int64_t device_us;
+static int64_t device_us, ago_us; // ago_us: so long ago what is given was received
 
 static void
 sync_failed(void *arg, enum gw_error error)
@@ -241,6 +258,7 @@ begin(void **state)
 		core.profiles = profiles;
 	}
 	device_us = gw_clock_wall_us();
+	ago_us = 0;
 	settings = (struct gw_hl7_settings){
 		.name = "pdms", .host = "127.0.0.1", .production = true, .processing_id = "P", .version = "2.6", .accept_ack = "AL", .application_ack = "NE",
 		.charset = gw_hl7_charset_utf8(), .sending_application = "V", .sending_facility = "", .receiving_application = "", .receiving_facility = "",
@@ -281,7 +299,7 @@ give(int value)
 
 	assert_int_equal(gw_source_init(&source, core.intake, 1), GW_OK);
 	ticket = gw_ticket_get(&source);
-	add_readings(ticket, value % 2 ? "odd" : "even", gw_clock_wall_us(), &reading, 1);
+	add_readings(ticket, value % 2 ? "odd" : "even", gw_clock_wall_us() - ago_us, &reading, 1);
 	assert_int_equal(gw_intake_commit(ticket), GW_OK);
 	gw_ticket_release(ticket);
 	gw_source_fini(&source);
@@ -563,6 +581,219 @@ test_retrying_all_ends(void **state)
 	close_destination();
 }
 
+// ---- Modes of acknowledgement ----
+
+#define FRAME(text) "\x0b" text "\x1c\r"
+#define HEADER "MSH|^~\\&|P|||||"
+#define FROM_APPLICATION(code, id) FRAME(HEADER "|ACK^R01|X77|P|2.6|||AL|NE\rMSA|" code "|" id "\r")
+
+static const char *
+accepts_then_applies(unsigned number)
+{
+	return number % 2 == 1 ? FRAME(HEADER "\rMSA|CA|%s\r") FROM_APPLICATION("AA", "%s") : NULL; // our own CA is left unanswered
+}
+
+static void
+test_both_acknowledgements_on_one_connection(void **state)
+{
+	(void)state;
+	settings.application_ack = "AL";
+	start(accepts_then_applies);
+	for (int i = 0; i < 3; i++)
+		give(70 + i);
+	WAIT_FOR(status("acknowledged") == 3 && status("outbox") == 0 && peer.count == 6);
+	// The application's is a message of its own, and asked to be accepted.
+	assert_non_null(memmem(peer.messages[1].bytes, peer.messages[1].len, "\rMSA|CA|X77\r", 12));
+	assert_non_null(memmem(peer.messages[1].bytes, peer.messages[1].len, "|NE|NE\r", 7));
+	assert_string_not_equal(peer.messages[1].id, peer.messages[3].id);
+	assert_int_equal(peer.connections, 1);
+	assert_int_equal(status("unanswered") + status("not_understood"), 0);
+	close_destination();
+}
+
+static const char *
+accepts_only(unsigned number)
+{
+	return number <= 2 ? FRAME(HEADER "\rMSA|CA|%s\r") : FRAME(HEADER "\rMSA|AA|%s\r");
+}
+
+static void
+test_an_accepted_one_is_not_done_where_the_application_is_to_answer(void **state)
+{
+	(void)state;
+	settings.accept_ack = "NE";
+	settings.application_ack = "AL";
+	settings.answer_ms_max = 100;
+	start(accepts_only);
+	give(70);
+	WAIT_FOR(status("unanswered") == 2);
+	assert_non_null(strstr(whole_status(), "no application acknowledgement"));
+	WAIT_FOR(status("acknowledged") == 1);
+	assert_int_equal(peer.count, 3);
+	assert_true(same(0, 1) && same(0, 2));
+	close_destination();
+}
+
+static const char *
+accepts_then_errs(unsigned number)
+{
+	return number <= 2 ? FRAME(HEADER "\rMSA|CA|%s\r") FRAME(HEADER "\rMSA|AE|%s|full\r") : FRAME(HEADER "\rMSA|AA|%s\r");
+}
+
+static void
+test_the_application_s_error_counts(void **state)
+{
+	(void)state;
+	settings.application_ack = "AL";
+	start(accepts_then_errs);
+	give(70);
+	WAIT_FOR(status("acknowledged") == 1 && status("outbox") == 0);
+	assert_int_equal(status("errors"), 2);
+	assert_int_equal(peer.count, 3);
+	close_destination();
+}
+
+static const char *
+accepts(unsigned number)
+{
+	(void)number;
+	return FRAME(HEADER "\rMSA|CA|%s\r");
+}
+
+static void
+test_accepted_is_done_by_default(void **state)
+{
+	(void)state;
+	start(accepts);
+	give(70);
+	give(71);
+	WAIT_FOR(status("acknowledged") == 2 && status("outbox") == 0);
+	assert_int_equal(peer.count, 2);
+	close_destination();
+}
+
+static const char *
+silent(unsigned number);
+
+static void
+test_without_acknowledgements_written_is_done(void **state)
+{
+	(void)state;
+	settings.accept_ack = settings.application_ack = "NE";
+	start(silent);
+	for (int i = 0; i < 10; i++)
+		give(70 + i);
+	WAIT_FOR(status("acknowledged") == 10 && status("outbox") == 0 && peer.count == 10);
+	close_destination();
+}
+
+// ---- More ways to fail ----
+
+static const char *
+half_an_answer_and_a_late_one(unsigned number)
+{
+	static const char *const answers[] = { "!\x0bMSH|^~\\&|P\rMSA|AA|%s", "~" FRAME(HEADER "\rMSA|AA|%s\r"), FRAME(HEADER "\rMSA|XX|%s\r"),
+		FRAME(HEADER "\rMSA|AA|\r"), FRAME("MSA|AA|%s\r") };
+
+	return number <= 5 ? answers[number - 1] : AA;
+}
+
+static void
+test_half_late_and_nameless_answers_are_none(void **state)
+{
+	(void)state;
+	start(half_an_answer_and_a_late_one);
+	give(70);
+	WAIT_FOR(status("acknowledged") == 1 && status("outbox") == 0);
+	assert_int_equal(peer.count, 6);
+	for (unsigned i = 1; i < 6; i++)
+		assert_true(same(0, i));
+	assert_int_equal(peer.connections, 6);
+	assert_int_equal(status("unanswered"), 2);
+	assert_int_equal(status("not_understood"), 3);
+	close_destination();
+}
+
+static const char *
+reject_twice(unsigned number)
+{
+	return number <= 2 ? AR : AA;
+}
+
+static void
+test_a_rejected_one_is_sent_again_where_the_settings_say_so(void **state)
+{
+	(void)state;
+	settings.rejected = GW_HL7_RETRY;
+	start(reject_twice);
+	give(70);
+	give(72);
+	WAIT_FOR(status("acknowledged") == 2 && status("outbox") == 0);
+	assert_int_equal(status("rejects"), 2);
+	assert_int_equal(status("parked"), 0);
+	assert_true(same(0, 1) && same(0, 2) && !same(0, 3));
+	close_destination();
+}
+
+static const char *
+rude_words(unsigned number)
+{
+	return number == 1 ? FRAME(HEADER "\rMSA|AR|%s|\x1b[2J\xff\r") : AA;
+}
+
+// The peer's words reach people and JSON without what could do harm there.
+static void
+test_words_of_the_peer_are_cleaned(void **state)
+{
+	(void)state;
+	start(rude_words);
+	give(70);
+	WAIT_FOR(status("parked") == 1);
+	assert_non_null(strstr(reported(0), "\"reason\":\"AR ?[2J?\""));
+	close_destination();
+}
+
+// ---- A backlog ----
+
+// What was received long ago goes at its rate; what is new goes between, and each device's order holds.
+static void
+test_a_backlog_goes_slowly_and_new_ones_between(void **state)
+{
+	unsigned new_at = 0, old_after = 0;
+	char row[96];
+	int64_t began;
+
+	(void)state;
+	settings.backlog_per_s = 50;
+	settings.outbox_max = 100;
+	start(always_aa);
+	WAIT_FOR(status("lag_records") == 0);
+	close_destination();
+	ago_us = 86400000000;
+	for (int i = 0; i < 30; i++)
+		give(100 + 2 * i); // "even"
+	ago_us = 0;
+	give(99); // "odd": has no backlog
+	began = gw_clock_mono_us();
+	open_destination();
+	WAIT_FOR(status("acknowledged") == 31 && status("outbox") == 0);
+	assert_true(gw_clock_mono_us() - began >= 29 * 20000); // a limit, so time is what counts
+	snprintf(row, sizeof(row), "|99|");
+	for (unsigned i = 0; i < peer.count; i++) {
+		if (memmem(peer.messages[i].bytes, peer.messages[i].len, row, strlen(row)) != NULL)
+			new_at = i;
+	}
+	old_after = peer.count - 1 - new_at;
+	assert_true(old_after >= 10);
+	for (int i = 0; i < 30; i++) {
+		unsigned at = (unsigned)i + ((unsigned)i >= new_at);
+
+		snprintf(row, sizeof(row), "|%d|", 100 + 2 * i);
+		assert_non_null(memmem(peer.messages[at].bytes, peer.messages[at].len, row, strlen(row)));
+	}
+	close_destination();
+}
+
 static const char *
 silent(unsigned number)
 {
@@ -616,6 +847,15 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_a_dead_peer_leaves_readings_in_the_journal, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_at_any_moment, begin, finish),
 		cmocka_unit_test_setup_teardown(test_retrying_all_ends, begin, finish),
+		cmocka_unit_test_setup_teardown(test_both_acknowledgements_on_one_connection, begin, finish),
+		cmocka_unit_test_setup_teardown(test_an_accepted_one_is_not_done_where_the_application_is_to_answer, begin, finish),
+		cmocka_unit_test_setup_teardown(test_the_application_s_error_counts, begin, finish),
+		cmocka_unit_test_setup_teardown(test_accepted_is_done_by_default, begin, finish),
+		cmocka_unit_test_setup_teardown(test_without_acknowledgements_written_is_done, begin, finish),
+		cmocka_unit_test_setup_teardown(test_half_late_and_nameless_answers_are_none, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_rejected_one_is_sent_again_where_the_settings_say_so, begin, finish),
+		cmocka_unit_test_setup_teardown(test_words_of_the_peer_are_cleaned, begin, finish),
+		cmocka_unit_test_setup_teardown(test_a_backlog_goes_slowly_and_new_ones_between, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_peer_that_sends_garbage_without_end, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_peer_that_sends_frames_without_end, begin, finish),
 	};
