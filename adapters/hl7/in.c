@@ -453,9 +453,11 @@ static enum gw_error
 check(const struct gw_config *config, struct gw_why *why)
 {
 	struct gw_hl7_in_settings settings;
-	enum gw_error error = gw_hl7_in_settings_make(config, &settings, why);
+	enum gw_error error;
 
-	if (error == GW_OK)
+	if (!config->hl7_in_enabled)
+		return GW_OK; // what is not there yet need not be complete
+	if ((error = gw_hl7_in_settings_make(config, &settings, why)) == GW_OK)
 		gw_hl7_in_settings_fini(&settings);
 	return error;
 }
