@@ -265,11 +265,13 @@ read_moves(struct gw_patients *patients, struct facts *facts, const uint8_t *at,
 static bool
 damaged(struct loading *loading, const char *what)
 {
+	static struct gw_diag_limit limit;
+
 	if (loading->patients->failed) {
 		loading->error = gw_fail(loading->why, GW_E_MEMORY, "out of memory");
 		return false;
 	}
-	gw_diag(GW_ERROR, "patients.row", "%s is damaged and left out", what);
+	gw_diag_limited(&limit, 10, GW_ERROR, "patients.row", "%s is damaged and left out", what);
 	return true;
 }
 

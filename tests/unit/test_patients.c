@@ -763,6 +763,66 @@ by_command(void **state)
 	(void)state;
 }
 
+struct kept_row {
+	char key[160];
+	uint8_t value[1024];
+	size_t key_len, value_len;
+};
+struct kept_rows {
+	struct kept_row rows[32];
+	size_t count;
+};
+
+static bool
+keep_row(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct kept_rows *kept = arg;
+	struct kept_row *row = &kept->rows[kept->count++];
+
+	assert_true(kept->count <= 32 && key.len <= sizeof(row->key) && value.len <= sizeof(row->value));
+	memcpy(row->key, key.at, row->key_len = key.len);
+	memcpy(row->value, value.at, row->value_len = value.len);
+	return true;
+}
+
+// Whatever a damaged disk gives: it opens, and answers.
+static void
+damaged_rows(void **state)
+{
+	static struct kept_rows kept;
+	unsigned random = 1;
+
+	told(EVENT(ADMIT, 0, WHO("1^^^K~2^^^L"), BED("ICU^^3"), ORDER("O1")));
+	told(EVENT(TRANSFER, 5, WHO("1^^^K"), BED("B2")));
+	told(EVENT(MERGE, 6, WHO("9"), .other = person_of("1^^^K")));
+	told(EVENT(ASSOCIATE, 0, WHO("1^^^K"), DEVICE("m1"), .until_us = at(9)));
+	told(EVENT(PLACE, 0, DEVICE("m1"), BED("B2")));
+	kept.count = 0;
+	assert_int_equal(gw_journal_each(hub.journal, gw_span_text("patient"), gw_span("", 0), keep_row, &kept), GW_OK);
+	assert_in_range(kept.count, 5, 32);
+	for (int i = 0; i < 300; i++) {
+		struct kept_row row = kept.rows[(random >> 8) % kept.count];
+		struct gw_ticket *ticket = gw_ticket_get(&hub.source);
+		int flips = 1 + i % 3;
+
+		for (int f = 0; f < flips && row.value_len > 1; f++) {
+			random = random * 1103515245u + 12345u;
+			row.value[1 + (random >> 8) % (row.value_len - 1)] = (uint8_t)(random >> 20);
+		}
+		row.value_len -= i % 5 == 0 ? (random >> 12) % row.value_len : 0;
+		assert_int_equal(gw_ticket_put(ticket, gw_span(row.key, row.key_len), gw_span(row.value, row.value_len)), GW_OK);
+		assert_int_equal(gw_intake_commit(ticket), GW_OK);
+		gw_ticket_release(ticket);
+		assert_int_equal(gw_patients_reload(hub.patients), GW_OK);
+		(void)owner_of("m1", at(3), 2 * MINUTE);
+		(void)owner_of("wall3", at(3), INT64_MAX);
+		random = random * 1103515245u + 12345u;
+	}
+	told(EVENT(DISCHARGE, 20, WHO("9")));
+	told(EVENT(MERGE, 30, WHO("2^^^L"), .other = person_of("9")));
+	(void)state;
+}
+
 static void
 rows_of_a_newer_program(void **state)
 {
@@ -794,7 +854,7 @@ main(void)
 		TEST(two_direct_associations), TEST(orders), TEST(seen_by_an_update), TEST(another_visit_ends_nothing), TEST(device_moves_between_beds),
 		TEST(uncertain_clocks), TEST(identifiers_that_contradict), TEST(persons), TEST(records_tell_what_changed), TEST(damaged_records),
 		TEST(refusals_change_nothing), TEST(limits), TEST(what_is_over_is_forgotten), TEST(numbers_are_not_reused), TEST(reload_takes_back),
-		TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(rows_of_a_newer_program),
+		TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(damaged_rows), TEST(rows_of_a_newer_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
