@@ -8,6 +8,17 @@
 #define TIME_WIDTH 28
 #define STEP_WIDTH 14
 
+// A member as text without what a terminal would take for a command: a route may hold anything. Out of a few buffers that go round.
+static const char *
+text(yyjson_val *line, const char *key)
+{
+	static char texts[6][300];
+	static unsigned next;
+	char *out = texts[next++ % 6];
+
+	return gw_show_text(line, key, out, sizeof(texts[0]));
+}
+
 // A step's beginning; what follows is its words.
 static void
 step(struct gw_show *show, const char *time, const char *name)
@@ -15,35 +26,26 @@ step(struct gw_show *show, const char *time, const char *name)
 	fprintf(show->out, "  %-*s %-*s ", TIME_WIDTH, time, STEP_WIDTH, name);
 }
 
-static const char *
-number(yyjson_val *line, const char *key, char out[32])
-{
-	return gw_show_text(line, key, out, 32);
-}
-
 static void
 show_head(struct gw_show *show, yyjson_val *line)
 {
-	char mdc[32];
-	const char *signal = gw_show_string(line, "signal");
 	bool own = yyjson_get_bool(yyjson_obj_get(line, "device_time"));
 
-	fprintf(show->out, "%s%s %s of %s, %s %s\n", show->lines++ > 0 ? "\n" : "", gw_show_string(line, "id"),
-	    signal[0] != '\0' ? signal : number(line, "mdc", mdc), gw_show_string(line, "device"), gw_show_string(line, "time"),
+	fprintf(show->out, "%s%s %s of %s, %s %s\n", show->lines++ > 0 ? "\n" : "", text(line, "id"),
+	    text(line, yyjson_obj_get(line, "signal") != NULL ? "signal" : "mdc"), text(line, "device"), text(line, "time"),
 	    own ? "by the device's clock" : "(the device told no time)");
 }
 
 static void
 show_arrival(struct gw_show *show, yyjson_val *line)
 {
-	const char *by = gw_show_string(line, "committed_by");
-	char one[32], two[32], three[32];
+	const char *by;
 
-	step(show, gw_show_string(line, "received"), "received");
-	fprintf(show->out, "by %s from %s (%s), %s, profile %s\n", gw_show_string(line, "door"), gw_show_string(line, "principal"), gw_show_string(line, "auth"),
-	    gw_show_string(line, "route"), gw_show_string(line, "profile"));
-	step(show, by, "committed");
-	fprintf(show->out, "journal position %s, reading %s of %s%s\n", number(line, "position", one), number(line, "place", two), number(line, "readings", three),
+	step(show, text(line, "received"), "received");
+	fprintf(show->out, "by %s from %s (%s), %s, profile %s\n", text(line, "door"), text(line, "principal"), text(line, "auth"), text(line, "route"),
+	    text(line, "profile"));
+	step(show, by = text(line, "committed_by"), "committed");
+	fprintf(show->out, "journal position %s, reading %s of %s%s\n", text(line, "position"), text(line, "place"), text(line, "readings"),
 	    by[0] != '\0' ? "; by then" : "");
 }
 
@@ -51,23 +53,21 @@ show_arrival(struct gw_show *show, yyjson_val *line)
 static void
 show_message(struct gw_show *show, yyjson_val *one)
 {
-	const char *outlet = gw_show_string(one, "outlet"), *answer = gw_show_string(one, "answer"), *state = gw_show_string(one, "state");
-	char patient[32];
+	const char *patient = text(one, "patient"), *answer, *state, *words;
 
-	step(show, gw_show_string(one, "made"), outlet);
-	fprintf(show->out, "message %s made, ", gw_show_string(one, "message"));
-	if (number(one, "patient", patient)[0] != '\0')
-		fprintf(show->out, "for patient %s\n", patient);
+	step(show, text(one, "made"), text(one, "outlet"));
+	if (patient[0] != '\0')
+		fprintf(show->out, "message %s made, for patient %s\n", text(one, "message"), patient);
 	else
-		fprintf(show->out, "for nobody (%s)\n", gw_show_string(one, "whose"));
-	step(show, gw_show_string(one, "answered"), outlet);
+		fprintf(show->out, "message %s made, for nobody: %s\n", text(one, "message"), text(one, "whose"));
+	step(show, text(one, "answered"), text(one, "outlet"));
+	answer = text(one, "answer");
+	state = text(one, "state");
+	words = text(one, "words");
 	if (answer[0] != '\0')
-		fprintf(show->out, "answered %s: %s", answer, state);
-	else
-		fputs(strcmp(state, "made") == 0 ? "to be sent, or not answered yet" : state, show->out);
-	if (gw_show_string(one, "words")[0] != '\0')
-		fprintf(show->out, "; %s", gw_show_string(one, "words"));
-	fputc('\n', show->out);
+		fprintf(show->out, "answered %s: ", answer);
+	fputs(strcmp(state, "made") == 0 ? "not acknowledged yet" : state, show->out);
+	fprintf(show->out, "%s%s\n", words[0] != '\0' ? "; " : "", words);
 }
 
 static void
@@ -75,15 +75,15 @@ show_outlet(struct gw_show *show, yyjson_val *one)
 {
 	static const char *const keys[] = { "words", "again" };
 
-	if (gw_show_string(one, "message")[0] != '\0') {
+	if (yyjson_obj_get(one, "message") != NULL) {
 		show_message(show, one);
 		return;
 	}
-	step(show, gw_show_string(one, "at"), gw_show_string(one, "outlet"));
-	fputs(gw_show_string(one, "state"), show->out);
+	step(show, text(one, "at"), text(one, "outlet"));
+	fputs(text(one, "state"), show->out);
 	for (size_t i = 0; i < 2; i++)
-		if (gw_show_string(one, keys[i])[0] != '\0')
-			fprintf(show->out, "; %s", gw_show_string(one, keys[i]));
+		if (yyjson_obj_get(one, keys[i]) != NULL)
+			fprintf(show->out, "; %s", text(one, keys[i]));
 	fputc('\n', show->out);
 }
 
