@@ -110,18 +110,16 @@ title(const struct gw_hl7_in *in, char out[GW_ROUTE_MAX + 1])
 {
 	struct gw_span type = header(in, 9, 1), trigger = header(in, 9, 2), id = header(in, 10, 0);
 	size_t len;
-	bool ascii;
+	bool ascii, utf8;
 
 	type.len = type.len < 16 ? type.len : 16;
 	trigger.len = trigger.len < 16 ? trigger.len : 16;
 	id.len = id.len < 199 ? id.len : 199;
-	len = (size_t)snprintf(out, GW_ROUTE_MAX + 1, "%.*s^%.*s %.*s", GW_SPAN_FMT(type), GW_SPAN_FMT(trigger), GW_SPAN_FMT(id));
-	if (!gw_hl7_utf8_valid(gw_span(out, len), &ascii))
-		ascii = false;
-	else
-		ascii = true; // nothing to be replaced above 7F
+	len = (size_t)snprintf(out, GW_ROUTE_MAX + 1, "%.*s%s%.*s%s%.*s", GW_SPAN_FMT(type), trigger.len > 0 ? "^" : "", GW_SPAN_FMT(trigger), id.len > 0 ? " " : "",
+	    GW_SPAN_FMT(id));
+	utf8 = gw_hl7_utf8_valid(gw_span(out, len), &ascii);
 	for (size_t i = 0; i < len; i++)
-		if ((uint8_t)out[i] < 0x20 || out[i] == 0x7f || ((uint8_t)out[i] >= 0x80 && !ascii))
+		if ((uint8_t)out[i] < 0x20 || out[i] == 0x7f || ((uint8_t)out[i] >= 0x80 && !utf8))
 			out[i] = '?';
 	return gw_span(out, len);
 }
