@@ -141,6 +141,7 @@ reload(struct gw_patients *patients)
 	error = gw_patients_load(patients, &why);
 	atomic_fetch_add_explicit(&patients->generation, 1, memory_order_release);
 	pthread_rwlock_unlock(&patients->lines);
+	patients->failed = error != GW_OK; // half of it is not to be built on
 	if (error != GW_OK)
 		gw_diag(GW_ERROR, "patients.reload", "%s", why.text);
 	return error;
@@ -157,14 +158,13 @@ gw_patients_reload(struct gw_patients *patients)
 	return error;
 }
 
+// Nothing is read again here: tickets that are not submitted yet may hold what memory has.
 enum gw_error
 gw_patients_apply(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_ticket *ticket, struct gw_why *why)
 {
 	enum gw_error error = gw_patients_do(patients, event, ticket, why);
 
-	if (patients->failed && reload(patients) != GW_OK)
-		patients->failed = true; // the next event tries again
-	return error;
+	return patients->failed ? GW_E_MEMORY : error;
 }
 
 static enum gw_error
@@ -205,6 +205,8 @@ gw_patients_change_many(struct gw_patients *patients, const struct gw_patient_ev
 	if (count == 0)
 		return GW_OK;
 	pthread_mutex_lock(&patients->changing);
+	if (patients->failed)
+		(void)reload(patients);
 	ticket = gw_ticket_get(&patients->source);
 	error = ticket == NULL ? gw_fail(why, GW_E_MEMORY, "out of memory") : fill(patients, events, count, ticket, failed, &changed, why);
 	if (error == GW_OK && (error = put_command(ticket, &events[0], command)) == GW_OK) {

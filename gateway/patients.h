@@ -113,6 +113,7 @@ size_t gw_bed_name(struct gw_span text, char out[GW_BED_MAX + 1]);
 // GW_E_ARGUMENT, GW_E_TOO_LARGE, GW_E_NOT_FOUND (a device that is not in the registry), GW_E_EXISTS (CHANGE_ID to another patient's), GW_E_QUOTA: nothing is
 // changed, why has words. GW_OK: why says in words what it did, for the answer and for diagnostics (no names, no identifiers of patients); what was told
 // before is GW_OK, too. A ticket may take several events. One that has taken an event and is not submitted after all needs gw_patients_reload().
+// GW_E_MEMORY: nothing more can be told until gw_patients_reload(); tickets that took events before are submitted first.
 enum gw_error gw_patients_apply(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_ticket *ticket, struct gw_why *why);
 void gw_patients_lock(struct gw_patients *patients);
 void gw_patients_unlock(struct gw_patients *patients);

@@ -253,6 +253,10 @@ enum gw_error gw_tracked_del_fact(const struct device *device, const struct fact
 enum gw_error gw_tracked_del(const struct device *device, struct gw_ticket *ticket); // all
 enum gw_error gw_patients_load(struct gw_patients *patients, struct gw_why *why);
 
+// ---- patients_sweep.c ----
+
+enum gw_error gw_patients_sweep(struct gw_patients *patients, struct gw_ticket *ticket);
+
 // ---- patients_apply.c ----
 
 enum gw_error gw_patients_do(struct gw_patients *patients, const struct gw_patient_event *event, struct gw_ticket *ticket, struct gw_why *why);

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forgetting: a few patients and devices with every event, so that what makes the model grow also makes it shrink. Under both locks of
+// gateway/patients_internal.h.
+#include "gateway/patients_internal.h"
+
+#define SWEEP_PATIENTS 4 // looked at with each event
+#define SWEEP_DEVICES 2
+
+// Whether nothing of it matters any more: it lies nowhere and has not for as long as is kept. Who never lay anywhere goes after three days.
+static bool
+expired(const struct gw_patients *patients, const struct patient *patient)
+{
+	const struct line *stays = &patient->stays;
+
+	if (patient->direct > 0 || patient->dirty)
+		return false;
+	if (stays->count == 0)
+		return patient->touched_us < patients->now_us - 72 * HOUR_US || patient->touched_us < patients->horizon_us;
+	return patient->touched_us < patients->horizon_us && stays->at[stays->count - 1].to_us < patients->horizon_us;
+}
+
+static enum gw_error
+sweep_patient(struct gw_patients *patients, struct patient *patient, struct gw_ticket *ticket)
+{
+	enum gw_error error;
+
+	if (patient->members > 0 || !expired(patients, patient) || !expired(patients, gw_patient_root(patient)))
+		return GW_OK;
+	error = gw_patient_del(patient->number, ticket);
+	if (error == GW_OK)
+		gw_patient_forget(patients, patient);
+	return error;
+}
+
+static enum gw_error
+sweep_device(struct gw_patients *patients, struct device *device, struct gw_ticket *ticket)
+{
+	const struct gw_snapshot *snapshot;
+	enum gw_error error = GW_OK;
+	bool registered;
+
+	if (device->dirty)
+		return GW_OK;
+	if (gw_tracked_prune(patients, device, ticket)) {
+		gw_derive_device(patients, device);
+		error = gw_tracked_put(device, ticket);
+	}
+	if (device->facts.count > 1 || device->directs.count > 0 || device->places.count > 0)
+		return error;
+	snapshot = gw_snapshot_get(patients->registry);
+	registered = gw_snapshot_device(snapshot, gw_span(device->id, device->len)) != NULL;
+	gw_snapshot_put(snapshot);
+	if (error == GW_OK && (device->facts.count == 0 ? !device->pruned : !registered && device->facts.at[0].time_us < patients->horizon_us)) {
+		error = gw_tracked_del(device, ticket);
+		gw_tracked_forget(patients, device);
+	}
+	return error;
+}
+
+enum gw_error
+gw_patients_sweep(struct gw_patients *patients, struct gw_ticket *ticket)
+{
+	enum gw_error error = GW_OK;
+
+	for (int i = 0; i < SWEEP_PATIENTS && patients->count > 0 && error == GW_OK; i++) {
+		patients->sweep_patient = patients->sweep_patient + 1 < patients->count ? patients->sweep_patient + 1 : 0;
+		error = sweep_patient(patients, patients->all[patients->sweep_patient], ticket);
+	}
+	for (int i = 0; i < SWEEP_DEVICES && patients->device_count > 0 && error == GW_OK; i++) {
+		patients->sweep_device = patients->sweep_device + 1 < patients->device_count ? patients->sweep_device + 1 : 0;
+		error = sweep_device(patients, patients->devices[patients->sweep_device], ticket);
+	}
+	return error;
+}
