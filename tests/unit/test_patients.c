@@ -743,6 +743,33 @@ reload_takes_back(void **state)
 	(void)state;
 }
 
+// The rows of an event do not fit any more: nothing of it is kept, and nothing is built on it.
+static void
+failure_half_way(void **state)
+{
+	static uint8_t filling[1000000];
+	struct gw_ticket *ticket = gw_ticket_get(&hub.source);
+	struct gw_patient_event event = EVENT(ADMIT, 0, WHO("2"), BED("ICU^^3"));
+	uint32_t len;
+
+	told(EVENT(ADMIT, 0, WHO("1"), BED("B2")));
+	told(EVENT(PLACE, 0, DEVICE("m1"), BED("B2")));
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(gw_ticket_put(ticket, gw_span_text("filling"), gw_span(filling, sizeof(filling))), GW_OK);
+	assert_int_equal(gw_ticket_put(ticket, gw_span_text("filling"), gw_span(filling, (4u << 20) - ticket->ops_len - 200)), GW_OK);
+	len = ticket->ops_len;
+	assert_int_equal(gw_patients_apply(hub.patients, &event, ticket, &hub.why), GW_E_MEMORY);
+	assert_int_equal(ticket->ops_len, len);
+	gw_ticket_release(ticket);
+	assert_int_equal(tell(EVENT(ADMIT, 0, WHO("3"), BED("B9"))), GW_E_MEMORY);
+	assert_int_equal(gw_patients_reload(hub.patients), GW_OK);
+	assert_whose("wall3", 0, "-");
+	assert_whose("m1", 0, "1");
+	told(event);
+	assert_whose("wall3", 0, "2");
+	(void)state;
+}
+
 static void
 by_command(void **state)
 {
@@ -854,7 +881,7 @@ main(void)
 		TEST(two_direct_associations), TEST(orders), TEST(seen_by_an_update), TEST(another_visit_ends_nothing), TEST(device_moves_between_beds),
 		TEST(uncertain_clocks), TEST(identifiers_that_contradict), TEST(persons), TEST(records_tell_what_changed), TEST(damaged_records),
 		TEST(refusals_change_nothing), TEST(limits), TEST(what_is_over_is_forgotten), TEST(numbers_are_not_reused), TEST(reload_takes_back),
-		TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(damaged_rows), TEST(rows_of_a_newer_program),
+		TEST(failure_half_way), TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(damaged_rows), TEST(rows_of_a_newer_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
