@@ -349,8 +349,12 @@ left_out(struct gw_hl7_grouper *grouper, const struct gw_reading *reading, const
 static bool
 any_valid(const struct work *work, const struct gw_reading *reading)
 {
+	uint64_t choice = gw_hl7_choice_of(reading);
+
+	if (gw_hl7_valid(reading))
+		return true;
 	for (size_t i = 0; i < work->count; i++)
-		if (gw_hl7_same_choice(&work->run[i].reading, reading) && gw_hl7_valid(&work->run[i].reading))
+		if (gw_hl7_choice_of(&work->run[i].reading) == choice && gw_hl7_valid(&work->run[i].reading))
 			return true;
 	return false;
 }
@@ -373,6 +377,7 @@ take_reading(const struct work *work, struct slot *slot, const struct choice *ch
 	struct gw_hl7_grouper *grouper = work->grouper;
 	struct device *device = work->device;
 	bool samples = item->reading.type == GW_VALUE_SAMPLES;
+	enum gw_error error;
 
 	if ((samples || slot->moment != work->moment) && slot->open && (!fits(work, slot, item) || is_full(work, slot, item, i))) {
 		if (samples)
@@ -382,16 +387,17 @@ take_reading(const struct work *work, struct slot *slot, const struct choice *ch
 	slot->moment = work->moment;
 	if (slot->open)
 		disclose_clock(work, &slot->group, item);
-	if (slot->open && !item->own_time && !gw_hl7_items_beat(&slot->group, item, any_valid(work, &item->reading), choice->select)) {
-		grouper->stats.reduced++;
-		return GW_OK;
-	}
 	if (slot->open && slot->group.bytes + gw_hl7_cost(&item->reading, item->own_time) > GW_HL7_BYTES_MAX) {
 		device->progress = (struct gw_hl7_taken){ work->record->position, (uint32_t)(work->from + i) };
 		close_group(grouper, slot, work->record->received_us);
 	}
-	if (!gw_hl7_items_append(&slot->group, item))
-		return GW_E_MEMORY;
+	if (slot->open && !item->own_time) {
+		error = gw_hl7_items_compete(&slot->group, item, any_valid(work, &item->reading), choice->select);
+		grouper->stats.reduced += error == GW_E_EXISTS;
+		return error == GW_E_EXISTS ? GW_OK : error;
+	}
+	if ((error = gw_hl7_items_append(&slot->group, item)) != GW_OK)
+		return error;
 	if (!slot->open) {
 		open_group(work, slot, item);
 		disclose_clock(work, &slot->group, item);
@@ -423,6 +429,7 @@ take_moment(const struct work *work)
 		item.reading = work->run[i].reading;
 		item.index = work->run[i].order;
 		item.own_time = choice->own_time;
+		item.choice = gw_hl7_choice_of(&item.reading);
 		ask(grouper, work->device, &item.effective, gw_hl7_span_us(&item.reading));
 		if (!work->device->ward_wanted) {
 			grouper->stats.filtered++;

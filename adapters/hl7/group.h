@@ -49,8 +49,9 @@ struct gw_hl7_item {
 	uint32_t index;
 	bool own_time;             // in an OBR of its own moment; else in the interval's
 	bool corrected;            // replaces a value that was sent to the same patient: OBX-11 C. Set by whoever sends
-	uint64_t moment;           // the grouper's own
+	uint64_t moment, choice;   // the grouper's own
 	uint8_t *store;
+	size_t store_cap;
 };
 
 struct gw_hl7_group {

@@ -90,14 +90,17 @@ struct gw_hl7_grouper {
 enum gw_error gw_hl7_classes_of(const struct gw_hl7_settings *settings, struct class *classes, size_t *count, struct gw_why *why);
 const struct choice *gw_hl7_choose(struct gw_hl7_grouper *grouper, const struct gw_reading *reading);
 bool gw_hl7_any_matches(const char *const *patterns, size_t count, struct gw_span name);
-bool gw_hl7_same_choice(const struct gw_reading *a, const struct gw_reading *b);
+// What a reading competes with in an interval: equal numbers; 0 for events, which compete with nothing.
+uint64_t gw_hl7_choice_of(const struct gw_reading *reading);
 
 // ---- group_items.c ----
 size_t gw_hl7_cost(const struct gw_reading *reading, bool own_time);
-bool gw_hl7_items_append(struct gw_hl7_group *group, const struct gw_hl7_item *item); // false: out of memory
+// GW_E_MEMORY.
+enum gw_error gw_hl7_items_append(struct gw_hl7_group *group, const struct gw_hl7_item *item);
 void gw_hl7_items_clear(struct gw_hl7_group *group);
-// Whether a moment's reading of one choice beats what the group has of it; what is beaten is removed. valid: one of the choice in its moment is.
-bool gw_hl7_items_beat(struct gw_hl7_group *group, const struct gw_hl7_item *item, bool valid, enum gw_hl7_select select);
+// A moment's reading of one choice takes the place of what the group has of it, where it beats that. valid: one of the choice in its moment is. GW_E_EXISTS: it did
+// not; GW_E_MEMORY.
+enum gw_error gw_hl7_items_compete(struct gw_hl7_group *group, const struct gw_hl7_item *item, bool valid, enum gw_hl7_select select);
 
 // ---- group_state.c ----
 // What is to be stored of a device now; *needed is the first record that will be needed again.

@@ -84,30 +84,50 @@ make_room(struct gw_hl7_group *group)
 	return true;
 }
 
-bool
+#define STORE_LEAST 32 // most texts are shorter: then one serves for all that come to its place
+
+// Copies item to *place, which has room for texts (or none yet: store NULL).
+static enum gw_error
+put_item(struct gw_hl7_item *place, const struct gw_hl7_item *item)
+{
+	const struct gw_reading *from = &item->reading;
+	size_t samples = from->type == GW_VALUE_SAMPLES ? 4 * (size_t)from->samples.count : 0, cap = place->store_cap;
+	size_t need = from->received.len + from->unit_received.len + (from->type == GW_VALUE_TEXT ? from->text.len : 0) + samples;
+	uint8_t *store = place->store, *at;
+
+	if (store == NULL || need > cap) {
+		cap = need > STORE_LEAST ? need : STORE_LEAST;
+		if ((at = realloc(store, cap)) == NULL)
+			return GW_E_MEMORY;
+		store = at;
+	}
+	*place = *item;
+	place->store = at = store;
+	place->store_cap = cap;
+	put_span(&at, &place->reading.received);
+	put_span(&at, &place->reading.unit_received);
+	if (from->type == GW_VALUE_TEXT)
+		put_span(&at, &place->reading.text);
+	if (samples > 0) {
+		memcpy(at, from->samples.at, samples);
+		place->reading.samples.at = at;
+	}
+	return GW_OK;
+}
+
+enum gw_error
 gw_hl7_items_append(struct gw_hl7_group *group, const struct gw_hl7_item *item)
 {
-	struct gw_hl7_item copy = *item;
-	struct gw_reading *reading = &copy.reading;
-	size_t samples = reading->type == GW_VALUE_SAMPLES ? 4 * (size_t)reading->samples.count : 0;
-	uint8_t *at;
+	enum gw_error error;
 
 	if (!make_room(group))
-		return false;
-	copy.store = at = malloc(reading->received.len + reading->unit_received.len + (reading->type == GW_VALUE_TEXT ? reading->text.len : 0) + samples + 1);
-	if (at == NULL)
-		return false;
-	put_span(&at, &reading->received);
-	put_span(&at, &reading->unit_received);
-	if (reading->type == GW_VALUE_TEXT)
-		put_span(&at, &reading->text);
-	if (samples > 0) {
-		memcpy(at, reading->samples.at, samples);
-		reading->samples.at = at;
-	}
-	group->items[group->count++] = copy;
-	group->bytes += gw_hl7_cost(reading, copy.own_time);
-	return true;
+		return GW_E_MEMORY;
+	group->items[group->count].store = NULL;
+	if ((error = put_item(&group->items[group->count], item)) != GW_OK)
+		return error;
+	group->count++;
+	group->bytes += gw_hl7_cost(&item->reading, item->own_time);
+	return GW_OK;
 }
 
 void
@@ -135,36 +155,47 @@ rivals(const struct gw_hl7_item *item, const struct gw_hl7_item *other)
 {
 	const struct gw_reading *a = &item->reading, *b = &other->reading;
 
-	return item->moment != other->moment && !item->own_time && gw_hl7_same_choice(a, b) && (a->signal == b->signal || !same_measurement(a, b));
+	return item->choice == other->choice && item->moment != other->moment && !item->own_time && (a->signal == b->signal || !same_measurement(a, b));
 }
 
-static bool
-replaces(const struct gw_hl7_group *group, const struct gw_hl7_item *item, bool valid, enum gw_hl7_select select)
+// What a reading meets in its group.
+struct field {
+	size_t first, count; // of its rivals
+	bool valid;          // one of them is
+	bool later, earlier; // one of them was
+};
+
+static struct field
+field_of(const struct gw_hl7_group *group, const struct gw_hl7_item *item)
 {
-	bool held = false, held_valid = false, later = false, earlier = false;
+	struct field field = { .count = 0 };
 
 	for (size_t i = 0; i < group->count; i++) {
 		const struct gw_hl7_item *other = &group->items[i];
 
-		if (!rivals(other, item))
+		if (other->choice != item->choice || !rivals(other, item))
 			continue;
-		held = true;
-		held_valid |= gw_hl7_valid(&other->reading);
-		later |= other->effective.us > item->effective.us;
-		earlier |= other->effective.us < item->effective.us;
+		field.first = field.count++ == 0 ? i : field.first;
+		field.valid |= gw_hl7_valid(&other->reading);
+		field.later |= other->effective.us > item->effective.us;
+		field.earlier |= other->effective.us < item->effective.us;
 	}
-	if (!held || held_valid != valid)
-		return !held || valid;
-	return select == GW_HL7_FIRST ? !earlier : !later;
+	return field;
 }
 
-bool
-gw_hl7_items_beat(struct gw_hl7_group *group, const struct gw_hl7_item *item, bool valid, enum gw_hl7_select select)
+static bool
+wins(const struct field *field, bool valid, enum gw_hl7_select select)
+{
+	if (field->count == 0 || field->valid != valid)
+		return field->count == 0 || valid;
+	return select == GW_HL7_FIRST ? !field->earlier : !field->later;
+}
+
+static void
+remove_rivals(struct gw_hl7_group *group, const struct gw_hl7_item *item)
 {
 	size_t kept = 0;
 
-	if (!replaces(group, item, valid, select))
-		return false;
 	for (size_t i = 0; i < group->count; i++) {
 		if (rivals(&group->items[i], item)) {
 			group->bytes -= gw_hl7_cost(&group->items[i].reading, group->items[i].own_time);
@@ -176,5 +207,23 @@ gw_hl7_items_beat(struct gw_hl7_group *group, const struct gw_hl7_item *item, bo
 		}
 	}
 	group->count = kept;
-	return true;
+}
+
+enum gw_error
+gw_hl7_items_compete(struct gw_hl7_group *group, const struct gw_hl7_item *item, bool valid, enum gw_hl7_select select)
+{
+	struct field field = field_of(group, item);
+	struct gw_hl7_item *rival = &group->items[field.first];
+	size_t cost;
+
+	if (!wins(&field, valid, select))
+		return GW_E_EXISTS;
+	if (field.count == 1 && rival->reading.signal == item->reading.signal) {
+		cost = gw_hl7_cost(&rival->reading, rival->own_time);
+		group->bytes += gw_hl7_cost(&item->reading, item->own_time) - cost;
+		return put_item(rival, item);
+	}
+	if (field.count > 0)
+		remove_rivals(group, item);
+	return gw_hl7_items_append(group, item);
 }

@@ -32,10 +32,10 @@ choice_of(uint32_t signal)
 	return signal >> 16 == 2 && (signal & 0xffff) >= 0x4a00 && (signal & 0xffff) < 0x4c00 ? signal & ~3u : signal;
 }
 
-bool
-gw_hl7_same_choice(const struct gw_reading *a, const struct gw_reading *b)
+uint64_t
+gw_hl7_choice_of(const struct gw_reading *reading)
 {
-	return a->instance == b->instance && a->kind != GW_KIND_EVENT && b->kind != GW_KIND_EVENT && choice_of(a->signal) == choice_of(b->signal);
+	return reading->kind != GW_KIND_EVENT ? (uint64_t)choice_of(reading->signal) << 16 | reading->instance : 0;
 }
 
 // A rule for one pressure of a measurement is a rule for all of them.

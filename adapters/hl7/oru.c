@@ -53,8 +53,9 @@ hash_text(crypto_generichash_state *state, const char *text)
 	crypto_generichash_update(state, (const uint8_t *)text, strlen(text) + 1);
 }
 
+// In the order in which the readings stand in the message, whatever that of the group was.
 static void
-make_origin(const struct gw_hl7_oru *oru, char out[GW_HL7_ID_LEN + 1])
+make_origin(const struct gw_hl7_oru *oru, const struct row *rows, char out[GW_HL7_ID_LEN + 1])
 {
 	crypto_generichash_state state;
 	uint8_t key[24], hash[16];
@@ -65,7 +66,7 @@ make_origin(const struct gw_hl7_oru *oru, char out[GW_HL7_ID_LEN + 1])
 	hash_text(&state, oru->settings->name);
 	hash_text(&state, oru->group->device);
 	for (size_t i = 0; i < oru->group->count; i++) {
-		const struct gw_reading *reading = &oru->group->items[i].reading;
+		const struct gw_reading *reading = &rows[i].item->reading;
 
 		gw_put64(key, (uint64_t)reading->time_us);
 		gw_put32(key + 8, reading->signal);
@@ -79,13 +80,13 @@ make_origin(const struct gw_hl7_oru *oru, char out[GW_HL7_ID_LEN + 1])
 }
 
 static void
-make_ids(const struct gw_hl7_oru *oru, struct gw_hl7_ids *ids)
+make_ids(const struct gw_hl7_oru *oru, const struct row *rows, struct gw_hl7_ids *ids)
 {
 	crypto_generichash_state state;
 	uint8_t more[16], hash[16];
 	char keys[GW_HL7_ID_LEN + 1];
 
-	make_origin(oru, keys);
+	make_origin(oru, rows, keys);
 	snprintf(ids->origin, sizeof(ids->origin), "%s", oru->group->origin[0] != '\0' ? oru->group->origin : keys);
 	crypto_generichash_init(&state, NULL, 0, sizeof(hash));
 	hash_text(&state, keys);
@@ -725,7 +726,7 @@ gw_hl7_oru_encode(const struct gw_hl7_oru *oru, struct gw_hl7_out *out, struct g
 	if ((rows = rows_of(group)) == NULL)
 		return GW_E_MEMORY;
 	snprintf(w.eui64, sizeof(w.eui64), "%016llX", (unsigned long long)oru->settings->eui64);
-	make_ids(oru, ids);
+	make_ids(oru, rows, ids);
 	put_msh(&w);
 	put_patient(&w);
 	put_visit(&w);

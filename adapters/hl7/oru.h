@@ -40,9 +40,9 @@ struct gw_hl7_oru {
 	int64_t now_us;                   // MSH-7
 };
 
-// control_id (MSH-10): 100 bits of BLAKE2b in Crockford base32 over incarnation, destination, the keys of the group's readings, status, patient's number and
+// control_id (MSH-10): 100 bits of BLAKE2b in Crockford base32 over incarnation, destination, device, the keys of the group's readings (in the message's order), status, patient's number and
 // group->again. The same made again has the same one.
-// origin: the same over incarnation, destination and keys only; group->origin where that is set. OBR-3 is EUI-64, origin and the OBR's moment, so that readings
+// origin: the same over incarnation, destination, device and keys only; group->origin where that is set. OBR-3 is EUI-64, origin and the OBR's moment, so that readings
 // that go again for another patient, or as corrections, keep theirs, also when fewer go, as long as group->origin is what it was.
 struct gw_hl7_ids {
 	char control_id[GW_HL7_ID_LEN + 1], origin[GW_HL7_ID_LEN + 1];

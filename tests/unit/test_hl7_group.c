@@ -241,11 +241,11 @@ test_the_last_of_an_interval(void **state)
 	GIVE(&bench, "a", 59, { 'h', 59, 72 });
 	assert_string_equal(bench.text, "");
 	GIVE(&bench, "a", 60, { 'h', 60, 73 });
-	assert_string_equal(bench.text, "a 0 c59@59 : t=37@2 h=72@59\n");
+	assert_string_equal(bench.text, "a 0 c59@59 : h=72@59 t=37@2\n");
 	tick(&bench, 119);
 	GIVE(&bench, "a", 119, { 'h', 119, 74 });
 	tick(&bench, 120);
-	end(&bench, "a 0 c59@59 : t=37@2 h=72@59\na 60 c119@119 : h=74@119\n");
+	end(&bench, "a 0 c59@59 : h=72@59 t=37@2\na 60 c119@119 : h=74@119\n");
 }
 
 static void
