@@ -2,6 +2,7 @@
 // From the configuration to settings: one small check per rule, in a table; the first that fails speaks. Any thread; keeps nothing.
 #include "adapters/hl7/settings.h"
 
+#include "adapters/hl7/oru.h"
 #include "adapters/tls/tls_client.h"
 #include "gateway/nearest.h"
 #include "gateway/nomenclature.h"
@@ -158,20 +159,6 @@ check_names_in_header(const struct maker *m)
 
 // ---- Overrides ----
 
-// Fields that say what a message is and whose: not for constants.
-static const struct {
-	char segment[4];
-	unsigned field;
-	const char *words;
-} fixed_fields[] = {
-	{ "MSH", 1, "the separators are fixed" }, { "MSH", 2, "the separators are fixed" }, { "MSH", 10, "it tells messages apart" },
-	{ "MSH", 11, "see processing_id" }, { "MSH", 12, "see version" }, { "MSH", 15, "see acknowledgement" }, { "MSH", 16, "see acknowledgement" },
-	{ "MSH", 18, "see charset" }, { "PID", 3, "it says whose readings these are" }, { "PID", 5, "it says whose readings these are" },
-	{ "OBR", 1, "it counts" }, { "OBR", 3, "it tells reports apart" }, { "OBX", 1, "it counts" }, { "OBX", 2, "it is the reading itself" },
-	{ "OBX", 3, "it is the reading itself" }, { "OBX", 4, "it is the reading itself" }, { "OBX", 5, "it is the reading itself" },
-	{ "OBX", 6, "it is the reading itself" }, { "OBX", 11, "it says whether the reading is valid" },
-};
-
 static bool
 is_segment(const char *name)
 {
@@ -209,9 +196,8 @@ take_override(const struct maker *m, const struct gw_config_pair *pair, struct g
 		return wrong(m, pair->line, "overrides: a field is written MSH-5 or PV1-3.4, not \"%.24s\"", pair->key);
 	if (!is_segment(out->segment))
 		return wrong(m, pair->line, "overrides: the message has MSH, PID, PV1, OBR and OBX, and no \"%s\"", out->segment);
-	for (size_t i = 0; i < sizeof(fixed_fields) / sizeof(fixed_fields[0]); i++)
-		if (strcmp(fixed_fields[i].segment, out->segment) == 0 && fixed_fields[i].field == out->field)
-			return wrong(m, pair->line, "overrides: %s-%u is no constant: %s", out->segment, out->field, fixed_fields[i].words);
+	if (gw_hl7_override_refused(out) != NULL)
+		return wrong(m, pair->line, "overrides: %s-%u is no constant: %s", out->segment, out->field, gw_hl7_override_refused(out));
 	if (!printable(pair->value) || strpbrk(pair->value, out->component != 0 ? "|~^" : "|") != NULL)
 		return wrong(m, pair->line, "overrides: the value of %s has separators or control characters; write \\F\\ for |, \\S\\ for ^, \\R\\ for ~", pair->key);
 	if (strlen(pair->value) > 1000)
@@ -346,7 +332,7 @@ set_rules(const struct maker *m)
 	m->to->rule_count = count;
 	for (size_t i = 0; i < count && error == GW_OK; i++)
 		error = take_rule(m, &from[i], &rules[i]);
-	return error;
+	return error == GW_OK ? gw_hl7_group_settings(m->to, m->why) : error;
 }
 
 static enum gw_error
