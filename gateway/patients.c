@@ -17,11 +17,13 @@ void
 gw_patients_configure(struct gw_patients *patients, const struct gw_patients_options *options)
 {
 	pthread_mutex_lock(&patients->changing);
+	pthread_rwlock_wrlock(&patients->lines);
 	patients->options = *options;
 	if (options->keep_us == 0)
 		patients->options.keep_us = KEEP_DAYS * 24 * HOUR_US;
 	if (options->patients_max == 0)
 		patients->options.patients_max = PATIENTS_MAX;
+	pthread_rwlock_unlock(&patients->lines);
 	pthread_mutex_unlock(&patients->changing);
 }
 

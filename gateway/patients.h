@@ -148,10 +148,14 @@ struct gw_owner {
 };
 
 // effective_us: see gateway/device_clock.h; uncertainty_us: the true moment lies within effective_us -+ this; the window is for that uncertainty, too.
-// A microsecond or two; nothing is allocated.
+// What lies longer ago than keep_us is nobody's: associations of that time may be forgotten. A microsecond; nothing is allocated.
 void gw_patients_owner(struct gw_patients *patients, struct gw_span device, int64_t effective_us, int64_t uncertainty_us, struct gw_owner *owner);
 // Rises with every change, also of the registry; two atomic loads.
 uint64_t gw_patients_generation(const struct gw_patients *patients);
+
+// The devices that stood at a bed at some time in [from, to), by placement or by the registry: for a change that names the bed. Sorted, each once;
+// the caller frees *ids (NULL where there are none).
+enum gw_error gw_patients_devices(struct gw_patients *patients, struct gw_span bed, int64_t from_us, int64_t to_us, char (**ids)[GW_ID_MAX + 1], size_t *count);
 
 // A patient for a message or a person: copied out; texts terminated, empty where not known.
 struct gw_patient {

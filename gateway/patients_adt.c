@@ -85,10 +85,15 @@ gw_do_cancel_discharge(struct act *act)
 	do_move(act, FACT_CANCEL_DISCHARGE, "discharge cancelled", "cancelled before");
 }
 
+// Whether an admission, a transfer, a discharge or the like is known from before; an order says little of where somebody is.
 static bool
 was_told_before(const struct patient *patient, int64_t us)
 {
-	return patient->moves.count > 0 && patient->moves.at[0].time_us <= us;
+	for (uint32_t i = 0; i < patient->moves.count && patient->moves.at[i].time_us <= us; i++) {
+		if (patient->moves.at[i].kind < FACT_ORDER)
+			return true;
+	}
+	return false;
 }
 
 void

@@ -2,6 +2,8 @@
 // Whose is it? Two or three binary searches under a read lock; nothing is allocated. Any thread.
 #include "gateway/patients_internal.h"
 
+#include "gateway/clock.h"
+
 void
 gw_standing_get(const struct gw_patients *patients, struct gw_span id, struct standing *standing)
 {
@@ -198,6 +200,20 @@ fill(const struct owned *owned, int64_t us, struct gw_owner *owner)
 	copy(gw_note_text(order, NOTE_ORDER_AUTHORITY), owner->order_authority, sizeof(owner->order_authority));
 }
 
+// Of that time things are forgotten: what is left must not be taken for all there was.
+static bool
+too_old(const struct gw_patients *patients, int64_t us, int64_t by, struct owned *owned)
+{
+	int64_t horizon_us = gw_clock_wall_us() - patients->options.keep_us;
+
+	if (plus(us, -by) >= horizon_us)
+		return false;
+	*owned = (struct owned){ .from_us = INT64_MIN, .to_us = horizon_us };
+	if (us >= horizon_us)
+		*owned = (struct owned){ .whose = GW_WHOSE_UNSURE, .from_us = horizon_us, .to_us = plus(horizon_us, by) };
+	return true;
+}
+
 void
 gw_patients_owner(struct gw_patients *patients, struct gw_span id, int64_t effective_us, int64_t uncertainty_us, struct gw_owner *owner)
 {
@@ -207,10 +223,12 @@ gw_patients_owner(struct gw_patients *patients, struct gw_span id, int64_t effec
 
 	gw_standing_get(patients, id, &standing);
 	pthread_rwlock_rdlock(&patients->lines);
-	device = gw_tracked_find(patients, id);
-	gw_owner_look(patients, device, &standing, effective_us, &owned);
-	if (uncertainty_us > 0)
-		widen(patients, device, &standing, effective_us, uncertainty_us, &owned);
+	if (!too_old(patients, effective_us, uncertainty_us, &owned)) {
+		device = gw_tracked_find(patients, id);
+		gw_owner_look(patients, device, &standing, effective_us, &owned);
+		if (uncertainty_us > 0)
+			widen(patients, device, &standing, effective_us, uncertainty_us, &owned);
+	}
 	owner->whose = owned.whose;
 	owner->patient = 0;
 	owner->since_us = 0;

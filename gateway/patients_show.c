@@ -269,6 +269,104 @@ gw_patients_timeline(struct gw_patients *patients, const struct gw_timeline_quer
 	return give(&list, entries, count);
 }
 
+// ---- Devices of a bed ----
+
+struct ids {
+	char (*at)[GW_ID_MAX + 1];
+	size_t count, cap;
+	bool failed;
+};
+
+static void
+add_id(struct ids *ids, const char *id)
+{
+	if (ids->count == ids->cap) {
+		size_t cap = ids->cap == 0 ? 8 : ids->cap * 2;
+		void *more = realloc(ids->at, cap * sizeof(*ids->at));
+
+		if (more == NULL) {
+			ids->failed = true;
+			return;
+		}
+		ids->at = more;
+		ids->cap = cap;
+	}
+	strcpy(ids->at[ids->count++], id);
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void
+add_placed(const struct gw_patients *patients, struct gw_span name, int64_t from_us, int64_t to_us, struct ids *ids)
+{
+	const struct bed *bed = gw_bed_find(patients, name);
+
+	for (uint32_t i = 0; bed != NULL && i < patients->device_count; i++) {
+		const struct line *places = &patients->devices[i]->places;
+
+		for (uint32_t j = 0; j < places->count; j++) {
+			if (places->at[j].what != bed || places->at[j].from_us >= to_us || places->at[j].to_us <= from_us)
+				continue;
+			add_id(ids, patients->devices[i]->id);
+			break;
+		}
+	}
+}
+
+// Before their first placement, where the registry says.
+static void
+add_registered(const struct gw_patients *patients, struct gw_span name, int64_t from_us, int64_t to_us, struct ids *ids)
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(patients->registry);
+	const struct gw_device *device;
+	char bed[GW_BED_MAX + 1];
+
+	for (size_t i = 0; (device = gw_snapshot_at(snapshot, i)) != NULL; i++) {
+		const struct device *tracked;
+
+		if (device->bed[0] == '\0' || device->created_us >= to_us || gw_bed_name(gw_span_text(device->bed), bed) != name.len || memcmp(bed, name.at, name.len) != 0)
+			continue;
+		tracked = gw_tracked_find(patients, gw_span_text(device->id));
+		if (tracked == NULL || (!tracked->pruned && tracked->first_us > from_us))
+			add_id(ids, device->id);
+	}
+	gw_snapshot_put(snapshot);
+}
+
+enum gw_error
+gw_patients_devices(struct gw_patients *patients, struct gw_span bed, int64_t from_us, int64_t to_us, char (**out)[GW_ID_MAX + 1], size_t *count)
+{
+	struct ids ids = { 0 };
+	char name[GW_BED_MAX + 1];
+	size_t len = gw_bed_name(bed, name), kept = 0;
+
+	*out = NULL;
+	*count = 0;
+	if (len == 0 || len > GW_BED_MAX)
+		return GW_OK;
+	pthread_rwlock_rdlock(&patients->lines);
+	add_placed(patients, gw_span(name, len), from_us, to_us, &ids);
+	add_registered(patients, gw_span(name, len), from_us, to_us, &ids);
+	pthread_rwlock_unlock(&patients->lines);
+	if (ids.failed) {
+		free(ids.at);
+		return GW_E_MEMORY;
+	}
+	if (ids.count > 0)
+		qsort(ids.at, ids.count, sizeof(*ids.at), by_id);
+	for (size_t i = 0; i < ids.count; i++) {
+		if (kept == 0 || strcmp(ids.at[i], ids.at[kept - 1]) != 0)
+			memmove(ids.at[kept++], ids.at[i], sizeof(*ids.at));
+	}
+	*out = ids.at;
+	*count = kept;
+	return GW_OK;
+}
+
 // ---- Conflicts ----
 
 // Each pair that holds at once, for the time for which it does.

@@ -319,6 +319,10 @@ seen_by_an_update(void **state)
 	told(EVENT(UPDATE, 10, WHO("1"), BED("ICU^^3")));
 	assert_whose("wall3", 9, "-");
 	assert_whose("wall3", 10, "1");
+	told(EVENT(ASSOCIATE, 1, WHO("2"), ORDER("O1"))); // an order says little
+	told(EVENT(UPDATE, 2, WHO("2"), BED("B8")));
+	told(EVENT(PLACE, 0, DEVICE("m1"), BED("B8")));
+	assert_whose("m1", 2, "2");
 	told(EVENT(UPDATE, 20, WHO("1"), BED("B9"))); // an update moves nobody who is known
 	assert_whose("wall3", 20, "1");
 	// An earlier admission to another bed is told later: the update has nothing to say any more.
@@ -361,6 +365,48 @@ device_moves_between_beds(void **state)
 	assert_whose("wall3", 19, "1");
 	assert_whose("wall3", 29, "2");
 	assert_whose("wall3", 30, "-");
+	(void)state;
+}
+
+static void
+devices_of_a_bed(void **state)
+{
+	char (*ids)[GW_ID_MAX + 1];
+	size_t count;
+
+	told(EVENT(PLACE, 10, DEVICE("m1"), BED("ICU^^3"), .until_us = at(20)));
+	told(EVENT(PLACE, 30, DEVICE("wall3"), BED("B9")));
+	assert_int_equal(gw_patients_devices(hub.patients, gw_span_text("ICU^^3"), at(0), at(11), &ids, &count), GW_OK);
+	assert_int_equal(count, 2);
+	assert_string_equal(ids[0], "m1");
+	assert_string_equal(ids[1], "wall3");
+	free(ids);
+	assert_int_equal(gw_patients_devices(hub.patients, gw_span_text("ICU^^3 "), at(20), GW_TIME_OPEN, &ids, &count), GW_OK);
+	assert_int_equal(count, 1);
+	assert_string_equal(ids[0], "wall3");
+	free(ids);
+	assert_int_equal(gw_patients_devices(hub.patients, gw_span_text("ICU^^3"), at(30), GW_TIME_OPEN, &ids, &count), GW_OK);
+	assert_int_equal(count, 0);
+	free(ids);
+	(void)state;
+}
+
+// Of a time of which associations are forgotten nothing is said: what was direct then must not fall to the bed's patient.
+static void
+older_than_what_is_kept(void **state)
+{
+	told(EVENT(ADMIT, 0, WHO("1"), BED("ICU^^3")));
+	told(EVENT(ASSOCIATE, 10, WHO("2"), DEVICE("wall3"), .until_us = at(20)));
+	assert_whose("wall3", 15, "2");
+	gw_clock_fake_wall(at(16) + 35 * 24 * 60 * MINUTE);
+	assert_whose("wall3", 15, "-");
+	assert_whose("wall3", 16, "2");
+	assert_int_equal(owner_of("wall3", at(16), MINUTE).whose, GW_WHOSE_UNSURE);
+	gw_clock_fake_wall(at(30) + 35 * 24 * 60 * MINUTE);
+	told((struct gw_patient_event){ .verb = GW_PATIENT_UNPLACE, .time_us = at(30 * 24 * 60), DEVICE("m1") });
+	told((struct gw_patient_event){ .verb = GW_PATIENT_UNPLACE, .time_us = at(30 * 24 * 60 + 1), DEVICE("m1") });
+	assert_whose("wall3", 15, "-");
+	assert_whose("wall3", 30, "1");
 	(void)state;
 }
 
@@ -879,7 +925,7 @@ main(void)
 		TEST(admitted_moved_discharged), TEST(late_transfer), TEST(discharge_before_its_admission), TEST(cancels_restore),
 		TEST(cancel_before_what_it_cancels), TEST(swap), TEST(merge), TEST(merge_of_several), TEST(changed_identifier), TEST(two_in_a_bed), TEST(direct_beats_bed),
 		TEST(two_direct_associations), TEST(orders), TEST(seen_by_an_update), TEST(another_visit_ends_nothing), TEST(device_moves_between_beds),
-		TEST(uncertain_clocks), TEST(identifiers_that_contradict), TEST(persons), TEST(records_tell_what_changed), TEST(damaged_records),
+		TEST(devices_of_a_bed), TEST(older_than_what_is_kept), TEST(uncertain_clocks), TEST(identifiers_that_contradict), TEST(persons), TEST(records_tell_what_changed), TEST(damaged_records),
 		TEST(refusals_change_nothing), TEST(limits), TEST(what_is_over_is_forgotten), TEST(numbers_are_not_reused), TEST(reload_takes_back),
 		TEST(failure_half_way), TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(damaged_rows), TEST(rows_of_a_newer_program),
 	};
