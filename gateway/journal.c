@@ -85,6 +85,8 @@ gw_journal_begin(struct gw_journal *journal)
 	journal->block_len = 0;
 	journal->behind_before = journal->behind;
 	journal->touched = journal->plain = journal->trimming = journal->index_last_known = false;
+	if (journal->copies > 0)
+		memset(journal->touched_pages, 0, sizeof(journal->touched_pages));
 	journal->bytes = journal->runs = journal->copies = 0;
 	journal->records = journal->readings = journal->duplicates = journal->revisions = 0;
 	journal->next = atomic_load_explicit(&journal->last, memory_order_relaxed) + 1;

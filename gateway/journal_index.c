@@ -38,6 +38,18 @@ gw_index_compare(const void *left, const void *right)
 	return (a->position > b->position) - (a->position < b->position);
 }
 
+// A page lies at one address before it is copied, and where malloc put it afterwards, across two 4 KB there: it may be counted thrice, no more
+// unless others push it out.
+void
+gw_index_touch(struct gw_journal *journal, const void *key)
+{
+	uintptr_t page = (uintptr_t)key >> 12;
+	uintptr_t *slot = &journal->touched_pages[page * UINT64_C(0x9E3779B97F4A7C15) >> 54];
+
+	journal->copies += *slot != page;
+	*slot = page;
+}
+
 enum gw_error
 gw_index_cursor(struct gw_journal *journal, MDB_cursor **cursor)
 {
@@ -92,11 +104,12 @@ put(struct gw_journal *journal, MDB_cursor *cursor, const struct gw_index_entry 
 	bool end = !journal->index_any || gw_index_compare(entry, &journal->index_last) > 0;
 	int rc;
 
-	// At the end entries fill page after page; elsewhere each one may need a new copy of its page.
+	// At the end entries fill page after page; elsewhere each page that they fall into needs a new copy.
 	journal->bytes += 48;
-	journal->copies += !end;
 	gw_index_key(entry, bytes);
 	rc = mdb_cursor_put(cursor, &key, &data, end ? MDB_APPEND : 0);
+	if (rc == 0 && !end && (rc = mdb_cursor_get(cursor, &key, &data, MDB_GET_CURRENT)) == 0)
+		gw_index_touch(journal, key.mv_data);
 	if (rc == 0 && end) {
 		journal->index_last = *entry;
 		journal->index_any = true;

@@ -18,6 +18,7 @@
 #define GW_BLOCK_BYTES (16384 - 16) // of records that lie together: four of LMDB's pages
 #define GW_INDEX_KEY 24     // time (sign flipped), device's hash, position: big-endian u64 each
 #define GW_READERS_SPARE 32
+#define GW_TOUCHED 1024
 #define GW_SWEEP_ROWS 1024  // rows of newest times written with one commit, at most
 
 _Static_assert(sizeof(size_t) == 8, "LMDB's integer keys are size_t; positions are 64 bits");
@@ -76,6 +77,7 @@ struct gw_journal {
 	bool touched, plain;    // something was written; not only essential tickets
 	size_t bytes, runs;     // about what it adds; and of that what needs pages side by side
 	size_t copies;          // pages elsewhere of which it may need new copies
+	uintptr_t touched_pages[GW_TOUCHED]; // of the index, by their addresses: see gw_index_touch()
 	bool trimming;
 	uint64_t records, readings, duplicates, revisions, quarantine_left_out;
 	struct gw_index_entry *pending;
@@ -160,6 +162,8 @@ enum gw_error gw_index_flush(struct gw_journal *journal, uint64_t upto);
 enum gw_error gw_index_tend(struct gw_journal *journal);
 void gw_index_committed(struct gw_journal *journal);
 void gw_index_aborted(struct gw_journal *journal);
+// Counts the index's page in which this key lies as a copy, unless it was just counted.
+void gw_index_touch(struct gw_journal *journal, const void *key);
 enum gw_error gw_index_cursor(struct gw_journal *journal, MDB_cursor **cursor);
 
 // ---- gateway/journal_once.c ----

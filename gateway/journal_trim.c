@@ -9,41 +9,46 @@
 
 #define PIECE_MIN 500
 #define PIECE_MAX 5000
-#define COPIES_STARVED 96 // pages of the index that one piece may change where the file cannot grow
+#define COPIES_FEW 96 // pages of the index that one piece may change where the file cannot grow
 #define READERS_EVERY_US 30000000
 
-// A full disk must not fail a commit: that would end the process, and the next one in the same way.
-static bool
-at_limit(const struct gw_journal *journal)
+// An entry that is not there is none: readings of one time need not stand side by side, and a piece before this may have come so far.
+static int
+delete_entry(struct gw_journal *journal, MDB_cursor *cursor, const struct gw_index_entry *entry)
 {
-	return journal->room.starved && journal->copies >= COPIES_STARVED;
+	uint8_t bytes[GW_INDEX_KEY] = { 0 };
+	MDB_val key = gw_val(bytes, sizeof(bytes)), data;
+	int rc;
+
+	gw_index_key(entry, bytes);
+	if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_KEY)) != 0)
+		return rc == MDB_NOTFOUND ? 0 : rc;
+	journal->bytes += 32;
+	gw_index_touch(journal, key.mv_data);
+	return mdb_cursor_del(cursor, 0);
 }
 
+// A piece of few pages ends before it has passed that: within a block if it must.
 static enum gw_error
-delete_index(struct gw_journal *journal, uint64_t position, const struct gw_record *record)
+delete_index(struct gw_journal *journal, uint64_t position, const struct gw_record *record, size_t copies_max)
 {
 	struct gw_batch batch;
 	struct gw_reading reading;
 	struct gw_index_entry entry = { .position = position };
+	MDB_cursor *cursor;
+	enum gw_error error = gw_index_cursor(journal, &cursor);
 	bool any = false;
 	int rc = 0;
 
-	if (record->type != GW_RECORD_READINGS || gw_batch_open(record, &batch, NULL) != GW_OK)
-		return GW_OK;
+	if (error != GW_OK || record->type != GW_RECORD_READINGS || gw_batch_open(record, &batch, NULL) != GW_OK)
+		return error;
 	entry.device = gw_name_hash(batch.head.device);
-	while (rc == 0 && !at_limit(journal) && gw_batch_next(&batch, &reading)) {
-		uint8_t bytes[GW_INDEX_KEY] = { 0 };
-		MDB_val key = gw_val(bytes, sizeof(bytes));
+	while (rc == 0 && journal->copies < copies_max && gw_batch_next(&batch, &reading)) {
 		if (any && entry.time == gw_index_time(reading.time_us))
 			continue;
 		any = true;
 		entry.time = gw_index_time(reading.time_us);
-		journal->bytes += 256; // copies of pages: entries of one age lie close together
-		gw_index_key(&entry, bytes);
-		rc = mdb_del(journal->txn, journal->tables[GW_T_INDEX], &key, NULL);
-		journal->copies += rc == 0 && journal->room.starved; // each may lie on a page of its own
-		if (rc == MDB_NOTFOUND) // readings of one time need not stand side by side, and a piece before this may have come so far
-			rc = 0;
+		rc = delete_entry(journal, cursor, &entry);
 	}
 	return gw_store_error(rc);
 }
@@ -53,6 +58,7 @@ struct trim {
 	int64_t before_us;  // receive times before this
 	int64_t beyond_us;  // and those from this on: the clock was wrong, and they would hold back all that came after them
 	int64_t left;       // records that this piece may still take
+	size_t copies_max;  // pages that it may change
 	uint64_t first;
 	bool done;          // the oldest block stays
 	bool behind;        // more could go if the checkpoint were further
@@ -79,7 +85,7 @@ may_go(const struct trim *trim, struct gw_block block)
 // The index entries of damaged records stay and lead nowhere. Entries that wait are put in only where some of them may be the block's: trimming
 // makes room, so it must not need much itself.
 static enum gw_error
-delete_entries(struct gw_journal *journal, struct gw_block block)
+delete_entries(struct gw_journal *journal, struct gw_block block, size_t copies_max)
 {
 	struct gw_record record;
 	struct gw_span bytes;
@@ -90,7 +96,7 @@ delete_entries(struct gw_journal *journal, struct gw_block block)
 		error = gw_index_flush(journal, journal->next - 1);
 	while (error == GW_OK && gw_block_next(&block, &position, &bytes))
 		if (gw_record_open(position, bytes, &record, NULL) == GW_OK)
-			error = delete_index(journal, position, &record);
+			error = delete_index(journal, position, &record, copies_max);
 	return error;
 }
 
@@ -114,9 +120,9 @@ trim_block(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
 	if (block.rest.len > GW_RECORD_MAX)
 		block.rest.len = 0; // nothing of ours is as long
 	block.rest.at = memcpy(trim->copy, block.rest.at, block.rest.len);
-	if ((error = delete_entries(journal, block)) != GW_OK)
+	if ((error = delete_entries(journal, block, trim->copies_max)) != GW_OK)
 		return error;
-	if (at_limit(journal)) { // the next piece goes on where this one ends
+	if (journal->copies >= trim->copies_max) { // the next piece goes on where this one ends
 		trim->left = 0;
 		journal->touched = true;
 		return GW_OK;
@@ -175,6 +181,8 @@ find_limits(struct gw_journal *journal, int64_t now_us, struct trim *trim)
 	trim->before_us = now_us - keep;
 	trim->beyond_us = pressure && now_us < INT64_MAX - keep ? now_us + keep : INT64_MAX;
 	trim->left = piece_size(journal);
+	if (journal->room.starved)
+		trim->copies_max = COPIES_FEW;
 	return error;
 }
 
@@ -216,7 +224,7 @@ clear_readers(struct gw_journal *journal)
 enum gw_error
 gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more)
 {
-	struct trim trim = { .first = atomic_load(&journal->first) };
+	struct trim trim = { .first = atomic_load(&journal->first), .copies_max = SIZE_MAX };
 	enum gw_error error;
 
 	*more = false;
@@ -227,6 +235,11 @@ gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more)
 		return GW_E_MEMORY;
 	if ((error = gw_journal_begin(journal)) == GW_OK)
 		error = trim_and_commit(journal, now_us, &trim, more);
+	if (error == GW_E_FULL && trim.copies_max != COPIES_FEW) { // for a small piece there may be room
+		trim = (struct trim){ .first = atomic_load(&journal->first), .copies_max = COPIES_FEW, .copy = trim.copy };
+		if ((error = gw_journal_begin(journal)) == GW_OK)
+			error = trim_and_commit(journal, now_us, &trim, more);
+	}
 	free(trim.copy);
 	return error;
 }

@@ -293,6 +293,87 @@ trimmed_on_a_full_disk(void **state)
 	gw_clock_fake_wall(INT64_MIN);
 }
 
+enum { CLOCKS = 1500 };
+
+// A record of each device in turn, whose clocks are minutes apart: neighbours in the journal lie on other pages of the index each.
+static struct gw_ticket *
+of_some_clock(uint64_t n)
+{
+	struct gw_reading reading = reading_of(1, T0 + (int64_t)(n % CLOCKS) * 600000000 + (int64_t)n, 1);
+	struct gw_ticket *ticket = gw_ticket_get(&source);
+	char device[16];
+
+	snprintf(device, sizeof(device), "d%d", (int)(n % CLOCKS));
+	add_readings(ticket, device, T0, &reading, 1);
+	return ticket;
+}
+
+// Gives how many of the next 500 records were taken.
+static int
+submit_clocks(uint64_t *next)
+{
+	int sent = 0, back = 0, taken = 0;
+
+	while (back < 500) {
+		struct pollfd wait = { .fd = source.event_fd, .events = POLLIN };
+		for (; sent < 500 && sent - back < 48; sent++)
+			gw_intake_submit(of_some_clock((*next)++));
+		poll(&wait, 1, -1);
+		for (struct gw_ticket *ticket = gw_source_take(&source), *after; ticket != NULL; ticket = after, back++) {
+			after = ticket->next;
+			taken += ticket->result == GW_OK;
+			assert_true(ticket->result == GW_OK || ticket->result == GW_E_FULL);
+			gw_ticket_release(ticket);
+		}
+	}
+	return taken;
+}
+
+static off_t
+file_size(void)
+{
+	char path[600];
+	struct stat stat_;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", store_dir);
+	assert_int_equal(stat(path, &stat_), 0);
+	return stat_.st_size;
+}
+
+// The same where every record that is trimmed, and every entry that waits for the index, wants a page of its own: it goes on, and nothing is
+// ever written where the file has no blocks.
+static void
+trimmed_where_pages_are_many(void **state)
+{
+	uint64_t next = 0;
+	int taken = 0;
+	off_t size;
+
+	(void)state;
+	gw_clock_fake_wall(T0);
+	atomic_store(&deaths, 0);
+	start();
+	for (int i = 0; i < 60; i++)
+		assert_int_equal(submit_clocks(&next), 500);
+	fault_arm(FAULT_ALLOCATE, 1, ENOSPC, true);
+	while (submit_clocks(&next) > 0)
+		;
+	assert_true(fault_count() > 0);
+	size = file_size();
+	gw_clock_fake_wall(T0 + 2 * store_options.retention_us);
+	for (int i = 0; i < 60000 && gw_journal_first(journal) < next / 2; i++)
+		usleep(1000);
+	assert_true(gw_journal_first(journal) >= next / 2);
+	for (int i = 0; i < 10000 && (taken = submit_clocks(&next)) == 0; i++)
+		usleep(1000);
+	assert_true(taken > 0);
+	assert_int_equal(deaths, 0);
+	assert_int_equal(file_size(), size);
+	end();
+	fault_disarm();
+	gw_clock_fake_wall(INT64_MIN);
+}
+
 // A commit that fails as "full" takes its piece of the checkpoint with it: nothing of that is taken as written.
 static void
 checkpoint_after_refusals(void **state)
@@ -372,6 +453,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(full_disk, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(checkpoint_after_refusals, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(trimmed_on_a_full_disk, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(trimmed_where_pages_are_many, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(essential_on_a_full_disk, large_quarantine, store_remove),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
