@@ -9,7 +9,7 @@
 
 #define PIECE_MIN 500
 #define PIECE_MAX 5000
-#define COPIES_FEW 96 // pages of the index that one piece may change where the file cannot grow
+#define COPIES_FEW 48 // pages of the index that one piece may change where the file cannot grow
 #define READERS_EVERY_US 30000000
 
 // An entry that is not there is none: readings of one time need not stand side by side, and a piece before this may have come so far.

@@ -345,6 +345,7 @@ file_size(void)
 static void
 trimmed_where_pages_are_many(void **state)
 {
+	static uint8_t value[60000];
 	uint64_t next = 0;
 	int taken = 0;
 	off_t size;
@@ -359,6 +360,15 @@ trimmed_where_pages_are_many(void **state)
 	while (submit_clocks(&next) > 0)
 		;
 	assert_true(fault_count() > 0);
+	for (int i = 0; i < 10; i++) { // the essential has taken half of what is kept for it
+		struct gw_ticket *ticket = gw_ticket_get(&source);
+		char key[16];
+		snprintf(key, sizeof(key), "row/%d", i);
+		ticket->essential = true;
+		assert_int_equal(gw_ticket_put(ticket, gw_span_text(key), gw_span(value, sizeof(value))), GW_OK);
+		assert_int_equal(gw_intake_commit(ticket), GW_OK);
+		gw_ticket_release(ticket);
+	}
 	size = file_size();
 	gw_clock_fake_wall(T0 + 2 * store_options.retention_us);
 	for (int i = 0; i < 60000 && gw_journal_first(journal) < next / 2; i++)
