@@ -138,6 +138,43 @@ gw_hl7_items_clear(struct gw_hl7_group *group)
 	group->bytes = 0;
 }
 
+// ---- Made again ----
+
+static enum gw_error
+reading_at(struct gw_batch *batch, uint32_t index, struct gw_reading *reading)
+{
+	for (uint32_t i = 0; gw_batch_next(batch, reading); i++)
+		if (i == index)
+			return GW_OK;
+	return batch->bad ? GW_E_CORRUPT : GW_E_NOT_FOUND;
+}
+
+enum gw_error
+gw_hl7_group_add(struct gw_hl7_group *group, const struct gw_hl7_settings *settings, const struct gw_record *record, uint32_t index, int64_t effective_us)
+{
+	struct gw_hl7_item item = { .position = record->position, .index = index, .effective.us = effective_us };
+	struct gw_hl7_selection selection;
+	const struct gw_signal *signal;
+	struct gw_batch batch;
+	enum gw_error error;
+
+	if ((error = gw_batch_open(record, &batch, NULL)) != GW_OK || (error = reading_at(&batch, index, &item.reading)) != GW_OK)
+		return error;
+	if ((signal = gw_signal_by_code(item.reading.signal)) == NULL)
+		return GW_E_NOT_FOUND;
+	gw_hl7_select(settings, signal, item.reading.kind, item.reading.type, &selection);
+	item.own_time = selection.own_time;
+	return gw_hl7_items_append(group, &item);
+}
+
+void
+gw_hl7_group_fini(struct gw_hl7_group *group)
+{
+	gw_hl7_items_clear(group);
+	free(group->items);
+	*group = (struct gw_hl7_group){ 0 };
+}
+
 // ---- The last valid one, or the first ----
 
 // Signals of one measurement may come in frames of their own: with the device's time they have the same, without they come within a second.
