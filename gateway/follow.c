@@ -479,7 +479,7 @@ static bool
 is_running(const struct absent *absent, const char *name)
 {
 	for (size_t i = 0; i < absent->count; i++)
-		if (strcmp(absent->running[i], name) == 0)
+		if (strncmp(absent->running[i], name, strcspn(name, "~")) == 0 && absent->running[i][strcspn(name, "~")] == '\0')
 			return true;
 	return false;
 }

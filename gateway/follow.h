@@ -43,7 +43,7 @@ uint64_t gw_follow_cursor(const struct gw_follow *follow); // any thread
 uint64_t gw_follow_lag(const struct gw_follow *follow, int64_t *lag_us_max); // records behind, and the age of the oldest of them
 
 // Outlets that have a cursor and do not run (taken out of the configuration) would keep the journal from being trimmed for ever. To be called at start
-// and every hour or so: moves the cursors of those that are not among `running` up to records younger than backlog_us_max and records the gap.
+// and every hour or so (a running outlet's further cursors, "<name>~<what>", are its own affair): moves the cursors of those that are not among `running` up to records younger than backlog_us_max and records the gap.
 // Waits for its commit.
 enum gw_error gw_follow_absent(struct gw_journal *journal, struct gw_intake *intake, const char *const *running, size_t count, int64_t backlog_us_max);
 

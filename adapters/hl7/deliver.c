@@ -78,6 +78,16 @@ gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all)
 	} while (all && d->removing > 0);
 }
 
+// What became of the first message, into its row of the ledger.
+static enum gw_error
+settle_row(struct gw_hl7_destination *d, struct gw_ticket *ticket, enum gw_hl7_filed_state state)
+{
+	const struct gw_hl7_message *message = d->outbox.first;
+
+	return message->device[0] == '\0' ? GW_OK : gw_hl7_filed_settle(d->options.core->journal, d->outbox.prefix, ticket, message->device, message->least_us,
+	    message->control_id, state, d->answer_code, gw_clock_wall_us());
+}
+
 // Acknowledged: it leaves the outbox. Nothing waits for that commit; a crash before it sends the message again under the same MSH-10.
 static void
 remove_first(struct gw_hl7_destination *d)
@@ -91,7 +101,7 @@ remove_first(struct gw_hl7_destination *d)
 	}
 	if (ticket != NULL) {
 		ticket->essential = true;
-		if (gw_hl7_outbox_del(&d->outbox, ticket, d->outbox.first) == GW_OK) {
+		if (gw_hl7_outbox_del(&d->outbox, ticket, d->outbox.first) == GW_OK && settle_row(d, ticket, GW_HL7_FILED_SENT) == GW_OK) {
 			d->removing++;
 			gw_intake_submit(ticket);
 		} else {
@@ -119,7 +129,8 @@ park_first(struct gw_hl7_destination *d)
 	if ((ticket = gw_ticket_get(&d->source)) == NULL)
 		return false;
 	ticket->essential = true;
-	error = gw_hl7_outbox_park(&d->outbox, ticket, message, gw_span_text(reason));
+	if ((error = gw_hl7_outbox_park(&d->outbox, ticket, message, gw_span_text(reason))) == GW_OK)
+		error = settle_row(d, ticket, GW_HL7_FILED_PARKED);
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
 		gw_diag(GW_WARNING, "hl7.parked", "destination=%s message=%s number=%llu answer=%s", d->settings->name, message->control_id,
 		    (unsigned long long)message->number, d->answer_code);
@@ -421,7 +432,7 @@ choose(struct gw_hl7_destination *d)
 		return false;
 	if (d->under_way == d->outbox.first->number)
 		return true;
-	if (!gw_hl7_pick(&d->pick, &d->outbox, gw_clock_wall_us(), now, &wait_us)) {
+	if (!gw_hl7_pick(&d->pick, &d->outbox, now, &wait_us)) {
 		d->next_us = now + wait_us;
 		return false;
 	}

@@ -10,11 +10,32 @@
 #include <unistd.h>
 
 #define IDLE_MS 200
-#define OLD_US 60000000 // a message is of a backlog when its readings came in an interval and this ago
 #define FIRST_PARKED 20 // in the status; the list has all
 #define REMOVALS_MAX 16
 
 // ---- Wishes ----
+
+// A message whose readings turned out to be another patient's meanwhile must not go out now.
+static bool
+is_refuted(struct gw_hl7_destination *d, const struct gw_hl7_message *message)
+{
+	enum gw_hl7_filed_state state;
+
+	return gw_hl7_filed_state(d->options.core->journal, d->outbox.prefix, message->device, message->least_us, message->control_id, &state) == GW_OK &&
+	    (state == GW_HL7_FILED_WRONG || state == GW_HL7_FILED_CORRECTED);
+}
+
+static enum gw_error
+unpark(struct gw_hl7_destination *d, struct gw_ticket *ticket, struct gw_hl7_message *message)
+{
+	if (is_refuted(d, message)) {
+		gw_diag(GW_WARNING, "hl7.retry", "destination=%s message=%s: not sent again, its readings turned out to be of another patient", d->settings->name,
+		    message->control_id);
+		return gw_hl7_outbox_del(&d->outbox, ticket, message);
+	}
+	return gw_hl7_filed_settle(d->options.core->journal, d->outbox.prefix, ticket, message->device, message->least_us, message->control_id,
+	    GW_HL7_FILED_MADE, "", 0);
+}
 
 static enum gw_error
 retry_one(struct gw_hl7_destination *d, bool exact, uint64_t *parked)
@@ -27,9 +48,14 @@ retry_one(struct gw_hl7_destination *d, bool exact, uint64_t *parked)
 		return GW_E_BUSY;
 	ticket->essential = true;
 	error = gw_hl7_outbox_unpark(&d->outbox, ticket, d->retry_from, exact, &message, parked);
+	if (error == GW_OK)
+		error = unpark(d, ticket, message);
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
-		gw_hl7_outbox_append(&d->outbox, message);
 		d->outbox.parked--;
+		if (is_refuted(d, message))
+			free(message);
+		else
+			gw_hl7_outbox_append(&d->outbox, message);
 	} else {
 		free(message);
 	}
@@ -62,6 +88,39 @@ fulfil_retry(struct gw_hl7_destination *d, uint64_t number)
 	pthread_mutex_unlock(&d->lock);
 }
 
+struct dropping {
+	struct gw_hl7_destination *d;
+	struct gw_ticket *ticket;
+	uint64_t number;
+	enum gw_error error;
+};
+
+static bool
+settle_dropped(void *arg, const struct gw_hl7_parked *parked)
+{
+	struct dropping *dropping = arg;
+	char device[GW_ID_MAX + 1], control_id[GW_HL7_ID_LEN + 1];
+
+	if (parked->device.len == 0 || (dropping->number != 0 && parked->number != dropping->number))
+		return true;
+	snprintf(device, sizeof(device), "%.*s", GW_SPAN_FMT(parked->device));
+	snprintf(control_id, sizeof(control_id), "%.*s", GW_SPAN_FMT(parked->control_id));
+	dropping->error = gw_hl7_filed_settle(dropping->d->options.core->journal, dropping->d->outbox.prefix, dropping->ticket, device, parked->least_us,
+	    control_id, GW_HL7_FILED_DROPPED, "", 0);
+	return dropping->error == GW_OK;
+}
+
+static enum gw_error
+drop(struct gw_hl7_destination *d, struct gw_ticket *ticket, uint64_t number)
+{
+	struct dropping dropping = { .d = d, .ticket = ticket, .number = number };
+	enum gw_error error = gw_hl7_outbox_parked(&d->outbox, settle_dropped, &dropping);
+
+	if (error != GW_OK || (error = dropping.error) != GW_OK)
+		return error;
+	return gw_hl7_outbox_drop(&d->outbox, ticket, number);
+}
+
 static void
 fulfil_drop(struct gw_hl7_destination *d, uint64_t number)
 {
@@ -70,7 +129,7 @@ fulfil_drop(struct gw_hl7_destination *d, uint64_t number)
 
 	if (ticket != NULL) {
 		ticket->essential = true;
-		if ((error = gw_hl7_outbox_drop(&d->outbox, ticket, number)) == GW_OK)
+		if ((error = drop(d, ticket, number)) == GW_OK)
 			error = gw_intake_commit(ticket);
 		gw_ticket_release(ticket);
 	}
@@ -138,37 +197,23 @@ set_peer(struct gw_hl7_destination *d)
 	const struct gw_hl7_settings *s = d->settings;
 
 	d->peer = (struct gw_hl7_peer){ s->host, s->port, s->tls, { s->ca, s->certificate, s->key, s->server_name } };
-	d->pick.old_per_s = s->backlog_per_s;
-	d->pick.old_us = s->interval_us + OLD_US;
+	d->pick.backlog_per_s = s->backlog_per_s;
 }
 
 static void
 free_destination(struct gw_hl7_destination *d)
 {
 	gw_hl7_connection_fini(&d->connection);
-	gw_hl7_grouper_free(d->grouper);
+	gw_hl7_lane_close(&d->live);
+	gw_hl7_lane_close(&d->backlog);
 	gw_hl7_outbox_fini(&d->outbox);
 	gw_hl7_out_fini(&d->out);
-	gw_follow_close(d->follow);
+	free(d->record);
+	free(d->holding);
 	pthread_mutex_destroy(&d->lock);
 	if (d->stop_fd >= 0)
 		close(d->stop_fd);
 	free(d);
-}
-
-static enum gw_error
-open_follow(struct gw_hl7_destination *d, struct gw_why *why)
-{
-	const struct gw_follow_options options = {
-		.journal = d->options.core->journal,
-		.intake = d->options.core->intake,
-		.name = d->follow_name,
-		.backlog_us_max = d->settings->backlog_us_max,
-		.backlog_bytes_max = d->settings->backlog_bytes_max,
-	};
-
-	snprintf(d->follow_name, sizeof(d->follow_name), "hl7/%s", d->settings->name);
-	return gw_follow_open(&options, &d->follow, why);
 }
 
 static enum gw_error
@@ -193,6 +238,7 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 	d->settings = options->settings;
 	set_peer(d);
 	d->made_last = &d->made;
+	d->tended_us = gw_clock_mono_us();
 	gw_hl7_outbox_init(&d->outbox, options->core->journal, options->settings->name);
 	pthread_mutex_init(&d->lock, NULL);
 	gw_hl7_connection_init(&d->connection, -1);
@@ -201,7 +247,11 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 		goto err;
 	}
 	gw_hl7_connection_init(&d->connection, d->stop_fd);
-	if ((error = open_follow(d, why)) != GW_OK)
+	if ((d->record = malloc(GW_RECORD_MAX)) == NULL) {
+		error = gw_fail(why, GW_E_MEMORY, "out of memory");
+		goto err;
+	}
+	if ((error = gw_hl7_lane_open(d, &d->live, why)) != GW_OK)
 		goto err;
 	if ((error = open_sources(d)) != GW_OK) {
 		error = gw_fail(why, error, "HL7 destination %s: %s", options->settings->name, gw_error_text(error));
@@ -231,7 +281,7 @@ gw_hl7_destination_stop(struct gw_hl7_destination *d)
 	d->stopping = true;
 	if (write(d->stop_fd, &one, sizeof(one)) != sizeof(one))
 		gw_diag(GW_ERROR, "hl7.stop", "destination=%s: eventfd", d->settings->name);
-	gw_follow_stop(d->follow);
+	gw_follow_stop(d->live.follow);
 }
 
 void
@@ -304,6 +354,10 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 	yyjson_mut_obj_add_uint(doc, object, "left_out_unknown", d->grouped.unknown);
 	yyjson_mut_obj_add_uint(doc, object, "left_out_too_long", d->grouped.too_long);
 	yyjson_mut_obj_add_uint(doc, object, "open_groups", d->open);
+	yyjson_mut_obj_add_uint(doc, object, "held", d->held_now);
+	yyjson_mut_obj_add_uint(doc, object, "misfiled", d->misfiled);
+	yyjson_mut_obj_add_uint(doc, object, "corrections", d->corrections);
+	yyjson_mut_obj_add_uint(doc, object, "backlog_records", d->backlog_records);
 	if (d->answer_us != 0) {
 		yyjson_mut_val *answer = yyjson_mut_obj_add_obj(doc, object, "last_answer");
 
@@ -321,14 +375,14 @@ gw_hl7_destination_status(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyj
 {
 	struct { yyjson_mut_doc *doc; yyjson_mut_val *list; int left; } add = { .doc = doc, .left = FIRST_PARKED };
 	int64_t lag_us;
-	uint64_t lag = gw_follow_lag(d->follow, &lag_us);
+	uint64_t lag = gw_follow_lag(d->live.follow, &lag_us);
 
 	yyjson_mut_obj_add_strcpy(doc, object, "name", d->settings->name);
 	yyjson_mut_obj_add_strcpy(doc, object, "host", d->settings->host);
 	yyjson_mut_obj_add_int(doc, object, "port", d->settings->port);
 	yyjson_mut_obj_add_bool(doc, object, "tls", d->settings->tls);
 	yyjson_mut_obj_add_bool(doc, object, "production", d->settings->production);
-	yyjson_mut_obj_add_uint(doc, object, "cursor", gw_follow_cursor(d->follow));
+	yyjson_mut_obj_add_uint(doc, object, "cursor", gw_follow_cursor(d->live.follow));
 	yyjson_mut_obj_add_uint(doc, object, "lag_records", lag);
 	yyjson_mut_obj_add_real(doc, object, "lag_s", (double)lag_us / 1e6);
 	yyjson_mut_obj_add_uint(doc, object, "outbox", d->outbox.count);

@@ -8,16 +8,16 @@
 #include <stdlib.h>
 
 #define VERSION 1
-#define HEAD 100
+#define HEAD 90
 #define ITEM 22
 #define KEY_MAX 500
 #define SPAN_US (INT64_C(86400) * 1000000 * 2) // a group's readings lie closer together than this
 
 enum {
 	AT_VERSION, AT_STATE, AT_STATUS, AT_WHOSE, AT_FLAGS, AT_LENS, AT_COUNT = 14, AT_PATIENT = 16, AT_MADE = 24, AT_ANSWERED = 32, AT_FROM = 40, AT_TO = 48,
-	AT_OPENED = 56, AT_DEVICE = 64, AT_HUB = 72, AT_EPOCH = 80, AT_OFFSET = 84, AT_ANSWER = 92,
+	AT_OPENED = 56, AT_DEVICE = 64, AT_HUB = 72, AT_EPOCH = 80, AT_AGAIN = 84, AT_ANSWER = 88,
 };
-enum { TEXT_PROFILE, TEXT_ID, TEXT_BED, TEXT_VISIT, TEXT_CLASS, TEXT_ORDER, TEXT_AUTHORITY, TEXTS };
+enum { TEXT_PROFILE, TEXT_ID, TEXT_BED, TEXT_VISIT, TEXT_CLASS, TEXT_ORDER, TEXT_AUTHORITY, TEXT_ORIGIN, TEXTS };
 enum { FLAG_HUB_TIME = 1, FLAG_HAS_CLOCK = 2, FLAG_SURE = 4 };
 
 static const char *const names[] = {
@@ -32,12 +32,19 @@ gw_hl7_filed_state_name(enum gw_hl7_filed_state state)
 	return i < sizeof(names) / sizeof(*names) && names[i] != NULL ? names[i] : "unknown";
 }
 
+void
+gw_hl7_held_id(const struct gw_hl7_filed_item *first, char out[GW_HL7_ID_LEN + 1])
+{
+	snprintf(out, GW_HL7_ID_LEN + 1, "held%013llx%03x", (unsigned long long)(first->position & 0xFFFFFFFFFFFFF), first->place & 0xFFFu);
+}
+
 // ---- One row ----
 
 static struct gw_span
 key_of(const char *prefix, const char *device, int64_t least_us, const char *control_id, char out[KEY_MAX])
 {
-	int len = snprintf(out, KEY_MAX, "%sfiled/%s/%016llx/%s", prefix, device, (unsigned long long)least_us ^ (1ULL << 63), control_id);
+	const char *table = strncmp(control_id, "held", 4) == 0 && strlen(control_id) == GW_HL7_ID_LEN ? "held" : "filed";
+	int len = snprintf(out, KEY_MAX, "%s%s/%s/%016llx/%s", prefix, table, device, (unsigned long long)least_us ^ (1ULL << 63), control_id);
 
 	return gw_span(out, len < KEY_MAX ? (size_t)len : KEY_MAX - 1);
 }
@@ -52,6 +59,7 @@ texts_of(const struct gw_hl7_filed *filed, const char *out[TEXTS])
 	out[TEXT_CLASS] = filed->owner.patient_class;
 	out[TEXT_ORDER] = filed->owner.order;
 	out[TEXT_AUTHORITY] = filed->owner.order_authority;
+	out[TEXT_ORIGIN] = filed->origin;
 }
 
 static void
@@ -72,7 +80,7 @@ put_head(uint8_t *row, const struct gw_hl7_filed *filed)
 	gw_put64(row + AT_DEVICE, (uint64_t)filed->device_us);
 	gw_put64(row + AT_HUB, (uint64_t)filed->hub_us);
 	gw_put32(row + AT_EPOCH, filed->epoch);
-	gw_put64(row + AT_OFFSET, (uint64_t)filed->offset_us);
+	gw_put32(row + AT_AGAIN, filed->again);
 	memcpy(row + AT_ANSWER, filed->answer, 2);
 }
 
@@ -141,6 +149,23 @@ gw_hl7_filed_settle(struct gw_journal *journal, const char *prefix, struct gw_ti
 	return error == GW_E_NOT_FOUND ? GW_OK : error;
 }
 
+enum gw_error
+gw_hl7_filed_state(struct gw_journal *journal, const char *prefix, const char *device, int64_t least_us, const char *control_id,
+    enum gw_hl7_filed_state *state)
+{
+	uint8_t row[HEAD];
+	size_t len;
+	char key[KEY_MAX];
+	enum gw_error error = gw_journal_get(journal, key_of(prefix, device, least_us, control_id, key), row, sizeof(row), &len);
+
+	if (error != GW_OK && error != GW_E_TOO_LARGE)
+		return error;
+	if (len < HEAD || row[AT_VERSION] != VERSION)
+		return GW_E_CORRUPT;
+	*state = row[AT_STATE];
+	return GW_OK;
+}
+
 // ---- Walking ----
 
 // Copies a text of `len` bytes where it fits.
@@ -198,7 +223,7 @@ read_head(struct gw_span value, struct gw_hl7_filed *filed)
 	filed->device_us = (int64_t)gw_get64(row + AT_DEVICE);
 	filed->hub_us = (int64_t)gw_get64(row + AT_HUB);
 	filed->epoch = gw_get32(row + AT_EPOCH);
-	filed->offset_us = (int64_t)gw_get64(row + AT_OFFSET);
+	filed->again = gw_get32(row + AT_AGAIN);
 	memcpy(filed->answer, row + AT_ANSWER, 2);
 	filed->answer[2] = '\0';
 	return true;
@@ -219,13 +244,14 @@ read_texts(struct gw_span value, struct gw_hl7_filed *filed)
 	    get_text(&at, lens[TEXT_VISIT], filed->owner.visit, sizeof(filed->owner.visit)) &&
 	    get_text(&at, lens[TEXT_CLASS], filed->owner.patient_class, sizeof(filed->owner.patient_class)) &&
 	    get_text(&at, lens[TEXT_ORDER], filed->owner.order, sizeof(filed->owner.order)) &&
-	    get_text(&at, lens[TEXT_AUTHORITY], filed->owner.order_authority, sizeof(filed->owner.order_authority));
+	    get_text(&at, lens[TEXT_AUTHORITY], filed->owner.order_authority, sizeof(filed->owner.order_authority)) &&
+	    get_text(&at, lens[TEXT_ORIGIN], filed->origin, sizeof(filed->origin));
 }
 
 struct walk {
 	size_t skip;        // bytes of the key up to the device
 	int64_t from_us, to_us;
-	bool one_device;
+	bool one_device, ended;
 	gw_hl7_filed_fn *fn;
 	void *arg;
 	struct gw_hl7_filed_item *items;
@@ -253,33 +279,71 @@ visit(void *arg, struct gw_span key, struct gw_span value)
 		if (walk->items[i].effective_us > most_us)
 			most_us = walk->items[i].effective_us;
 	}
-	return most_us < walk->from_us || walk->fn(walk->arg, filed);
+	walk->ended = most_us >= walk->from_us && !walk->fn(walk->arg, filed);
+	return !walk->ended;
+}
+
+static enum gw_error
+walk_table(struct gw_journal *journal, const char *prefix, const char *name, struct gw_span device, struct walk *walk)
+{
+	char table[KEY_MAX], after[KEY_MAX + 20];
+	struct gw_span from = gw_span(NULL, 0);
+	int len = snprintf(table, sizeof(table), device.len > 0 ? "%s%s/%.*s/" : "%s%s/%.*s", prefix, name, (int)device.len, (const char *)device.at);
+
+	walk->skip = strlen(prefix) + strlen(name) + 1;
+	if (device.len > 0 && walk->from_us > INT64_MIN + SPAN_US) {
+		snprintf(after, sizeof(after), "%s%016llx", table, (unsigned long long)(walk->from_us - SPAN_US) ^ (1ULL << 63));
+		from = gw_span_text(after);
+	}
+	return gw_journal_each(journal, gw_span(table, (size_t)len), from, visit, walk);
+}
+
+static struct walk *
+new_walk(struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn, void *arg)
+{
+	struct walk *walk = calloc(1, sizeof(*walk));
+
+	if (walk == NULL)
+		return NULL;
+	*walk = (struct walk){ .from_us = from_us, .to_us = to_us, .one_device = device.len > 0, .fn = fn, .arg = arg };
+	if ((walk->items = calloc(GW_HL7_FILED_ITEMS_MAX, sizeof(*walk->items))) != NULL)
+		return walk;
+	free(walk);
+	return NULL;
+}
+
+static void
+free_walk(struct walk *walk)
+{
+	free(walk->items);
+	free(walk);
+}
+
+enum gw_error
+gw_hl7_held_each(struct gw_journal *journal, const char *prefix, struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn, void *arg)
+{
+	struct walk *walk = new_walk(device, from_us, to_us, fn, arg);
+	enum gw_error error;
+
+	if (walk == NULL)
+		return GW_E_MEMORY;
+	error = walk_table(journal, prefix, "held", device, walk);
+	free_walk(walk);
+	return error;
 }
 
 enum gw_error
 gw_hl7_filed_each(struct gw_journal *journal, const char *prefix, struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn, void *arg)
 {
-	struct walk *walk = calloc(1, sizeof(*walk));
-	char table[KEY_MAX], after[KEY_MAX + 20];
-	struct gw_span from = gw_span(NULL, 0);
+	struct walk *walk = new_walk(device, from_us, to_us, fn, arg);
 	enum gw_error error;
-	int len;
 
 	if (walk == NULL)
 		return GW_E_MEMORY;
-	*walk = (struct walk){ .skip = strlen(prefix) + sizeof("filed/") - 1, .from_us = from_us, .to_us = to_us, .one_device = device.len > 0, .fn = fn, .arg = arg };
-	if ((walk->items = calloc(GW_HL7_FILED_ITEMS_MAX, sizeof(*walk->items))) == NULL) {
-		free(walk);
-		return GW_E_MEMORY;
-	}
-	len = snprintf(table, sizeof(table), device.len > 0 ? "%sfiled/%.*s/" : "%sfiled/%.*s", prefix, (int)device.len, (const char *)device.at);
-	if (device.len > 0 && from_us > INT64_MIN + SPAN_US) {
-		snprintf(after, sizeof(after), "%s%016llx", table, (unsigned long long)(from_us - SPAN_US) ^ (1ULL << 63));
-		from = gw_span_text(after);
-	}
-	error = gw_journal_each(journal, gw_span(table, (size_t)len), from, visit, walk);
-	free(walk->items);
-	free(walk);
+	error = walk_table(journal, prefix, "filed", device, walk);
+	if (error == GW_OK && !walk->ended)
+		error = walk_table(journal, prefix, "held", device, walk);
+	free_walk(walk);
 	return error;
 }
 

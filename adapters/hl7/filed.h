@@ -2,12 +2,13 @@
 // What one destination did with which readings: the ledger behind `vitalgate trace`, what is held because nobody is associated yet, and what has to be
 // corrected when it turns out whose a reading was. A row for each message and each held group:
 //
-//   outlet/hl7/<destination>/filed/<device>/<16 hex digits>/<MSH-10, or "held">
+//   outlet/hl7/<destination>/filed/<device>/<16 hex digits>/<MSH-10>
+//   outlet/hl7/<destination>/held/<device>/<16 hex digits>/held<the first reading's position and place>
 //
 // The digits are the least effective time of its readings with the sign flipped, so that rows sort by device and time. Readings are named by journal
 // position and place in their record: their contents stay in the journal. Value, little-endian:
-//   u8 version (1), u8 state, u8 status, u8 whose, u8 flags (1 hub_time, 2 has_clock, 4 sure), u8 lengths of: profile, MSH-10, bed, visit, class, order, order's
-//   authority, answer; u8 0, u16 readings; u64 patient; i64 made, answered, from, to, opened, device's clock, hub's clock; u32 epoch; i64 clock's offset; the texts;
+//   u8 version (1), u8 state, u8 status, u8 whose, u8 flags (1 hub_time, 2 has_clock, 4 sure), u8 lengths of: profile, MSH-10, bed, visit, class, order,
+//   order's authority, origin; u8 0, u16 readings; u64 patient; i64 made, answered, from, to, opened, device's clock, hub's clock; u32 epoch, again; char answer[2]; the texts;
 //   then for each reading: u64 position, u16 place, i64 effective time, u32 uncertainty (ms)
 //
 // The destination's thread writes; any thread reads.
@@ -32,7 +33,6 @@ enum gw_hl7_filed_state {
 const char *gw_hl7_filed_state_name(enum gw_hl7_filed_state state);
 
 #define GW_HL7_FILED_ITEMS_MAX 4096
-#define GW_HL7_HELD_ID "held"
 
 struct gw_hl7_filed_item {
 	uint64_t position;
@@ -43,18 +43,22 @@ struct gw_hl7_filed_item {
 
 struct gw_hl7_filed {
 	char device[GW_ID_MAX + 1], profile[GW_ID_MAX + 1];
-	char control_id[GW_HL7_ID_LEN + 1]; // MSH-10; "held"
+	char control_id[GW_HL7_ID_LEN + 1]; // MSH-10; for what is held gw_hl7_held_id()
+	char origin[GW_HL7_ID_LEN + 1];     // see struct gw_hl7_ids; empty for what is held and was never sent
+	uint32_t again;
 	int64_t least_us;       // least effective time; part of the key
 	uint8_t state, status;  // enum gw_hl7_filed_state, enum gw_hl7_status
 	bool hub_time, has_clock, sure;
 	struct gw_owner owner;  // whose, patient, bed, visit, class, order: as it was sent
 	int64_t made_us, answered_us;
 	char answer[3];         // MSA-1
-	int64_t from_us, to_us, opened_us, device_us, hub_us, offset_us; // of the group
+	int64_t from_us, to_us, opened_us, device_us, hub_us; // of the group
 	uint32_t epoch;
 	struct gw_hl7_filed_item *items; // borrowed
 	size_t count;
 };
+
+void gw_hl7_held_id(const struct gw_hl7_filed_item *first, char out[GW_HL7_ID_LEN + 1]);
 
 // prefix: "outlet/hl7/<destination>/".
 enum gw_error gw_hl7_filed_put(const char *prefix, struct gw_ticket *ticket, const struct gw_hl7_filed *filed);
@@ -73,9 +77,16 @@ struct gw_hl7_filed_at {
 enum gw_error gw_hl7_filed_sweep(struct gw_journal *journal, const char *prefix, struct gw_ticket *ticket, int64_t before_us, size_t limit,
     struct gw_hl7_filed_at *at, bool *more);
 
-// Rows of a device (empty: of all) whose readings may lie in [from, to) by effective time, in order. A row is valid during the call.
+// The state of a message. GW_E_NOT_FOUND where there is no row any more.
+enum gw_error gw_hl7_filed_state(struct gw_journal *journal, const char *prefix, const char *device, int64_t least_us, const char *control_id,
+    enum gw_hl7_filed_state *state);
+
+// Rows of a device (empty: of all) whose readings may lie in [from, to) by effective time: messages in order, then what is held. A row is valid during the call.
 typedef bool gw_hl7_filed_fn(void *arg, const struct gw_hl7_filed *filed);
 enum gw_error gw_hl7_filed_each(struct gw_journal *journal, const char *prefix, struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn,
+    void *arg);
+// The same of what is held alone.
+enum gw_error gw_hl7_held_each(struct gw_journal *journal, const char *prefix, struct gw_span device, int64_t from_us, int64_t to_us, gw_hl7_filed_fn *fn,
     void *arg);
 
 #endif

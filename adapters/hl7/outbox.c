@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define VERSION 1
-#define HEAD 14
+#define VERSION 2
+#define HEAD 24
+#define HEAD_1 14 // of version 1
 #define KEY_MAX (GW_ID_MAX + 16 + 8 + GW_ID_MAX + 1)
 #define REASON_MAX 200
 
@@ -41,13 +42,13 @@ number_of(struct gw_span key)
 static enum gw_error
 put_row(struct gw_ticket *ticket, struct gw_span key, const struct gw_hl7_message *message, struct gw_span reason)
 {
-	size_t id_len = strlen(message->control_id), len;
-	uint8_t *row;
+	size_t id_len = strlen(message->control_id), device_len = strlen(message->device), len;
+	uint8_t *row, *at;
 	enum gw_error error;
 
 	if (reason.len > REASON_MAX)
 		reason.len = REASON_MAX;
-	len = HEAD + id_len + reason.len + message->len;
+	len = HEAD + id_len + device_len + reason.len + message->len;
 	if ((row = malloc(len)) == NULL)
 		return GW_E_MEMORY;
 	row[0] = VERSION;
@@ -55,10 +56,13 @@ put_row(struct gw_ticket *ticket, struct gw_span key, const struct gw_hl7_messag
 	gw_put16(row + 2, message->errors);
 	gw_put64(row + 4, (uint64_t)message->made_us);
 	gw_put16(row + 12, (uint16_t)reason.len);
-	memcpy(row + HEAD, message->control_id, id_len);
-	if (reason.len > 0)
-		memcpy(row + HEAD + id_len, reason.at, reason.len);
-	memcpy(row + HEAD + id_len + reason.len, message->bytes, message->len);
+	row[14] = (uint8_t)device_len;
+	row[15] = message->backlog;
+	gw_put64(row + 16, (uint64_t)message->least_us);
+	at = gw_put_bytes(row + HEAD, message->control_id, id_len);
+	at = gw_put_bytes(at, message->device, device_len);
+	at = gw_put_bytes(at, reason.at, reason.len);
+	gw_put_bytes(at, message->bytes, message->len);
 	error = gw_ticket_put(ticket, key, gw_span(row, len));
 	free(row);
 	return error;
@@ -67,21 +71,28 @@ put_row(struct gw_ticket *ticket, struct gw_span key, const struct gw_hl7_messag
 static bool
 read_row(struct gw_span key, struct gw_span value, struct gw_hl7_parked *row)
 {
-	size_t id_len, reason_len;
+	bool first = value.len >= HEAD_1 && value.at[0] == 1;
+	size_t head = first ? HEAD_1 : HEAD, id_len, reason_len, device_len;
+	const uint8_t *at;
 
-	if (value.len < HEAD || value.at[0] != VERSION)
+	if (value.len < head || (!first && value.at[0] != VERSION))
 		return false;
 	id_len = value.at[1];
 	reason_len = gw_get16(value.at + 12);
-	if (id_len == 0 || id_len > GW_HL7_ID_LEN || HEAD + id_len + reason_len > value.len)
+	device_len = first ? 0 : value.at[14];
+	if (id_len == 0 || id_len > GW_HL7_ID_LEN || device_len > GW_ID_MAX || head + id_len + device_len + reason_len > value.len)
 		return false;
+	at = value.at + head;
 	*row = (struct gw_hl7_parked){
 		.number = number_of(key),
 		.errors = gw_get16(value.at + 2),
 		.made_us = (int64_t)gw_get64(value.at + 4),
-		.control_id = gw_span(value.at + HEAD, id_len),
-		.reason = gw_span(value.at + HEAD + id_len, reason_len),
-		.message = gw_span(value.at + HEAD + id_len + reason_len, value.len - HEAD - id_len - reason_len),
+		.control_id = gw_span(at, id_len),
+		.device = gw_span(at + id_len, device_len),
+		.reason = gw_span(at + id_len + device_len, reason_len),
+		.message = gw_span(at + id_len + device_len + reason_len, value.len - head - id_len - device_len - reason_len),
+		.least_us = first ? 0 : (int64_t)gw_get64(value.at + 16),
+		.backlog = !first && value.at[15] == 1,
 	};
 	return true;
 }
@@ -89,7 +100,7 @@ read_row(struct gw_span key, struct gw_span value, struct gw_hl7_parked *row)
 // ---- Messages in memory ----
 
 static struct gw_hl7_message *
-new_message(uint64_t number, struct gw_span control_id, struct gw_span bytes, int64_t made_us, uint16_t errors)
+new_message(uint64_t number, struct gw_span control_id, struct gw_span bytes, int64_t made_us)
 {
 	struct gw_hl7_message *message = calloc(1, sizeof(*message) + bytes.len);
 
@@ -97,17 +108,31 @@ new_message(uint64_t number, struct gw_span control_id, struct gw_span bytes, in
 		return NULL;
 	message->number = number;
 	message->made_us = made_us;
-	message->errors = errors;
 	message->len = bytes.len;
 	memcpy(message->control_id, control_id.at, control_id.len);
 	memcpy(message->bytes, bytes.at, bytes.len);
 	return message;
 }
 
+static struct gw_hl7_message *
+message_of(uint64_t number, const struct gw_hl7_parked *row)
+{
+	struct gw_hl7_message *message = new_message(number, row->control_id, row->message, row->made_us);
+
+	if (message == NULL)
+		return NULL;
+	message->errors = row->errors;
+	message->least_us = row->least_us;
+	message->backlog = row->backlog;
+	if (row->device.len > 0)
+		memcpy(message->device, row->device.at, row->device.len);
+	return message;
+}
+
 struct gw_hl7_message *
 gw_hl7_outbox_make(struct gw_hl7_outbox *outbox, const char *control_id, struct gw_span bytes, int64_t now_us)
 {
-	return new_message(++outbox->number, gw_span_text(control_id), bytes, now_us, 0);
+	return new_message(++outbox->number, gw_span_text(control_id), bytes, now_us);
 }
 
 void
@@ -117,6 +142,7 @@ gw_hl7_outbox_append(struct gw_hl7_outbox *outbox, struct gw_hl7_message *messag
 	*outbox->last = message;
 	outbox->last = &message->next;
 	outbox->count++;
+	outbox->of_backlog += message->backlog;
 }
 
 void
@@ -128,6 +154,7 @@ gw_hl7_outbox_shift(struct gw_hl7_outbox *outbox)
 	if (outbox->first == NULL)
 		outbox->last = &outbox->first;
 	outbox->count--;
+	outbox->of_backlog -= message->backlog;
 	free(message);
 }
 
@@ -136,6 +163,7 @@ gw_hl7_outbox_shift(struct gw_hl7_outbox *outbox)
 struct load {
 	struct gw_hl7_outbox *outbox;
 	struct gw_hl7_grouper *grouper;
+	const char *table;
 	enum gw_error error;
 	uint64_t count;
 };
@@ -151,7 +179,7 @@ load_message(void *arg, struct gw_span key, struct gw_span value)
 		load->error = GW_E_CORRUPT;
 		return false;
 	}
-	if ((message = new_message(row.number, row.control_id, row.message, row.made_us, row.errors)) == NULL) {
+	if ((message = message_of(row.number, &row)) == NULL) {
 		load->error = GW_E_MEMORY;
 		return false;
 	}
@@ -218,7 +246,7 @@ static bool
 load_device(void *arg, struct gw_span key, struct gw_span value)
 {
 	struct load *load = arg;
-	size_t before = strlen(load->outbox->prefix) + sizeof("device/") - 1;
+	size_t before = strlen(load->outbox->prefix) + strlen(load->table) + 1;
 
 	if (key.len <= before)
 		load->error = GW_E_CORRUPT;
@@ -228,11 +256,11 @@ load_device(void *arg, struct gw_span key, struct gw_span value)
 }
 
 enum gw_error
-gw_hl7_outbox_restore(struct gw_hl7_outbox *outbox, struct gw_hl7_grouper *grouper)
+gw_hl7_outbox_restore(struct gw_hl7_outbox *outbox, const char *table, struct gw_hl7_grouper *grouper)
 {
-	struct load load = { .outbox = outbox, .grouper = grouper };
+	struct load load = { .outbox = outbox, .grouper = grouper, .table = table };
 	char key[KEY_MAX];
-	enum gw_error error = gw_journal_each(outbox->journal, table_key(outbox, "device", key), gw_span(NULL, 0), load_device, &load);
+	enum gw_error error = gw_journal_each(outbox->journal, table_key(outbox, table, key), gw_span(NULL, 0), load_device, &load);
 
 	return error != GW_OK ? error : load.error;
 }
@@ -265,11 +293,11 @@ gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const
 }
 
 enum gw_error
-gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, struct gw_span state)
+gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *table, const char *device, struct gw_span state)
 {
 	char key[KEY_MAX];
 
-	snprintf(key, sizeof(key), "%sdevice/%s", outbox->prefix, device);
+	snprintf(key, sizeof(key), "%s%s/%s", outbox->prefix, table, device);
 	return gw_ticket_put(ticket, gw_span_text(key), state);
 }
 
@@ -296,7 +324,9 @@ find_parked(void *arg, struct gw_span key, struct gw_span value)
 		find->error = GW_E_CORRUPT;
 		return false;
 	}
-	find->message = new_message(++find->outbox->number, row.control_id, row.message, row.made_us, 0);
+	row.errors = 0;
+	row.backlog = false;
+	find->message = message_of(++find->outbox->number, &row);
 	find->error = find->message != NULL ? GW_OK : GW_E_MEMORY;
 	return false;
 }

@@ -5,9 +5,11 @@
 //   outbox/<16 hex digits>   a message to be sent, in order of the digits
 //   parked/<16 hex digits>   one that was refused, or that erred too often
 //   device/<id>              what the grouper stores of it (adapters/hl7/group_state.c)
+//   backlog/<id>             the same of the grouper of a backlog (adapters/hl7/lane.c)
 //
-// A message's row: u8 version (1), u8 length of MSH-10, u16 errors, i64 made (us), u16 length of the reason, MSH-10, reason (parked ones), message.
-// Numbers little-endian.
+// A message's row: u8 version (2), u8 length of MSH-10, u16 errors, i64 made (us), u16 length of the reason, u8 length of the device, u8 lane (1: of a
+// backlog), i64 the least effective time of its readings (with the device and MSH-10 the key of its row in the ledger, adapters/hl7/filed.h), MSH-10, device,
+// reason (parked ones), message. Version 1 had no device and what follows it in the head. Numbers little-endian.
 //
 // The destination's thread calls all of it, except gw_hl7_outbox_parked(), which any thread may call.
 #ifndef GW_HL7_OUTBOX_H
@@ -26,9 +28,9 @@ struct gw_hl7_message {
 	int64_t made_us;
 	uint16_t errors; // AE and CE answers so far
 	char control_id[GW_HL7_ID_LEN + 1];
-	// For the choice of what goes next (pick.h); not stored, so 0 after a restart: then it goes in the list's order.
-	uint64_t device;     // a hash of whose readings it has
-	int64_t received_us; // when the first of them was received
+	char device[GW_ID_MAX + 1]; // whose readings it has; empty: made by an older version
+	int64_t least_us;           // the least effective time of its readings
+	bool backlog;               // see adapters/hl7/lane.c
 	size_t len;
 	uint8_t bytes[]; // without framing
 };
@@ -38,6 +40,7 @@ struct gw_hl7_outbox {
 	char prefix[GW_ID_MAX + 16]; // "outlet/hl7/<destination>/"
 	struct gw_hl7_message *first, **last; // durable ones, to be sent in this order
 	_Atomic uint64_t count, parked;
+	uint64_t of_backlog; // of count
 	uint64_t number; // given last
 };
 
@@ -45,8 +48,8 @@ void gw_hl7_outbox_init(struct gw_hl7_outbox *outbox, struct gw_journal *journal
 void gw_hl7_outbox_fini(struct gw_hl7_outbox *outbox);
 // Lists what is stored, and nothing else: at the start, and again where memory and store may differ.
 enum gw_error gw_hl7_outbox_load(struct gw_hl7_outbox *outbox, struct gw_why *why);
-// Tells the grouper what is in messages already.
-enum gw_error gw_hl7_outbox_restore(struct gw_hl7_outbox *outbox, struct gw_hl7_grouper *grouper);
+// Tells the grouper what is in messages already: the rows of a table, "device" or "backlog".
+enum gw_error gw_hl7_outbox_restore(struct gw_hl7_outbox *outbox, const char *table, struct gw_hl7_grouper *grouper);
 
 // A message with its number; not listed yet. NULL: out of memory.
 struct gw_hl7_message *gw_hl7_outbox_make(struct gw_hl7_outbox *outbox, const char *control_id, struct gw_span bytes, int64_t now_us);
@@ -54,7 +57,7 @@ struct gw_hl7_message *gw_hl7_outbox_make(struct gw_hl7_outbox *outbox, const ch
 enum gw_error gw_hl7_outbox_put(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
 enum gw_error gw_hl7_outbox_del(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message);
 enum gw_error gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const struct gw_hl7_message *message, struct gw_span reason);
-enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *device, struct gw_span state);
+enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *table, const char *device, struct gw_span state);
 // The first parked message from number `from` on (exact: that one) as one that is sent again: its parked row goes and its outbox row comes with
 // the ticket. GW_E_NOT_FOUND for none.
 enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, bool exact, struct gw_hl7_message **message,
@@ -72,7 +75,9 @@ struct gw_hl7_parked {
 	uint64_t number;
 	int64_t made_us;
 	uint16_t errors;
-	struct gw_span control_id, reason, message;
+	struct gw_span control_id, device, reason, message;
+	int64_t least_us;
+	bool backlog;
 };
 typedef bool gw_hl7_parked_fn(void *arg, const struct gw_hl7_parked *parked);
 enum gw_error gw_hl7_outbox_parked(const struct gw_hl7_outbox *outbox, gw_hl7_parked_fn *fn, void *arg);

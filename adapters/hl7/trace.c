@@ -125,6 +125,17 @@ find_messages(struct look *look)
 	return error;
 }
 
+// The backlog has a cursor of its own (adapters/hl7/lane.c), as long as there is one.
+static bool
+in_backlog(const struct look *look)
+{
+	char name[GW_ID_MAX + 16];
+	struct gw_ledger_entry entry;
+
+	snprintf(name, sizeof(name), "%s~backlog", look->name);
+	return gw_ledger_find(look->core->journal, name, look->traced->position, &entry) == GW_OK && look->traced->position > entry.cursor;
+}
+
 // No message holds it.
 static enum gw_error
 explain(struct look *look)
@@ -140,7 +151,7 @@ explain(struct look *look)
 		object = add_step(look, "left out");
 		add_time(look, object, "at", entry.at_us);
 		yyjson_mut_obj_add_str(look->doc, object, "words", gw_gap_words(entry.reason));
-	} else if (look->traced->position > entry.cursor) {
+	} else if (look->traced->position > entry.cursor || in_backlog(look)) {
 		object = add_step(look, "waiting");
 		yyjson_mut_obj_add_str(look->doc, object, "words", "in no message yet");
 	} else if (look->traced->received_us < kept_us) {
@@ -160,7 +171,7 @@ look_at(void *arg, const char *name, struct gw_span cursor)
 	struct look *look = arg;
 
 	(void)cursor;
-	if (strncmp(name, "hl7/", 4) != 0)
+	if (strncmp(name, "hl7/", 4) != 0 || strchr(name, '~') != NULL)
 		return true;
 	look->name = name;
 	look->found = 0;

@@ -93,7 +93,7 @@ full_row(void)
 	filed.device_us = -5;
 	filed.hub_us = 7;
 	filed.epoch = 3;
-	filed.offset_us = -10800 * SECOND;
+	filed.again = 7;
 	return filed;
 }
 
@@ -125,7 +125,7 @@ test_what_is_put_comes_back(void **state)
 	assert_string_equal(got->owner.order_authority, "HIS");
 	assert_true(got->least_us == T0 && got->made_us == put_in.made_us && got->answered_us == put_in.answered_us);
 	assert_true(got->from_us == put_in.from_us && got->to_us == put_in.to_us && got->opened_us == put_in.opened_us);
-	assert_true(got->device_us == -5 && got->hub_us == 7 && got->epoch == 3 && got->offset_us == put_in.offset_us);
+	assert_true(got->device_us == -5 && got->hub_us == 7 && got->epoch == 3 && got->again == put_in.again);
 	assert_int_equal(got->count, 4);
 	for (size_t i = 0; i < 4; i++) {
 		assert_true(seen->items[i].position == items[i].position && seen->items[i].place == items[i].place);
