@@ -81,6 +81,8 @@ event_end(struct gw_patients *patients)
 		patients->dirty_devices[--patients->dirty_device_count]->dirty = false;
 	while (patients->range_count > 0)
 		gw_bed_put(patients, patients->ranges[--patients->range_count].bed);
+	if (patients->grave_count > 0)
+		gw_graves_empty(patients);
 	patients->numbers = false;
 }
 

@@ -181,6 +181,8 @@ struct gw_patients {
 	int64_t now_us, horizon_us; // what ended before the horizon is forgotten
 	struct range ranges[RANGES_MAX];
 	uint32_t range_count;
+	struct fact *graves; // dropped facts...
+	uint32_t grave_count, grave_cap; // ...whose notes and beds are not free yet
 	struct patient *dirty_patients[DIRTY_MAX];
 	struct device *dirty_devices[DIRTY_MAX];
 	uint32_t dirty_patient_count, dirty_device_count;
@@ -211,7 +213,9 @@ struct note *gw_note_new(const struct gw_span texts[NOTE_COUNT]);
 bool gw_fact_add(struct gw_patients *patients, struct facts *facts, struct fact *fact);
 // Without asking whether it is there; false: out of memory.
 bool gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct fact *fact);
+// Its note and bed go at the end of the event: what was derived from it may point to them.
 void gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at);
+void gw_graves_empty(struct gw_patients *patients);
 
 // ---- patients_person.c ----
 

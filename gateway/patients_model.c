@@ -338,6 +338,7 @@ gw_patients_empty(struct gw_patients *patients)
 	}
 	while (patients->range_count > 0)
 		gw_bed_put(patients, patients->ranges[--patients->range_count].bed);
+	gw_graves_empty(patients);
 	for (size_t i = 0; i < 4; i++) {
 		free(tables[i]->slots);
 		*tables[i] = (struct table){ 0 };
@@ -394,15 +395,46 @@ is_cancel(const struct fact *fact)
 	return fact->kind >= FACT_CANCEL_ADMIT && fact->kind <= FACT_CANCEL_DISCHARGE;
 }
 
+// Intervals that were derived from a fact point to its note and bed, until they are derived anew. Out of memory: they stay, unused.
+static void
+bury(struct gw_patients *patients, const struct fact *fact)
+{
+	uint32_t cap = patients->grave_cap == 0 ? 64 : patients->grave_cap * 2;
+	struct fact *more;
+
+	if (patients->grave_count == patients->grave_cap) {
+		if ((more = realloc(patients->graves, cap * sizeof(*more))) == NULL) {
+			patients->failed = true;
+			return;
+		}
+		patients->graves = more;
+		patients->grave_cap = cap;
+	}
+	patients->graves[patients->grave_count++] = *fact;
+}
+
+void
+gw_graves_empty(struct gw_patients *patients)
+{
+	while (patients->grave_count > 0) {
+		const struct fact *fact = &patients->graves[--patients->grave_count];
+
+		free(fact->note);
+		gw_bed_put(patients, fact->bed);
+	}
+	free(patients->graves);
+	patients->graves = NULL;
+	patients->grave_cap = 0;
+}
+
 void
 gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at)
 {
 	struct fact *fact = &facts->at[at];
 
-	free(fact->note);
 	if (fact->patient != NULL)
 		fact->patient->direct--;
-	gw_bed_put(patients, fact->bed);
+	bury(patients, fact);
 	memmove(fact, fact + 1, (facts->count - at - 1) * sizeof(*fact));
 	facts->count--;
 	patients->facts--;
