@@ -27,6 +27,7 @@
 #define GATHER_LEAST 8          // tickets in the last group: many are under way, so more are coming
 #define GATHER_STEP_US 100
 #define GATHER_US_MAX 1000
+#define GATHER_LAST_US_MAX 320000 // a disk that stalled once says nothing about the next commit
 
 struct gw_intake {
 	struct gw_intake_options options;
@@ -357,8 +358,9 @@ longer(int64_t a, int64_t b)
 static void
 gather(struct gw_intake *intake)
 {
-	int64_t step_us = longer(GATHER_STEP_US, intake->last_us / 64);
-	int64_t end_us = gw_clock_mono_us() + longer(GATHER_US_MAX, intake->last_us / 16);
+	int64_t last_us = intake->last_us < GATHER_LAST_US_MAX ? intake->last_us : GATHER_LAST_US_MAX;
+	int64_t step_us = longer(GATHER_STEP_US, last_us / 64);
+	int64_t end_us = gw_clock_mono_us() + longer(GATHER_US_MAX, last_us / 16);
 	uint64_t before, now = atomic_load_explicit(&intake->submitted, memory_order_relaxed);
 
 	do {
