@@ -200,13 +200,16 @@ merged_by(const struct act *act, size_t identifier, const struct patient *stays)
 static bool
 merge_fits(struct act *act, const struct patient *stays)
 {
-	uint32_t count = stays != NULL ? stays->moves.count : 0;
+	uint32_t count = stays != NULL ? stays->moves.count : 0, devices = stays != NULL ? stays->device_count : 0;
 
 	for (size_t i = 0; i < act->event->other.identifier_count; i++) {
 		const struct patient *gone = merged_by(act, i, stays);
 
 		count += gone != NULL ? gone->moves.count : 0;
+		devices += gone != NULL ? gone->device_count : 0;
 	}
+	if (devices > 2 * PATIENT_DEVICES_MAX)
+		return gw_act_fails(act, GW_E_QUOTA, "the patients were associated with too many devices within the time that is kept");
 	return gw_act_room_for(act, count, FACTS_MAX);
 }
 

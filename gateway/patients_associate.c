@@ -2,6 +2,8 @@
 // Devices and orders: direct associations, placements, and beds by hand. Under both locks of gateway/patients_internal.h.
 #include "gateway/patients_act.h"
 
+#define BED_PATIENTS_MAX 256 // whom one command takes out of a bed
+
 static struct device *
 device_of(struct act *act)
 {
@@ -40,6 +42,20 @@ associate_bed(struct act *act, struct patient *patient)
 	act->contradiction |= act->done[0] == 'o';
 }
 
+static bool
+has_room_for_device(struct act *act, const struct device *device)
+{
+	struct patient *patient = gw_act_known(act, &act->event->person);
+
+	if (device == NULL || patient == NULL || patient->device_count < PATIENT_DEVICES_MAX || gw_patient_devices(patient) < PATIENT_DEVICES_MAX)
+		return true;
+	for (uint32_t i = 0; i < patient->device_count; i++) {
+		if (patient->devices[i] == device)
+			return true;
+	}
+	return gw_act_fails(act, GW_E_QUOTA, "the patient was associated with too many devices within the time that is kept");
+}
+
 void
 gw_do_associate(struct act *act)
 {
@@ -55,7 +71,7 @@ gw_do_associate(struct act *act)
 	}
 	if (act->event->device.len > 0 && (device = device_of(act)) == NULL)
 		return;
-	if ((patient = gw_act_get(act, &act->event->person)) == NULL)
+	if (!has_room_for_device(act, device) || (patient = gw_act_get(act, &act->event->person)) == NULL)
 		return;
 	if (device == NULL) {
 		associate_bed(act, patient);
@@ -76,14 +92,14 @@ static void
 end_bed(struct act *act)
 {
 	struct bed *bed = gw_bed_find(act->patients, act->bed);
-	struct patient *patients[DIRTY_MAX / 2], *patient;
+	struct patient *patients[BED_PATIENTS_MAX], *patient;
 	uint32_t count = 0;
 
 	if (act->event->person.identifier_count > 0) {
 		if ((patient = gw_act_get(act, &act->event->person)) != NULL)
 			patients[count++] = patient;
 	} else {
-		for (uint32_t i = 0; bed != NULL && i < bed->stays.count && count < DIRTY_MAX / 2; i++) {
+		for (uint32_t i = 0; bed != NULL && i < bed->stays.count && count < BED_PATIENTS_MAX; i++) {
 			if (bed->stays.at[i].from_us < act->event->time_us && bed->stays.at[i].to_us > act->event->time_us)
 				patients[count++] = bed->stays.at[i].what;
 		}

@@ -21,8 +21,8 @@ gw_range_add(struct gw_patients *patients, struct bed *bed, struct device *devic
 		range->to_us = to_us > range->to_us ? to_us : range->to_us;
 		return;
 	}
-	// The last one stands for all beds that have no place of their own.
-	if (patients->range_count == RANGES_MAX - 1 && (bed != NULL || device != NULL)) {
+	// The last one stands for all beds and devices that have no place of their own.
+	if (patients->range_count >= RANGES_MAX - 1 && (bed != NULL || device != NULL)) {
 		gw_range_add(patients, NULL, NULL, from_us, to_us);
 		return;
 	}

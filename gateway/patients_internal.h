@@ -20,7 +20,8 @@
 #define FACTS_MEAN 8        // for each patient that may be kept: bounds all facts together
 #define DEVICE_FACTS_MAX 8192 // of one device: it may go from patient to patient all day
 #define RANGES_MAX 64       // beds and devices that one event may touch; beyond, ranges are joined
-#define DIRTY_MAX 64        // rows that one event may change
+#define PATIENT_DEVICES_MAX 256 // with which one patient was associated within the time that is kept
+#define DIRTY_MAX 1024      // rows that one event may change: more than all devices of two patients who are merged
 #define HOUR_US INT64_C(3600000000)
 
 // ---- Texts side by side, each behind a byte of length: in memory as in rows ----
@@ -206,6 +207,8 @@ struct patient *gw_patient_by_identifier(const struct gw_patients *patients, con
 struct patient *gw_patient_add(struct gw_patients *patients, uint64_t number);
 void gw_patient_forget(struct gw_patients *patients, struct patient *patient);
 bool gw_patient_add_device(struct patient *patient, struct device *device);
+// Forgets devices that do not name the patient any more; returns how many are left.
+uint32_t gw_patient_devices(struct patient *patient);
 void gw_patients_empty(struct gw_patients *patients);
 struct note *gw_note_new(const struct gw_span texts[NOTE_COUNT]);
 // Adds a fact that owns its note and a reference of its bed. The same again changes nothing but by when it was told. On failure (patients->failed) or where

@@ -286,6 +286,28 @@ gw_patient_add_device(struct patient *patient, struct device *device)
 	return true;
 }
 
+static bool
+names(const struct device *device, struct patient *patient)
+{
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		if (gw_patient_root(device->facts.at[i].patient) == patient)
+			return true;
+	}
+	return false;
+}
+
+uint32_t
+gw_patient_devices(struct patient *patient)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < patient->device_count; i++) {
+		if (names(patient->devices[i], patient))
+			patient->devices[kept++] = patient->devices[i];
+	}
+	return patient->device_count = kept;
+}
+
 static void
 patient_free(struct patient *patient)
 {

@@ -618,6 +618,36 @@ limits(void **state)
 	(void)state;
 }
 
+// An order for more devices than anybody has: it ends all of them, or refuses before.
+static void
+many_devices_of_one(void **state)
+{
+	static struct gw_device devices[300];
+	enum gw_error error = GW_OK;
+	int n = 0;
+
+	for (int i = 0; i < 300; i++) {
+		snprintf(devices[i].id, sizeof(devices[i].id), "d%d", i);
+		strcpy(devices[i].profile, "p");
+		strcpy(devices[i].user, devices[i].id);
+		strcpy(devices[i].password_hash, "x");
+	}
+	assert_int_equal(gw_registry_add_many(hub.registry, devices, 300, &hub.why), GW_OK);
+	for (; n < 300 && error == GW_OK; n++)
+		error = tell(EVENT(ASSOCIATE, n, WHO("1"), DEVICE(devices[n].id), ORDER("O1")));
+	assert_int_equal(error, GW_E_QUOTA);
+	assert_int_equal(n, 257);
+	told(EVENT(ASSOCIATE, 300, WHO("1"), DEVICE("d0"), ORDER("O2")));
+	told(EVENT(ADMIT, 1, WHO("1"), BED("B1"))); // flags all of them
+	told(EVENT(TRANSFER, 301, WHO("1"), BED("B2")));
+	told(EVENT(DISSOCIATE, 400, WHO("1"), ORDER("O1")));
+	assert_whose("d0", 400, "1");
+	assert_whose("d1", 399, "1");
+	assert_whose("d1", 400, "-");
+	assert_whose("d255", 400, "-");
+	(void)state;
+}
+
 static void
 what_is_over_is_forgotten(void **state)
 {
@@ -926,7 +956,7 @@ main(void)
 		TEST(cancel_before_what_it_cancels), TEST(swap), TEST(merge), TEST(merge_of_several), TEST(changed_identifier), TEST(two_in_a_bed), TEST(direct_beats_bed),
 		TEST(two_direct_associations), TEST(orders), TEST(seen_by_an_update), TEST(another_visit_ends_nothing), TEST(device_moves_between_beds),
 		TEST(devices_of_a_bed), TEST(older_than_what_is_kept), TEST(uncertain_clocks), TEST(identifiers_that_contradict), TEST(persons), TEST(records_tell_what_changed), TEST(damaged_records),
-		TEST(refusals_change_nothing), TEST(limits), TEST(what_is_over_is_forgotten), TEST(numbers_are_not_reused), TEST(reload_takes_back),
+		TEST(refusals_change_nothing), TEST(limits), TEST(many_devices_of_one), TEST(what_is_over_is_forgotten), TEST(numbers_are_not_reused), TEST(reload_takes_back),
 		TEST(failure_half_way), TEST(by_command), TEST(round_of_the_ward), TEST(many_threads), TEST(damaged_rows), TEST(rows_of_a_newer_program),
 	};
 
