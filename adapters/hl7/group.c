@@ -139,19 +139,20 @@ gw_hl7_same_owner(const struct gw_owner *a, const struct gw_owner *b)
 	    same_text(a->order_authority, b->order_authority) && same_text(a->patient_class, b->patient_class);
 }
 
+// A bed's name begins with its ward (PV1-3.1, point of care). One component alone may be a ward without beds, or a bed as the registry calls it.
 static bool
 ward_wanted(struct gw_hl7_grouper *grouper, const struct device *device)
 {
 	const struct gw_hl7_settings *settings = grouper->options.settings;
+	const char *bed = device->owner.bed;
+	size_t len = strcspn(bed, "^");
 	char ward[GW_BED_MAX + 1] = "";
-	size_t len = strcspn(device->owner.bed, "^");
 
-	if (settings->wards == NULL)
+	if (settings->wards == NULL || (len > 0 && gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span(bed, len))))
 		return true;
-	memcpy(ward, device->owner.bed, len); // PV1-3.1: point of care
-	ward[len] = '\0';
-	if (len == 0 && grouper->options.ward != NULL)
-		grouper->options.ward(grouper->options.arg, gw_span_text(device->id), ward);
+	if (bed[len] == '^' || grouper->options.ward == NULL)
+		return false;
+	grouper->options.ward(grouper->options.arg, gw_span_text(device->id), ward);
 	return gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span_text(ward));
 }
 
@@ -204,11 +205,12 @@ gather(struct gw_hl7_grouper *grouper, struct slot *slot, size_t from)
 	return kept - from;
 }
 
-// Associations changed while it was open.
+// Associations changed while it was open. What is of another ward now is left out.
 static void
 tell_parted(struct gw_hl7_grouper *grouper, struct slot *slot)
 {
 	struct gw_hl7_group *group = &slot->group, part;
+	bool told = false;
 
 	for (size_t from = 0, count; from < group->count; from += count) {
 		count = gather(grouper, slot, from);
@@ -216,8 +218,15 @@ tell_parted(struct gw_hl7_grouper *grouper, struct slot *slot)
 		part.items = group->items + from;
 		part.count = count;
 		part.more = from + count < group->count;
-		grouper->options.closed(grouper->options.arg, &part);
+		ask(grouper, slot->device, &part.items->effective, gw_hl7_span_us(&part.items->reading));
+		if (slot->device->ward_wanted)
+			grouper->options.closed(grouper->options.arg, &part);
+		else
+			grouper->stats.filtered += count;
+		told |= slot->device->ward_wanted;
 	}
+	if (!told && grouper->options.save != NULL)
+		grouper->options.save(grouper->options.arg, slot->device->id, group->state);
 }
 
 static void

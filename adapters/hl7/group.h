@@ -72,7 +72,7 @@ struct gw_hl7_group {
 	struct gw_hl7_item *items;
 	size_t count, cap;
 	size_t bytes;           // the message's at most, estimated
-	bool more;              // another group with the same state follows: both in one commit
+	bool more;              // another group with the same state may follow at once: both in one commit
 	struct gw_span state;   // of the device: to be stored in the commit that stores the message
 };
 
@@ -84,7 +84,7 @@ typedef void gw_hl7_closed_fn(void *arg, const struct gw_hl7_group *group);
 typedef void gw_hl7_owner_fn(void *arg, struct gw_span device, int64_t effective_us, int64_t uncertainty_us, struct gw_owner *owner);
 // Rises when an answer of gw_hl7_owner_fn may have changed: gw_patients_generation().
 typedef uint64_t gw_hl7_generation_fn(void *arg);
-// The ward of a device in the registry, for the filter where its bed says none.
+// The ward of a device in the registry, for the filter where its bed's name says none (no ^ in it). ward is empty before.
 typedef void gw_hl7_ward_fn(void *arg, struct gw_span device, char ward[GW_BED_MAX + 1]);
 // A device's state without a message: to be stored before the cursor passes gw_hl7_grouper_least().
 typedef void gw_hl7_save_fn(void *arg, const char *device, struct gw_span state);

@@ -320,15 +320,12 @@ put_location(const struct writer *w)
 	const struct gw_owner *owner = w->oru->owner;
 	const struct gw_device *device = w->oru->device;
 
-	if (owner != NULL && strchr(owner->bed, '^') != NULL) {
-		put_bed(w->out, owner->bed);
-	} else if (device != NULL && strchr(device->bed, '^') != NULL && (owner == NULL || owner->bed[0] == '\0')) {
-		put_bed(w->out, device->bed);
-	} else {
-		const char *bed = owner != NULL && owner->bed[0] != '\0' ? owner->bed : device != NULL ? device->bed : "";
-		// A bed that is only named stands in the ward of its device, as long as that stands there.
-		const char *ward = device != NULL && strcmp(bed, device->bed) == 0 ? device->ward : "";
-		const char *const location[] = { ward, "", bed };
+	const char *standing = device != NULL ? device->bed : "", *bed = owner != NULL && owner->bed[0] != '\0' ? owner->bed : standing;
+
+	if (strchr(bed, '^') != NULL || strcmp(bed, standing) != 0) {
+		put_bed(w->out, bed);
+	} else if (device != NULL) { // as the registry calls it, which has a ward beside it
+		const char *const location[] = { device->ward, "", bed };
 
 		put_components(w->out, location, 3);
 	}

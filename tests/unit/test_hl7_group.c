@@ -649,6 +649,17 @@ test_filters(void **state)
 	GIVE(&bench, "a", 421, { 'h', 421, 71 });
 	tick(&bench, 500);
 	end(&bench, "a 0 c1@1 P1 : h=70@1\n");
+	begin_with(&bench, &settings);
+	bench.stay_count = 1;
+	bench.stays[0] = (struct stay){ -1000, 1, "ICU^^3" };
+	GIVE(&bench, "a", 1, { 'h', 1, 70 });
+	bench.stays[0].bed = "3a^^3"; // told while the group is open
+	bench.generation++;
+	tick(&bench, 70);
+	assert_int_equal(gw_hl7_grouper_stats(bench.grouper)->filtered, 1);
+	assert_int_equal(gw_hl7_grouper_least(bench.grouper), 0);
+	assert_int_equal(bench.saved, 1);
+	end(&bench, "");
 }
 
 // A group never spans a change of patient; near one, within the clock's uncertainty, nobody can tell.
