@@ -18,7 +18,7 @@
 
 #define FACTS_MAX 256       // of one patient within the time that is kept
 #define FACTS_MEAN 8        // for each patient that may be kept: bounds all facts together
-#define DEVICE_FACTS_MAX 8192 // of one device: it may go from patient to patient all day
+#define DEVICE_FACTS_MAX 4096 // of one device: it may go from patient to patient all day
 #define RANGES_MAX 64       // beds and devices that one event may touch; beyond, ranges are joined
 #define PATIENT_DEVICES_MAX 256 // with which one patient was associated within the time that is kept
 #define DIRTY_MAX 1024      // rows that one event may change: more than all devices of two patients who are merged
