@@ -104,10 +104,12 @@ enum gw_error
 gw_command_trace(struct gw_call *call)
 {
 	struct trace trace = { .call = call };
-	bool lately = gw_call_text(call, "id") == NULL;
 	struct gw_search search;
-	enum gw_error error = gw_search_init(&search, call, lately ? gw_clock_wall_us() - LATELY_US : INT64_MIN, LIMIT);
+	int64_t until_us;
+	enum gw_error error = gw_call_time(call, "to", gw_clock_wall_us(), &until_us);
 
+	if (error == GW_OK)
+		error = gw_search_init(&search, call, gw_call_text(call, "id") != NULL ? INT64_MIN : until_us - LATELY_US, LIMIT);
 	if (error != GW_OK)
 		return error;
 	error = gw_search_run(&search, trace_reading, &trace);

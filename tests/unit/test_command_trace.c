@@ -129,6 +129,8 @@ test_which_readings(void **state)
 	expect(store, "", 0, "--device");
 	expect(store, "\"device\":\"m1\"", 3, ""); // of the last quarter of an hour
 	expect(store, "\"device\":\"m1\",\"from\":\"-2h\"", 4, "");
+	expect(store, "\"device\":\"m1\",\"to\":\"-50m\"", 1, "\"position\":3"); // of the quarter of an hour before
+	expect(store, "\"device\":\"m1\",\"to\":\"nonsense\"", 0, "nonsense");
 	expect(store, "\"device\":\"m1\",\"from\":\"-2h\",\"signal\":\"heart_rate\",\"limit\":\"2\"", 2, "\"position\":3");
 	expect(store, "\"device\":\"m1\",\"signal\":\"hart_rate\"", 0, "heart_rate");
 	expect(store, "\"device\":\"m2\"", 0, "not in the registry");

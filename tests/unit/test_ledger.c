@@ -35,6 +35,17 @@ give_many(int count)
 		give(T0);
 }
 
+// Closing writes the checkpoint, above which nothing is trimmed.
+static void
+reopen(void)
+{
+	gw_source_fini(&source);
+	gw_intake_stop(intake);
+	gw_intake_close(intake);
+	gw_journal_close(journal);
+	assert_int_equal(intake_open(), 0);
+}
+
 static void
 set_cursor(const char *name, uint64_t position)
 {
@@ -152,11 +163,7 @@ test_rows_of_trimmed_records_are_swept(void **state)
 	(void)state;
 	give_many(20);
 	set_cursor("x", 20);
-	gw_source_fini(&source); // closing writes the checkpoint, above which nothing is trimmed
-	gw_intake_stop(intake);
-	gw_intake_close(intake);
-	gw_journal_close(journal);
-	assert_int_equal(intake_open(), 0);
+	reopen();
 	while (more)
 		assert_int_equal(gw_journal_trim(journal, T0 + 100 * HOUR, &more), GW_OK);
 	assert_true(gw_journal_first(journal) > 1);
@@ -201,6 +208,28 @@ test_outlets_by_name(void **state)
 	text[0] = '\0';
 	assert_int_equal(gw_outlets_each(journal, list, text), GW_OK);
 	assert_string_equal(text, "bus:8 hl7:8 hl7/a:8 hl7/c:8 hl7/d:3 last:8 ");
+}
+
+static void
+test_no_row_of_the_ledger_is_a_cursor(void **state)
+{
+	static const char *const rows[] = { "outlet/x/passed/0000000000000001", "outlet/hl7/x/gap/0000000000000001", "outlet/bus/refused/0000000000000001/0000",
+		"outlet/bus/left/0000000000000001", "outlet/hl7/x/filed/cursor/8000000000000000/cursor", "outlet/hl7/x/filed/m/8000000000000000/held" };
+	struct gw_journal_stats stats;
+	bool more = true;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(gw_cursor_name(gw_span_text(rows[i])).len, 0);
+	give_many(20);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		row_put(rows[i], "\0\0\0\0\0\0\0", 8);
+	set_cursor("x", 20);
+	reopen();
+	while (more)
+		assert_int_equal(gw_journal_trim(journal, T0 + 100 * HOUR, &more), GW_OK);
+	gw_journal_stats(journal, &stats);
+	assert_true(stats.first > 10); // nothing is held back
 }
 
 // ---- Written by those who follow ----
@@ -297,6 +326,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_old_rows_are_swept_a_few_at_a_time, intake_begin, finish),
 		cmocka_unit_test_setup_teardown(test_rows_of_trimmed_records_are_swept, intake_begin, finish),
 		cmocka_unit_test_setup_teardown(test_outlets_by_name, intake_begin, finish),
+		cmocka_unit_test_setup_teardown(test_no_row_of_the_ledger_is_a_cursor, intake_begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_cursor_that_moves_says_when, intake_begin, finish),
 		cmocka_unit_test_setup_teardown(test_an_outlet_that_does_not_run, intake_begin, finish),
 		cmocka_unit_test(test_rows_are_kept_for_a_while_and_within_the_budget),
