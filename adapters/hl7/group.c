@@ -247,7 +247,7 @@ close_group(struct gw_hl7_grouper *grouper, struct slot *slot, int64_t now_us)
 	if (!slot->open)
 		return;
 	unlist(grouper, slot);
-	slot->taken = gw_hl7_taken_later(slot->taken, slot->device->progress);
+	slot->taken = slot->device->progress;
 	slot->group.state = state_of(grouper, slot->device, now_us);
 	slot->group.more = false;
 	if (slot->generation == generation_of(grouper))

@@ -106,6 +106,5 @@ enum gw_error gw_hl7_items_compete(struct gw_hl7_group *group, const struct gw_h
 // What is to be stored of a device now; *needed is the first record that will be needed again.
 struct gw_span gw_hl7_state_of(struct gw_hl7_grouper *grouper, const struct device *device, uint64_t *needed);
 enum gw_error gw_hl7_state_load(const struct gw_hl7_grouper *grouper, struct device *device, struct gw_span state);
-struct gw_hl7_taken gw_hl7_taken_later(struct gw_hl7_taken a, struct gw_hl7_taken b);
 
 #endif

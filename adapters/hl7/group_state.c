@@ -21,8 +21,8 @@ earlier(struct gw_hl7_taken a, struct gw_hl7_taken b)
 	return a.position != b.position ? a.position < b.position : a.count < b.count;
 }
 
-struct gw_hl7_taken
-gw_hl7_taken_later(struct gw_hl7_taken a, struct gw_hl7_taken b)
+static struct gw_hl7_taken
+later(struct gw_hl7_taken a, struct gw_hl7_taken b)
 {
 	return earlier(a, b) ? b : a;
 }
@@ -57,7 +57,7 @@ gw_hl7_state_of(struct gw_hl7_grouper *grouper, const struct device *device, uin
 	at += 8 + GW_DEVICE_CLOCK_BYTES;
 	for (size_t i = 0; i < grouper->class_count; i++) {
 		const struct slot *slot = &device->slots[i];
-		struct gw_hl7_taken taken = slot->open ? slot->taken : gw_hl7_taken_later(slot->taken, device->progress);
+		struct gw_hl7_taken taken = slot->open ? slot->taken : later(slot->taken, device->progress);
 
 		gw_put64(at, (uint64_t)grouper->classes[i].interval_us);
 		at[8] = grouper->classes[i].waves;

@@ -37,8 +37,7 @@ struct bench {
 	struct gw_hl7_grouper *grouper;
 	uint64_t position;
 	char text[32768];
-	uint8_t state[GW_HL7_STATE_MAX]; // with the last group
-	size_t state_len;
+	struct { uint8_t bytes[GW_HL7_STATE_MAX]; size_t len; } states[26]; // with the last group, by the device's first letter
 	unsigned groups, items, saved;
 	struct stay stays[8]; // ends with the first from 0 patient 0 after the first
 	size_t stay_count;
@@ -80,11 +79,13 @@ generation_of(void *arg)
 }
 
 static void
-keep_state(struct bench *bench, struct gw_span state)
+keep_state(struct bench *bench, const char *device, struct gw_span state)
 {
-	assert_true(state.len > 0 && state.len <= sizeof(bench->state));
-	memcpy(bench->state, state.at, state.len);
-	bench->state_len = state.len;
+	size_t at = (size_t)(device[0] - 'a');
+
+	assert_true(at < 26 && state.len > 0 && state.len <= sizeof(bench->states[at].bytes));
+	memcpy(bench->states[at].bytes, state.at, state.len);
+	bench->states[at].len = state.len;
 }
 
 static void
@@ -92,9 +93,8 @@ save(void *arg, const char *device, struct gw_span state)
 {
 	struct bench *bench = arg;
 
-	(void)device;
 	bench->saved++;
-	keep_state(bench, state);
+	keep_state(bench, device, state);
 }
 
 static char
@@ -136,7 +136,7 @@ closed(void *arg, const struct gw_hl7_group *group)
 	}
 	SAY("\n");
 	assert_true(len < sizeof(bench->text));
-	keep_state(bench, group->state);
+	keep_state(bench, group->device, group->state);
 	bench->groups++;
 	bench->items += (unsigned)group->count;
 }
@@ -168,8 +168,10 @@ begin(struct bench *bench, bool all, bool production)
 static void
 restore(struct bench *bench, const struct bench *from, const char *device)
 {
-	if (from->state_len > 0)
-		assert_int_equal(gw_hl7_grouper_restore(bench->grouper, gw_span_text(device), gw_span(from->state, from->state_len)), GW_OK);
+	size_t at = (size_t)(device[0] - 'a');
+
+	if (from->states[at].len > 0)
+		assert_int_equal(gw_hl7_grouper_restore(bench->grouper, gw_span_text(device), gw_span(from->states[at].bytes, from->states[at].len)), GW_OK);
 }
 
 static void
@@ -402,6 +404,36 @@ test_a_step_of_the_clock(void **state)
 	gw_hl7_grouper_free(bench.grouper);
 }
 
+// A frame whose time is nonsense stands alone, though the receive time says that it is of the same interval.
+static void
+test_what_is_not_sure_stands_alone(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	begin(&bench, true, false);
+	for (int i = 0; i < 4; i++)
+		GIVE(&bench, "a", i * 30 + 1, { 'h', i * 30 + 1, 70 + i });
+	GIVE(&bench, "a", 100, { 'h', 400, 80 });
+	GIVE(&bench, "a", 110, { 'h', 110, 81 });
+	tick(&bench, 200);
+	end(&bench, "a 0 c31@31 : h=70@1 h=71@31\na 60 c91@91 : h=72@61 h=73@91\na 60 c400@100 ? : h=80@100\na 60 c110@110 : h=81@110\n");
+}
+
+// Values of one moment do not compete: the device said both.
+static void
+test_two_values_of_one_moment(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	begin(&bench, false, false);
+	GIVE(&bench, "a", 1, { 'h', 1, 70 });
+	GIVE(&bench, "a", 2, { 'h', 2, 71 }, { 'h', 2, 72 });
+	tick(&bench, 70);
+	end(&bench, "a 0 c2@2 : h=71@2 h=72@2\n");
+}
+
 // What was buffered comes faster than it was measured.
 static void
 test_a_backfill(void **state)
@@ -462,7 +494,7 @@ count_only(void *arg, const struct gw_hl7_group *group)
 	assert_true(group->bytes <= GW_HL7_BYTES_MAX);
 	bench->items += (unsigned)group->count;
 	bench->groups++;
-	keep_state(bench, group->state);
+	keep_state(bench, group->device, group->state);
 }
 
 static void
@@ -766,8 +798,8 @@ test_states(void **state)
 	GIVE(&bench, "a", 2, { 'h', 2, 71 });
 	GIVE(&bench, "a", 3, { 't', 3, 37 });
 	tick(&bench, 70);
-	for (size_t len = 0; len < bench.state_len; len++)
-		assert_int_equal(gw_hl7_grouper_restore(bench.grouper, gw_span_text("b"), gw_span(bench.state, len)),
+	for (size_t len = 0; len < bench.states[0].len; len++)
+		assert_int_equal(gw_hl7_grouper_restore(bench.grouper, gw_span_text("b"), gw_span(bench.states[0].bytes, len)),
 		    len == 12 ? GW_OK : GW_E_CORRUPT);
 	end(&bench, "a 0 c3@3 : t=37@3\n");
 }
@@ -797,6 +829,7 @@ test_other_rules_after_a_restart(void **state)
 // ---- A crash at any moment: every reading is in exactly one message, at the same effective time; whatever was open is grouped again ----
 
 struct traffic {
+	char device[2];
 	double received;
 	struct one ones[4];
 	size_t count;
@@ -813,21 +846,24 @@ chance(uint64_t *seed, unsigned of)
 static void
 make_traffic(uint64_t seed, struct traffic *traffic, size_t count)
 {
-	static const char names[] = "hsdmte";
-	double now = 1, step = 0;
+	static const char names[] = "hsdmtehw";
+	double now = 1, steps[3] = { 0 };
 
 	for (size_t i = 0; i < count; i++) {
-		double late = chance(&seed, 10) == 0 ? chance(&seed, 400) : 0;
+		unsigned device = chance(&seed, 4) / 2 + (chance(&seed, 30) == 0); // the third is seldom heard of
+		double late = chance(&seed, 10) == 0 ? chance(&seed, 400) : 0, *step = &steps[device];
 
 		now += chance(&seed, 30) + 0.25;
 		if (chance(&seed, 40) == 0)
-			step = (double)chance(&seed, 20000) - 10000;
-		traffic[i] = (struct traffic){ .received = now, .count = 1 + chance(&seed, 4) };
+			*step = (double)chance(&seed, 20000) - 10000;
+		traffic[i] = (struct traffic){ .device = { (char)('a' + device) }, .received = now, .count = 1 + chance(&seed, 4) };
 		for (size_t k = 0; k < traffic[i].count; k++) {
 			double back = chance(&seed, 3) == 0 ? chance(&seed, 100) : 0;
 
-			traffic[i].ones[k] = (struct one){ names[chance(&seed, 6)], now + step - late - back, (int)i, chance(&seed, 15) == 0 ? GW_FLAG_NOT_AVAILABLE : 0 };
-			if (chance(&seed, 12) == 0) {
+			traffic[i].ones[k] = (struct one){ names[chance(&seed, 8)], now + *step - late - back, (int)i, chance(&seed, 15) == 0 ? GW_FLAG_NOT_AVAILABLE : 0 };
+			if (traffic[i].ones[k].name == 'w')
+				traffic[i].ones[k] = (struct one){ 'w', now + *step - late - 10, 1 + (int)chance(&seed, 10) };
+			else if (chance(&seed, 12) == 0) {
 				traffic[i].ones[k].at = now;
 				traffic[i].ones[k].flags |= GW_FLAG_NO_DEVICE_TIME;
 			}
@@ -850,7 +886,7 @@ play(struct bench *bench, const struct traffic *traffic, uint64_t from, uint64_t
 {
 	for (uint64_t i = from; i <= to; i++) {
 		tick(bench, traffic[i - 1].received);
-		give_at(bench, i, "a", traffic[i - 1].received, traffic[i - 1].ones, traffic[i - 1].count);
+		give_at(bench, i, traffic[i - 1].device, traffic[i - 1].received, traffic[i - 1].ones, traffic[i - 1].count);
 	}
 }
 
@@ -874,7 +910,8 @@ crash_with(const struct gw_hl7_settings *settings, uint64_t seed)
 		least = gw_hl7_grouper_least(first.grouper);
 		begin_crash(&second, settings);
 		strcpy(second.text, first.text);
-		restore(&second, &first, "a");
+		for (char device[2] = "a"; device[0] <= 'c'; device[0]++)
+			restore(&second, &first, device);
 		play(&second, traffic, least != 0 ? least : crash + 1, RECORDS);
 		tick(&second, 100000);
 		if (strcmp(whole.text, second.text) != 0)
@@ -894,6 +931,7 @@ test_crashes(void **state)
 		settings.select = seed % 3 == 0 ? GW_HL7_EVERY : seed % 3 == 1 ? GW_HL7_LAST : GW_HL7_FIRST;
 		settings.rules = rules;
 		settings.rule_count = seed % 2 == 0 ? 2 : 0;
+		settings.waveforms = seed % 5 != 0;
 		crash_with(&settings, seed);
 	}
 }
@@ -912,6 +950,8 @@ main(void)
 		cmocka_unit_test(test_what_comes_late),
 		cmocka_unit_test(test_a_pack_over_intervals),
 		cmocka_unit_test(test_a_step_of_the_clock),
+		cmocka_unit_test(test_what_is_not_sure_stands_alone),
+		cmocka_unit_test(test_two_values_of_one_moment),
 		cmocka_unit_test(test_a_backfill),
 		cmocka_unit_test(test_a_device_that_loses_its_clock),
 		cmocka_unit_test(test_simulated_devices),
