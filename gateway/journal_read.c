@@ -263,23 +263,22 @@ fill_tail(struct gw_walk *walk, struct range *range)
 	return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-// The index's next entry of the device, or where the look at it ends for this transaction; an entry of another device then.
+// The index's next entry of the device from the cursor's key on, or where the look at it ends for this transaction; an entry of another device then.
 static int
-next_of_index(MDB_cursor *cursor, const struct tail *tail, const struct range *range, int *looked, struct gw_index_entry *entry)
+next_of_index(MDB_cursor *cursor, MDB_val *key, const struct range *range, int *looked, struct gw_index_entry *entry)
 {
-	MDB_val key, data;
+	MDB_val data;
 	int rc;
 
-	while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_GET_CURRENT)) == 0) {
-		*entry = gw_index_entry(key.mv_data);
+	for (;;) {
+		*entry = gw_index_entry(key->mv_data);
 		if (entry->time >= range->end)
 			return MDB_NOTFOUND;
-		if ((entry->device == range->device && entry->position <= tail->indexed) || ++*looked > RANGE_ENTRIES)
+		if ((entry->device == range->device && entry->position <= range->tail.indexed) || ++*looked > RANGE_ENTRIES)
 			return 0;
-		if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) != 0)
-			break;
+		if ((rc = mdb_cursor_get(cursor, key, &data, MDB_NEXT)) != 0)
+			return rc;
 	}
-	return rc;
 }
 
 // Copies records in the order of both lists, until the buffer is full or enough was looked at.
@@ -297,7 +296,7 @@ scan(MDB_cursor *cursor, struct gw_walk *walk, struct range *range)
 	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
 	for (;;) {
 		if (rc == 0)
-			rc = next_of_index(cursor, tail, range, &looked, &entry);
+			rc = next_of_index(cursor, &key, range, &looked, &entry);
 		if (rc != 0 && rc != MDB_NOTFOUND)
 			return rc;
 		bool late = tail->at < tail->count && (rc != 0 || gw_index_compare(&tail->entries[tail->at], &entry) < 0);
