@@ -44,6 +44,7 @@ static void
 patients_free(struct gw_patients *patients)
 {
 	gw_patients_empty(patients);
+	free(patients->registered.slots);
 	free(patients->all);
 	free(patients->devices);
 	pthread_rwlock_destroy(&patients->lines);

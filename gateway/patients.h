@@ -27,7 +27,8 @@
 // Stored as rows (schemas/journal-format.md) in the ticket of whatever caused the change, with a GW_RECORD_ASSOCIATION for each bed and device concerned, so
 // that a change is durable with the message that asked for it, and outlets find in the journal from when to when an answer may have changed.
 // In memory whole; a change is seen by readers when it was applied: tickets commit in order, so what is built on it commits after it.
-// Bounded: facts that have no effect any more and patients who lie nowhere are forgotten keep_us after (gw_patients_options), a few with every event.
+// Bounded: facts that have no effect any more and patients who lie nowhere are forgotten keep_us after (gw_patients_options), a few with every event; so are
+// patients in beds without devices of whom nothing was heard for as long (clinics whose feed knows no discharge).
 #ifndef GW_PATIENTS_H
 #define GW_PATIENTS_H
 

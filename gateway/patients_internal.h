@@ -106,6 +106,7 @@ struct facts {
 
 struct bed {
 	uint32_t references; // facts and ranges
+	uint32_t placed;     // facts that put a device there
 	struct line stays;
 	uint64_t hash;
 	uint8_t len;
@@ -169,6 +170,8 @@ struct gw_patients {
 	uint8_t hash_key[16];
 
 	struct table by_number, by_identifier, by_bed, by_device;
+	struct table registered;      // hashes of beds at which the registry has devices...
+	uint64_t registered_generation; // ...as of this generation of it
 	struct patient **all;
 	uint32_t count, cap;
 	struct device **devices;

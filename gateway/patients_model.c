@@ -481,6 +481,8 @@ gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct f
 	facts->at[at] = *fact;
 	facts->count++;
 	patients->facts++;
+	if (fact->kind == FACT_PLACE && fact->bed != NULL)
+		fact->bed->placed++;
 	return true;
 }
 

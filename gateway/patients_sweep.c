@@ -3,20 +3,64 @@
 // gateway/patients_internal.h.
 #include "gateway/patients_internal.h"
 
+#include <stdlib.h>
+
 #define SWEEP_PATIENTS 4 // looked at with each event
 #define SWEEP_DEVICES 2
 
-// Whether nothing of it matters any more: it lies nowhere and has not for as long as is kept. Who never lay anywhere goes after three days.
 static bool
-expired(const struct gw_patients *patients, const struct patient *patient)
+is_there(const void *item, const void *key)
+{
+	(void)item, (void)key;
+	return true;
+}
+
+// The beds of the registry's devices, collected once for each change of the registry.
+static void
+collect_beds(struct gw_patients *patients)
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(patients->registry);
+	const struct gw_device *device;
+	char name[GW_BED_MAX + 1];
+
+	if (patients->registered_generation != gw_snapshot_generation(snapshot)) {
+		free(patients->registered.slots);
+		patients->registered = (struct table){ 0 };
+		patients->registered_generation = gw_snapshot_generation(snapshot);
+		for (size_t i = 0; (device = gw_snapshot_at(snapshot, i)) != NULL; i++) {
+			uint64_t hash = gw_patients_hash(patients, gw_span(name, gw_bed_name(gw_span_text(device->bed), name)), gw_span(NULL, 0));
+
+			if (gw_table_find(&patients->registered, hash, is_there, NULL) == NULL && !gw_table_add(&patients->registered, hash, patients))
+				patients->registered_generation = 0;
+		}
+	}
+	gw_snapshot_put(snapshot);
+}
+
+static bool
+has_device(struct gw_patients *patients, const struct bed *bed)
+{
+	if (bed->placed > 0)
+		return true;
+	collect_beds(patients);
+	return patients->registered_generation == 0 || gw_table_find(&patients->registered, bed->hash, is_there, NULL) != NULL;
+}
+
+// Whether nothing of it matters any more: it lies nowhere and has not for as long as is kept. Who never lay anywhere goes after three days. Who was never
+// discharged from a bed without devices goes, too: feeds tell of clinics where everybody arrives and nobody leaves.
+static bool
+expired(struct gw_patients *patients, const struct patient *patient)
 {
 	const struct line *stays = &patient->stays;
+	const struct interval *last = stays->count > 0 ? &stays->at[stays->count - 1] : NULL;
 
 	if (patient->direct > 0 || patient->dirty)
 		return false;
-	if (stays->count == 0)
+	if (last == NULL)
 		return patient->touched_us < patients->now_us - 72 * HOUR_US || patient->touched_us < patients->horizon_us;
-	return patient->touched_us < patients->horizon_us && stays->at[stays->count - 1].to_us < patients->horizon_us;
+	if (patient->touched_us >= patients->horizon_us || last->from_us >= patients->horizon_us)
+		return false;
+	return last->to_us < patients->horizon_us || (last->to_us == GW_TIME_OPEN && !has_device(patients, last->what));
 }
 
 static enum gw_error

@@ -661,18 +661,26 @@ what_is_over_is_forgotten(void **state)
 		told(EVENT(DISCHARGE, i + 1, WHO(id)));
 	}
 	told(EVENT(ADMIT, 0, WHO("stays"), BED("ICU^^3")));
+	told(EVENT(PLACE, 0, DEVICE("m2"), BED("B7")));
+	told(EVENT(ADMIT, 0, WHO("stays, too"), BED("B7")));
+	for (int i = 0; i < 20; i++) { // arrive in a clinic without devices, and nobody says that they leave
+		snprintf(id, sizeof(id), "c%d", i);
+		told(EVENT(ADMIT, i, WHO(id), BED("AMB")));
+	}
 	gw_patients_stats(hub.patients, &stats);
-	assert_int_equal(stats.patients, 51);
+	assert_int_equal(stats.patients, 72);
 	gw_clock_fake_wall(NOW + 40 * 24 * 60 * MINUTE);
 	for (int i = 0; i < 60; i++)
 		told((struct gw_patient_event){ .verb = GW_PATIENT_TRANSFER, .time_us = NOW + (40 * 24 * 60 + i % 100) * MINUTE, WHO("new"), BED("B5") });
 	gw_patients_stats(hub.patients, &stats);
-	assert_int_equal(stats.patients, 2);
+	assert_int_equal(stats.patients, 3);
 	assert_whose("wall3", 40 * 24 * 60, "stays");
+	assert_whose("m2", 40 * 24 * 60, "stays, too");
 	hub_restart();
 	gw_patients_stats(hub.patients, &stats);
-	assert_int_equal(stats.patients, 2);
+	assert_int_equal(stats.patients, 3);
 	assert_whose("wall3", 40 * 24 * 60, "stays");
+	assert_whose("m2", 40 * 24 * 60, "stays, too");
 	(void)state;
 }
 
