@@ -10,7 +10,7 @@
 // effect: the order in which messages come makes no difference, and a message that comes again changes nothing.
 // - A patient is in one bed at a time: the next admission, transfer or discharge by time ends a stay. A discharge of another visit (PV1-19) ends nothing.
 // - A cancel takes away the latest admission, transfer or discharge (as it says) not later than its own time that had been told by then (told_us); what was
-//   ended by it goes on. EVN-6 of a cancel is the time of what is cancelled (HL7 v2.5 section 3.4.1.6); where a feed does not say it, the message's time does.
+//   ended by it goes on. EVN-6 of a cancel is the time of what is cancelled (HL7 v2 chapter 3, EVN); where a feed does not say it, the message's time does.
 //   A cancel whose message comes first waits for it.
 // - An update (A08) counts as "seen in this bed" where nothing earlier is known of the patient, and gives way to whatever earlier is told later.
 // - Two patients in a bed are a conflict until one of them leaves. Two patients who are directly associated with one device are a conflict, too: the later
