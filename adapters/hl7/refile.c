@@ -411,20 +411,14 @@ look_at_device(struct gw_hl7_destination *d, struct gw_span device, int64_t from
 static enum gw_error
 look_at_bed(struct gw_hl7_destination *d, const struct gw_association_change *change)
 {
-	const struct gw_timeline_query query = { .bed = change->bed, .from_us = change->from_us, .to_us = change->to_us };
-	struct gw_timeline *entries;
-	size_t entry_count;
-	enum gw_error error = gw_patients_timeline(d->options.core->patients, &query, &entries, &entry_count);
+	char (*ids)[GW_ID_MAX + 1];
+	size_t id_count = 0;
+	enum gw_error error = gw_patients_devices(d->options.core->patients, change->bed, change->from_us, change->to_us, &ids, &id_count);
 
-	if (error != GW_OK)
-		return error == GW_E_NOT_FOUND ? GW_OK : error;
-	for (size_t i = 0; error == GW_OK && i < entry_count; i++) {
-		const struct gw_timeline *entry = &entries[i];
-		if (entry->kind == GW_TIMELINE_PLACE)
-			error = look_at_device(d, gw_span_text(entry->device), entry->from_us > change->from_us ? entry->from_us : change->from_us,
-			    entry->to_us < change->to_us ? entry->to_us : change->to_us);
-	}
-	free(entries);
+	for (size_t i = 0; error == GW_OK && i < id_count; i++)
+		error = look_at_device(d, gw_span_text(ids[i]), change->from_us, change->to_us);
+	if (id_count > 0)
+		free(ids);
 	return error;
 }
 
