@@ -173,7 +173,7 @@ add_item(struct work *work, struct gw_hl7_group *group, size_t i)
 	item.own_time = selection.own_time;
 	item.effective.offset_us = item.effective.us - item.reading.time_us;
 	item.moment = item.position;
-	return gw_hl7_items_append(group, &item);
+	return gw_hl7_items_append(group, &item) == GW_OK;
 }
 
 static void
@@ -436,8 +436,10 @@ gw_hl7_changed(struct gw_hl7_destination *d, const struct gw_association_change 
 		error = look_at_bed(d, change);
 	else
 		error = look_at_device(d, gw_span(NULL, 0), change->from_us, change->to_us);
+	if (error != GW_OK)
+		gw_hl7_broken(d, error); // the ticket may hold half of a row's change: it must not be committed
 	gw_hl7_commit_made(d);
-	return error;
+	return GW_OK;
 }
 
 // A piece of the old rows.

@@ -75,7 +75,7 @@ def test_a_broker_that_is_away(hubs):
 
 
 def test_hl7_messages_and_their_answers(hubs):
-    hub = hub_with(hubs, hl7=True, options={"hl7": {"interval_s": 1, "answer_s_max": 5}})
+    hub = hub_with(hubs, hl7=True, hl7_options={"interval_s": 1, "answer_s_max": 5})
     send(hub, hr=72)
     found = wait_for(lambda: [step for line in trace(hub) for step in line["outlets"] if step.get("answer")], "an answer")
     assert len(found) == 1 and found[0]["answer"] == "AA" and found[0]["state"] == "sent" and found[0]["outlet"].startswith("hl7/")
@@ -90,10 +90,23 @@ def test_hl7_messages_and_their_answers(hubs):
 
 
 def test_hl7_waits_for_a_dead_destination(hubs):
-    hub = hub_with(hubs, hl7=True, options={"hl7": {"interval_s": 1, "answer_s_max": 5}})
+    hub = hub_with(hubs, hl7=True, hl7_options={"interval_s": 1, "answer_s_max": 5})
     hub.receiver.stop()
     send(hub, hr=72)
     made = wait_for(lambda: [step for line in trace(hub) for step in line["outlets"] if step.get("message")], "a message")
     assert made[0]["state"] == "made" and "answered" not in made[0]
     hub.start_receiver()
     wait_for(lambda: [s for line in trace(hub) for s in line["outlets"] if s.get("answer") == "AA"], "its answer", 90)
+
+
+def test_held_until_somebody_is_associated(hubs):
+    hub = hub_with(hubs, hl7=True, hl7_options={"interval_s": 1, "answer_s_max": 5, "unassociated": "hold"})
+    send(hub, hr=72)
+    held = wait_for(lambda: [s for line in trace(hub) for s in line["outlets"] if s["state"] == "held"], "the reading to be held")
+    assert held[0]["words"] == "nobody was associated" and "message" not in held[0]
+    hub.cli("associate", "--device", "m1", "--patient", "4711^^^HOSPITAL", "--from", "-10m")
+    sent = wait_for(lambda: [s for line in trace(hub) for s in line["outlets"] if s.get("answer") == "AA"], "its message", 60)
+    assert sent[0]["patient"] > 0
+    assert [s["state"] for line in trace(hub) for s in line["outlets"] if s["outlet"].startswith("hl7/")] == ["sent"]
+    # Nothing of the patient but the hub's own number.
+    assert "4711" not in hub.cli("trace", "--device", "m1", "--json").stdout
