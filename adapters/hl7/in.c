@@ -20,6 +20,25 @@ enum { EVENTS = 64, ACCEPTS = 32, TICK_MS = 250 };
 
 // ---- Who it is ----
 
+// Nothing of it is under way.
+static bool
+rests(const struct gw_hl7_conn *conn)
+{
+	return conn->state == GW_HL7_SERVED && conn->tickets == 0 && conn->frame_us == 0 && conn->rest == NULL && conn->out.len == 0;
+}
+
+// A sender that forgets its connections loses its own, the one that has been quiet for longest; NULL: all of them are busy.
+static struct gw_hl7_conn *
+quietest_of(const struct gw_hl7_door *door, const struct gw_hl7_peer *peer)
+{
+	struct gw_hl7_conn *found = NULL;
+
+	for (struct gw_hl7_conn *conn = door->first; conn != NULL; conn = conn->next)
+		if (conn->peer == peer && rests(conn) && (found == NULL || conn->heard_us < found->heard_us))
+			found = conn;
+	return found;
+}
+
 // False: it was closed.
 static bool
 belongs(struct gw_hl7_door *door, struct gw_hl7_conn *conn, const struct gw_hl7_peer *peer)
@@ -27,10 +46,14 @@ belongs(struct gw_hl7_door *door, struct gw_hl7_conn *conn, const struct gw_hl7_
 	struct gw_hl7_peer_state *state = &door->states[peer - door->settings.peers];
 
 	if (atomic_load(&state->connections) >= door->settings.connections_of_one) {
+		struct gw_hl7_conn *quiet = quietest_of(door, peer);
+
 		gw_hl7_count(&state->beyond_limit, 1);
-		gw_diag_limited(&door->said_full, 60, GW_WARNING, "hl7_in.full", "peer=%s: hl7_in.connections_of_one is reached: a connection was closed", peer->name);
-		gw_hl7_conn_close(conn);
-		return false;
+		gw_diag_limited(&door->said_full, 60, GW_WARNING, "hl7_in.full", "peer=%s: hl7_in.connections_of_one is reached: %s was closed", peer->name,
+		    quiet != NULL ? "its quietest connection" : "a new connection");
+		gw_hl7_conn_close(quiet != NULL ? quiet : conn);
+		if (quiet == NULL)
+			return false;
 	}
 	gw_crowd_leave(&door->strangers, gw_span(&conn->from, sizeof(conn->from)));
 	conn->peer = peer;
@@ -549,6 +572,7 @@ close_part(void *part)
 	free(door->states);
 	free(door->ahead.buf);
 	free(door->plain);
+	pthread_mutex_destroy(&door->lock);
 	free(door);
 }
 
@@ -574,6 +598,7 @@ start(struct gw_core *core, void **part, struct gw_why *why)
 	if (door == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	door->core = core;
+	pthread_mutex_init(&door->lock, NULL);
 	door->epoll = door->wake_fd = door->listener = door->tls_listener = -1;
 	door->batch_end = &door->batch;
 	door->waiting_end = &door->waiting;

@@ -26,6 +26,8 @@ struct gw_hl7_door;
 struct gw_hl7_peer_state {
 	_Atomic uint64_t connections, accepted, messages, kinds[GW_HL7_KINDS], junk_bytes, oversized, beyond_limit;
 	_Atomic int64_t last_us;
+	int64_t refused_us;     // under the door's lock
+	struct gw_why refused;  // why a message was refused last
 };
 
 enum gw_hl7_conn_state { GW_HL7_SHAKING, GW_HL7_SERVED, GW_HL7_CLOSED };
@@ -70,6 +72,7 @@ struct gw_hl7_door {
 	pthread_t thread;
 	bool running;
 	_Atomic bool stopping;
+	pthread_mutex_t lock;             // guards peers' last refusals
 	int wake_fd, epoll, listener, tls_listener; // -1: none
 	bool listening;
 	struct gw_source source;

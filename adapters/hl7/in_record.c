@@ -73,7 +73,20 @@ gw_hl7_door_refused(struct gw_hl7_door *door, const struct gw_hl7_conn *conn, en
 // ---- Status: any thread ----
 
 static void
-add_peer(const struct gw_hl7_peer *peer, const struct gw_hl7_peer_state *state, yyjson_mut_doc *doc, yyjson_mut_val *object)
+add_refusal(struct gw_hl7_door *door, const struct gw_hl7_peer_state *state, yyjson_mut_doc *doc, yyjson_mut_val *row)
+{
+	char text[40];
+
+	pthread_mutex_lock(&door->lock);
+	if (state->refused_us != 0) {
+		yyjson_mut_obj_add_strcpy(doc, row, "last_refusal", gw_time_format(state->refused_us, text));
+		yyjson_mut_obj_add_strcpy(doc, row, "last_refusal_why", state->refused.text);
+	}
+	pthread_mutex_unlock(&door->lock);
+}
+
+static void
+add_peer(struct gw_hl7_door *door, const struct gw_hl7_peer *peer, const struct gw_hl7_peer_state *state, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
 	static const char *const names[GW_HL7_KINDS] = { "taken", "unused", "again", "answers", "refused", "told_later" };
 	int64_t last_us = atomic_load_explicit(&state->last_us, memory_order_relaxed);
@@ -90,6 +103,7 @@ add_peer(const struct gw_hl7_peer *peer, const struct gw_hl7_peer_state *state, 
 	yyjson_mut_obj_add_uint(doc, row, "connections_beyond_limit_of_one", atomic_load(&state->beyond_limit));
 	if (last_us != 0)
 		yyjson_mut_obj_add_strcpy(doc, row, "last_message", gw_time_format(last_us, text));
+	add_refusal(door, state, doc, row);
 }
 
 void
@@ -107,7 +121,7 @@ gw_hl7_door_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	yyjson_mut_obj_add_uint(doc, object, "rounds", atomic_load(&door->rounds));
 	peers = yyjson_mut_obj_add_obj(doc, object, "peers");
 	for (size_t i = 0; i < door->settings.peer_count; i++)
-		add_peer(&door->settings.peers[i], &door->states[i], doc, peers);
+		add_peer(door, &door->settings.peers[i], &door->states[i], doc, peers);
 }
 
 // ---- Out of quarantine: a command's thread ----

@@ -266,8 +266,13 @@ gw_hl7_serve_eof(struct gw_hl7_conn *conn)
 static void
 say(struct gw_hl7_door *door, const struct gw_hl7_conn *conn, const struct gw_hl7_request *request)
 {
-	if (request->kind == GW_HL7_REFUSED || request->kind == GW_HL7_LATER)
-		gw_diag_limited(&door->said_message, 1, GW_WARNING, "hl7_in.message", "peer=%s from=%s: %s", request->peer->name, conn->where, request->why.text);
+	if (request->kind != GW_HL7_REFUSED && request->kind != GW_HL7_LATER)
+		return;
+	pthread_mutex_lock(&door->lock);
+	conn->counts->refused_us = gw_clock_wall_us();
+	conn->counts->refused = request->why;
+	pthread_mutex_unlock(&door->lock);
+	gw_diag_limited(&door->said_message, 1, GW_WARNING, "hl7_in.message", "peer=%s from=%s: %s", request->peer->name, conn->where, request->why.text);
 }
 
 static void

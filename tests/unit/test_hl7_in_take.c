@@ -106,6 +106,17 @@ is_known(const char *id)
 	return false;
 }
 
+static bool
+is_merged(const char *id)
+{
+	struct gw_patient patient;
+
+	for (uint64_t n = 0; n < 300; n++)
+		if (gw_patients_get(hub.patients, n, &patient) && patient.merged && patient.identifier_count > 0 && strcmp(patient.identifiers[0].id, id) == 0)
+			return true;
+	return false;
+}
+
 static void
 test_taken_once(void **state)
 {
@@ -300,28 +311,49 @@ test_answers_are_not_answered(void **state)
 	close_scene(scene);
 }
 
-// A merge of two, of which the second names nobody: what holds by itself is applied, the message is in quarantine, and again it does no more.
+// A merge of two groups, of which the second is refused: what holds by itself is applied, the message is in quarantine, and again it does no more.
 static void
 test_part_of_a_message_is_refused_by_the_model(void **state)
 {
+	static const char message[] = MSH("ADT^A40", "1") "\rPID|1||1^^^KLINIK^PI\rMRG|2^^^KLINIK^PI\rPID|2||3^^^KLINIK^PI\rMRG|4^^^KLINIK^PI\r";
 	struct scene *scene = open_scene();
-	char message[4096];
-	uint64_t last;
-	int len = snprintf(message, sizeof(message), "%s", MSH("ADT^A40", "1"));
+	uint64_t last = 0;
+
+	(void)state;
+	gw_patients_configure(hub.patients, &(struct gw_patients_options){ .patients_max = 3 });
+	assert_int_equal(send_it(scene, MSH("ADT^A01", "a") PID("1") PV1("1")), GW_HL7_TOOK);
+	assert_int_equal(send_it(scene, MSH("ADT^A01", "b") PID("2") PV1("2")), GW_HL7_TOOK);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(send_it(scene, message), GW_HL7_REFUSED);
+		assert_says(scene, "\rMSA|AE|1");
+		assert_says(scene, "|207^");
+		assert_int_equal(quarantined(), 1);
+		if (i == 1)
+			assert_true(gw_journal_last(hub.journal) == last);
+		last = gw_journal_last(hub.journal);
+	}
+	// The part that was applied is stored, not only remembered.
+	assert_int_equal(gw_patients_reload(hub.patients), GW_OK);
+	assert_true(is_merged("2"));
+	// When there is room it is taken whole.
+	gw_patients_configure(hub.patients, &(struct gw_patients_options){ 0 });
+	assert_int_equal(send_it(scene, message), GW_HL7_TOOK);
+	assert_says(scene, "\rMSA|AA|1");
+	assert_true(is_merged("4"));
+	close_scene(scene);
+}
+
+static void
+test_an_identifier_of_somebody_else(void **state)
+{
+	struct scene *scene = open_scene();
 
 	(void)state;
 	assert_int_equal(send_it(scene, MSH("ADT^A01", "a") PID("1") PV1("1")), GW_HL7_TOOK);
 	assert_int_equal(send_it(scene, MSH("ADT^A01", "b") PID("2") PV1("2")), GW_HL7_TOOK);
-	(void)snprintf(message + len, sizeof(message) - (size_t)len, "\rPID|1||1^^^KLINIK^PI\rMRG|2^^^KLINIK^PI\rPID|2||1^^^KLINIK^PI\rMRG|%065d^^^KLINIK^PI\r", 7);
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(send_it(scene, message), GW_HL7_REFUSED);
-		assert_says(scene, "\rMSA|A");
-		assert_int_equal(quarantined(), 1);
-		if (i == 0)
-			last = gw_journal_last(hub.journal);
-		else
-			assert_true(gw_journal_last(hub.journal) == last);
-	}
+	assert_int_equal(send_it(scene, MSH("ADT^A47", "c") "\rPID|1||1^^^KLINIK^PI\rMRG|2^^^KLINIK^PI\r"), GW_HL7_REFUSED);
+	assert_says(scene, "\rMSA|AE|c");
+	assert_says(scene, "\rERR||PID^1^3|205^");
 	close_scene(scene);
 }
 
@@ -354,6 +386,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_orders_by_orr_and_in_another_set, hub_make_dir, hub_remove_dir),
 		cmocka_unit_test_setup_teardown(test_answers_are_not_answered, hub_make_dir, hub_remove_dir),
 		cmocka_unit_test_setup_teardown(test_part_of_a_message_is_refused_by_the_model, hub_make_dir, hub_remove_dir),
+		cmocka_unit_test_setup_teardown(test_an_identifier_of_somebody_else, hub_make_dir, hub_remove_dir),
 		cmocka_unit_test_setup_teardown(test_the_head_of_a_large_one, hub_make_dir, hub_remove_dir),
 	};
 
