@@ -18,6 +18,7 @@ enum {
 	AT_OPENED = 56, AT_DEVICE = 64, AT_HUB = 72, AT_EPOCH = 80, AT_AGAIN = 84, AT_ANSWER = 88,
 };
 enum { TEXT_PROFILE, TEXT_ID, TEXT_BED, TEXT_VISIT, TEXT_CLASS, TEXT_ORDER, TEXT_AUTHORITY, TEXT_ORIGIN, TEXTS };
+#define ROW_MAX (HEAD + TEXTS * 255 + GW_HL7_FILED_ITEMS_MAX * ITEM)
 enum { FLAG_HUB_TIME = 1, FLAG_HAS_CLOCK = 2, FLAG_SURE = 4 };
 
 static const char *const names[] = {
@@ -129,7 +130,7 @@ enum gw_error
 gw_hl7_filed_settle(struct gw_journal *journal, const char *prefix, struct gw_ticket *ticket, const char *device, int64_t least_us,
     const char *control_id, enum gw_hl7_filed_state state, const char *answer, int64_t answered_us)
 {
-	size_t cap = HEAD + TEXTS * 255 + GW_HL7_FILED_ITEMS_MAX * ITEM, len;
+	size_t cap = ROW_MAX, len;
 	uint8_t *row = malloc(cap);
 	char key[KEY_MAX];
 	struct gw_span at = key_of(prefix, device, least_us, control_id, key);
@@ -153,17 +154,20 @@ enum gw_error
 gw_hl7_filed_state(struct gw_journal *journal, const char *prefix, const char *device, int64_t least_us, const char *control_id,
     enum gw_hl7_filed_state *state)
 {
-	uint8_t row[HEAD];
-	size_t len;
+	uint8_t *row = malloc(ROW_MAX); // a row that does not fit is not copied at all
 	char key[KEY_MAX];
-	enum gw_error error = gw_journal_get(journal, key_of(prefix, device, least_us, control_id, key), row, sizeof(row), &len);
+	size_t len;
+	enum gw_error error;
 
-	if (error != GW_OK && error != GW_E_TOO_LARGE)
-		return error;
-	if (len < HEAD || row[AT_VERSION] != VERSION)
-		return GW_E_CORRUPT;
-	*state = row[AT_STATE];
-	return GW_OK;
+	if (row == NULL)
+		return GW_E_MEMORY;
+	error = gw_journal_get(journal, key_of(prefix, device, least_us, control_id, key), row, ROW_MAX, &len);
+	if (error == GW_OK && (len < HEAD || row[AT_VERSION] != VERSION))
+		error = GW_E_CORRUPT;
+	if (error == GW_OK)
+		*state = row[AT_STATE];
+	free(row);
+	return error;
 }
 
 // ---- Walking ----

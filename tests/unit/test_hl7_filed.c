@@ -93,6 +93,7 @@ full_row(void)
 	filed.device_us = -5;
 	filed.hub_us = 7;
 	filed.epoch = 3;
+	strcpy(filed.origin, "KJHGFEDCBA9876543210");
 	filed.again = 7;
 	return filed;
 }
@@ -112,6 +113,7 @@ test_what_is_put_comes_back(void **state)
 	assert_string_equal(got->device, "monitor-1");
 	assert_string_equal(got->profile, "bedside-json");
 	assert_string_equal(got->control_id, "0123456789ABCDEFGHJK");
+	assert_string_equal(got->origin, "KJHGFEDCBA9876543210");
 	assert_string_equal(got->answer, "AA");
 	assert_true(got->hub_time && got->sure && !got->has_clock);
 	assert_int_equal(got->state, GW_HL7_FILED_SENT);
@@ -201,6 +203,48 @@ test_settling(void **state)
 	// One that is swept already is none, and none is made.
 	settle(T0 + 77, "A", GW_HL7_FILED_SENT, "AA");
 	assert_int_equal(row_count(PREFIX), 2);
+}
+
+static void
+test_a_row_is_asked_for_its_state(void **state)
+{
+	enum gw_hl7_filed_state found = 0;
+
+	(void)state;
+	put_state("m", T0, "A", GW_HL7_FILED_PARKED);
+	assert_int_equal(gw_hl7_filed_state(journal, PREFIX, "m", T0, "A", &found), GW_OK);
+	assert_int_equal(found, GW_HL7_FILED_PARKED);
+	assert_int_equal(gw_hl7_filed_state(journal, PREFIX, "m", T0, "B", &found), GW_E_NOT_FOUND);
+}
+
+// What is held has a table of its own, so that looking at it does not cost the messages of a week.
+static void
+test_what_is_held_stands_apart(void **state)
+{
+	char one[GW_HL7_ID_LEN + 1], two[GW_HL7_ID_LEN + 1];
+	struct seen *seen = calloc(1, sizeof(*seen));
+	struct gw_hl7_filed_at at = { 0 };
+	struct gw_ticket *ticket;
+	bool more;
+
+	(void)state;
+	gw_hl7_held_id(&(struct gw_hl7_filed_item){ .position = 5, .place = 1 }, one);
+	gw_hl7_held_id(&(struct gw_hl7_filed_item){ .position = 5, .place = 2 }, two);
+	assert_int_equal(strlen(one), GW_HL7_ID_LEN);
+	assert_string_not_equal(one, two);
+	put_state("m", T0, "MESSAGE", GW_HL7_FILED_SENT);
+	put_state("m", T0 - SECOND, one, GW_HL7_FILED_HELD);
+	put_state("m", T0 + SECOND, two, GW_HL7_FILED_HELD);
+	assert_int_equal(look("m", INT64_MIN, INT64_MAX)->count, 3);
+	assert_int_equal(gw_hl7_held_each(journal, PREFIX, gw_span_text("m"), T0, INT64_MAX, see, seen), GW_OK);
+	assert_int_equal(seen->count, 2); // one of them by its latest reading
+	assert_int_equal(seen->last.state, GW_HL7_FILED_HELD);
+	free(seen);
+	ticket = ticket_get(); // never swept
+	assert_int_equal(gw_hl7_filed_sweep(journal, PREFIX, ticket, INT64_MAX, 100, &at, &more), GW_OK);
+	assert_int_equal(gw_hl7_filed_del(PREFIX, ticket, "m", T0 + SECOND, two), GW_OK);
+	ticket_commit(ticket);
+	assert_string_equal(look("m", INT64_MIN, INT64_MAX)->text, one);
 }
 
 static void
@@ -394,6 +438,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_rows_are_walked_by_device_and_time, intake_begin, intake_finish),
 		cmocka_unit_test_setup_teardown(test_a_walk_ends_when_told, intake_begin, intake_finish),
 		cmocka_unit_test_setup_teardown(test_settling, intake_begin, intake_finish),
+		cmocka_unit_test_setup_teardown(test_a_row_is_asked_for_its_state, intake_begin, intake_finish),
+		cmocka_unit_test_setup_teardown(test_what_is_held_stands_apart, intake_begin, intake_finish),
 		cmocka_unit_test_setup_teardown(test_deleting, intake_begin, intake_finish),
 		cmocka_unit_test_setup_teardown(test_damaged_rows_are_skipped, intake_begin, intake_finish),
 		cmocka_unit_test_setup_teardown(test_sizes, intake_begin, intake_finish),
