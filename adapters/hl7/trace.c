@@ -140,7 +140,7 @@ in_backlog(const struct look *look)
 static enum gw_error
 explain(struct look *look)
 {
-	int64_t kept_us = gw_clock_wall_us() - look->core->config->store_ledger_h * HOUR_US;
+	int64_t kept_us = gw_clock_wall_us() - gw_ledger_keep_us(look->core->config);
 	struct gw_ledger_entry entry;
 	yyjson_mut_val *object;
 	enum gw_error error = gw_ledger_find(look->core->journal, look->name, look->traced->position, &entry);

@@ -199,6 +199,12 @@ test_why_there_is_none(void **state)
 	gw_clock_fake_wall(T0 + 169 * HOUR);
 	expect(trace(31, 0, T0, T0), "\"not known\"");
 	expect(trace(101, 0, T0, T0), "\"waiting\"");
+	// A small store keeps it for less.
+	gw_clock_fake_wall(T0 + 2 * HOUR);
+	expect(trace(31, 0, T0, T0), "\"not sent\"");
+	config.store_budget_mb = 16;
+	expect(trace(31, 0, T0, T0), "\"not known\"");
+	config.store_budget_mb = 16384;
 }
 
 int
