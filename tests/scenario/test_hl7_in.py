@@ -11,6 +11,7 @@ import hl7.client
 import pytest
 
 from harness import npm
+from harness.clients import by_certificate, iso, now_ms, publish
 from harness.hub import free_port, wait_for
 
 START, END = b"\x0b", b"\x1c\r"
@@ -23,11 +24,15 @@ def adt(control, patient, bed="3", trigger="A01", at=None, family="Muster", more
             f"PID|1||{patient}^^^KLINIK^PI||{family}^Max||19600101|M\rPV1|1|I|ICU^^{bed}^KLINIK|||||||||||||||||V{patient}\r{more}")
 
 
-def hub_with(hubs, tls=False, peers=None, **options):
+def hub_with(hubs, tls=False, peers=None, results=False, **options):
+    """results: with a destination and its receiver."""
     port, tls_port = free_port(), free_port() if tls else 0
+    out = {"hl7": True, "hl7_options": {"interval_s": 1, "answer_s_max": 1}} if results else {}
     hub = hubs(bus=False, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": port, "tls_port": tls_port,
-                                              "peers": peers or [{"name": "adt", "addresses": ["127.0.0.1"]}], **options}})
+                                              "peers": peers or [{"name": "adt", "addresses": ["127.0.0.1"]}], **options}}, **out)
     hub.in_port, hub.in_tls_port = port, tls_port
+    if results:
+        hub.start_receiver()
     return hub.start_gateway()
 
 
@@ -224,6 +229,42 @@ def test_events_without_use_never_stop_a_feed(hubs):
     assert code(peer.ask("MSH|^~\\&|RIS|K|VG|H|20261120||MDM^T02|e9|P|2.5\rTXA|1\r")) == ("AA", "e9")
     assert peer_counts(hub)["unused"] >= 1 and peer_counts(hub)["refused"] == 0
     assert quarantine(hub) == []
+
+
+# ---- What it is for ----
+
+def test_from_admission_and_order_to_the_result(hubs):
+    hub = hub_with(hubs, results=True, fields={"services": "MON"})
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    hub.cli("place", "m1", "ICU^^3^KLINIK", "--from", "-1h")
+    peer = Peer(hub.in_port)
+
+    def ago(seconds):
+        return time.strftime("%Y%m%d%H%M%S+0000", time.gmtime(time.time() - seconds))
+
+    def result_of(rate):
+        """A rate is measured; the message in which it arrives."""
+        done = publish(hub, "m1", "ward/3a/m1/vitals", json.dumps({"time": iso(now_ms()), "hr": rate}), auth=by_certificate(hub, "m1"))
+        assert done.returncode == 0, done.stderr
+        return wait_for(lambda: [m for m in map(hl7.parse, (p.read_bytes().decode() for p in (hub.state / "hl7").glob("*.hl7")))
+                                 if any(str(o[5]) == str(rate) for o in m.segments("OBX"))], f"the rate {rate}")[0]
+
+    admission = adt("r1", 77, family="Größe", at=ago(600)).replace("|P|2.6\r", "|P|2.6||||||UNICODE UTF-8\r")
+    assert code(peer.ask(admission)) == ("AA", "r1")
+    first = result_of(71)
+    assert str(first.segment("PID")[3]).startswith("77^^^KLINIK") and str(first.segment("PID")[5]).startswith("Größe^Max")
+    assert str(first.segment("PV1")[3]).startswith("ICU^^3^KLINIK")
+    # Moved and followed by somebody else: the device stays at the bed.
+    assert code(peer.ask(adt("r2", 77, bed=9, trigger="A02", at=ago(400)))) == ("AA", "r2")
+    assert code(peer.ask(adt("r3", 78, family="Neu", at=ago(300)))) == ("AA", "r3")
+    second = result_of(72)
+    assert str(second.segment("PID")[3]).startswith("78^^^KLINIK")
+    # An order's number is that of its results.
+    order = (f"MSH|^~\\&|CPOE|KLINIK|VG|HUB|{ago(200)}||ORM^O01|r4|P|2.5\rPID|1||78^^^KLINIK^PI\r"
+             "ORC|NW|P4711^CPOE\rOBR|1|P4711^CPOE||MON" + "|" * 14 + "m1\r")
+    assert code(peer.ask(order)) == ("AA", "r4")
+    third = result_of(73)
+    assert str(third.segment("PID")[3]).startswith("78^^^KLINIK") and str(third.segment("OBR")[2]).startswith("P4711^CPOE")
 
 
 # ---- Who may ----
