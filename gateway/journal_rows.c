@@ -80,25 +80,57 @@ gw_cursor_name(struct gw_span key)
 	return slashes <= 1 ? name : gw_span(NULL, 0);
 }
 
+// Below outlet/a/b/ nothing but outlet/a/b/cursor can be a cursor, and there may be millions of rows: the key to go on from. 0: the next row.
+static size_t
+skip_table(MDB_val key, uint8_t to[GW_ROW_KEY_MAX + 8])
+{
+	static const char cursor[] = "cursor";
+	const uint8_t *at = key.mv_data, *end = at + key.mv_size, *tail = at + sizeof("outlet/") - 1;
+	size_t len;
+	int order;
+
+	for (int slashes = 0; slashes < 2; slashes++)
+		if ((tail = memchr(tail, '/', (size_t)(end - tail))) == NULL || ++tail == end)
+			return 0;
+	len = (size_t)(end - tail) < sizeof(cursor) - 1 ? (size_t)(end - tail) : sizeof(cursor) - 1;
+	if ((order = memcmp(tail, cursor, len)) == 0 && len < sizeof(cursor) - 1)
+		order = -1;
+	memcpy(to, at, (size_t)(tail - at));
+	len = (size_t)(tail - at);
+	if (order < 0) {
+		memcpy(to + len, cursor, sizeof(cursor) - 1);
+		return len + sizeof(cursor) - 1;
+	}
+	to[len] = 0xFF; // no text has this byte
+	return len + 1;
+}
+
 enum gw_error
 gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *position)
 {
 	struct gw_span prefix = gw_span_text("outlet/");
+	uint8_t to[GW_ROW_KEY_MAX + 8];
 	MDB_cursor *cursor;
 	MDB_val key = gw_val(prefix.at, prefix.len), data;
+	size_t len;
 	int rc = mdb_cursor_open(txn, journal->tables[GW_T_ROWS], &cursor);
 
 	*position = UINT64_MAX;
 	if (rc != 0)
 		return gw_store_error(rc);
 	rc = mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE);
-	for (; rc == 0 && has_prefix(key, prefix); rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
-		if (gw_cursor_name(gw_val_span(key)).len == 0)
-			continue;
-		// A cursor that cannot be read holds everything back.
-		uint64_t at = data.mv_size == 8 ? gw_get64(data.mv_data) : 0;
-		if (at < *position)
-			*position = at;
+	while (rc == 0 && has_prefix(key, prefix)) {
+		if (gw_cursor_name(gw_val_span(key)).len > 0) {
+			// A cursor that cannot be read holds everything back.
+			uint64_t at = data.mv_size == 8 ? gw_get64(data.mv_data) : 0;
+			if (at < *position)
+				*position = at;
+			len = 0;
+		} else
+			len = skip_table(key, to);
+		if (len > 0)
+			key = gw_val(to, len);
+		rc = mdb_cursor_get(cursor, &key, &data, len > 0 ? MDB_SET_RANGE : MDB_NEXT);
 	}
 	mdb_cursor_close(cursor);
 	return rc == 0 || rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
