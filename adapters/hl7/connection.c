@@ -37,14 +37,6 @@ gw_hl7_connection_close(struct gw_hl7_connection *connection)
 	gw_hl7_mllp_reset(&connection->mllp);
 }
 
-void
-gw_hl7_connection_fini(struct gw_hl7_connection *connection)
-{
-	gw_hl7_connection_close(connection);
-	free(connection->frame);
-	connection->frame = NULL;
-}
-
 // Waits for the socket until the deadline (monotonic).
 static enum gw_error
 await(struct gw_hl7_connection *connection, short events, int64_t until_us)
@@ -128,24 +120,119 @@ tls_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, i
 
 // ---- Connecting ----
 
+// A look-up of a name in a thread of the C library's, which ends when it pleases. One that is given up is waited for again by the next attempt: a dead
+// name server makes one of them and no more.
+struct gw_hl7_lookup {
+	struct gaicb request;
+	struct addrinfo hints;
+	char host[256], service[8];
+};
+
+static enum gw_error
+start_lookup(struct gw_hl7_connection *connection, const char *host, const char *service, int *code)
+{
+	struct gw_hl7_lookup *lookup = calloc(1, sizeof(*lookup));
+
+	if (lookup == NULL)
+		return GW_E_MEMORY;
+	snprintf(lookup->host, sizeof(lookup->host), "%s", host);
+	snprintf(lookup->service, sizeof(lookup->service), "%s", service);
+	lookup->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	lookup->request = (struct gaicb){ .ar_name = lookup->host, .ar_service = lookup->service, .ar_request = &lookup->hints };
+	if ((*code = getaddrinfo_a(GAI_NOWAIT, (struct gaicb *[]){ &lookup->request }, 1, NULL)) != 0) {
+		free(lookup);
+		return GW_E_CLOSED;
+	}
+	connection->lookup = lookup;
+	return GW_OK;
+}
+
+static void
+end_lookup(struct gw_hl7_connection *connection)
+{
+	struct gw_hl7_lookup *lookup = connection->lookup;
+
+	if (lookup == NULL)
+		return;
+	connection->lookup = NULL;
+	if (gai_error(&lookup->request) == EAI_INPROGRESS && gai_cancel(&lookup->request) != EAI_CANCELED)
+		return; // the C library still writes to it: at the destination's end only
+	if (gai_error(&lookup->request) == 0)
+		freeaddrinfo(lookup->request.ar_result);
+	free(lookup);
+}
+
+// *code is getaddrinfo's; the list is the caller's.
+static enum gw_error
+look_up(struct gw_hl7_connection *connection, const char *host, const char *service, int64_t until_us, struct addrinfo **list, int *code)
+{
+	struct pollfd stop = { .fd = connection->stop_fd, .events = POLLIN };
+	enum gw_error error;
+	int wait_ms = 1;
+
+	if (connection->lookup == NULL && (error = start_lookup(connection, host, service, code)) != GW_OK)
+		return error;
+	while ((*code = gai_error(&connection->lookup->request)) == EAI_INPROGRESS) {
+		*code = 0;
+		if (poll(&stop, 1, wait_ms) > 0)
+			return GW_E_STOPPING;
+		if (gw_clock_mono_us() >= until_us)
+			return GW_E_TIMEOUT;
+		wait_ms = wait_ms < 64 ? 2 * wait_ms : 64;
+	}
+	if (*code == 0)
+		*list = connection->lookup->request.ar_result;
+	free(connection->lookup);
+	connection->lookup = NULL;
+	return *code == 0 ? GW_OK : GW_E_CLOSED;
+}
+
+// An address needs no look-up.
+static enum gw_error
+resolve(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, int64_t until_us, struct addrinfo **list, struct gw_why *why)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST };
+	enum gw_error error;
+	char service[8];
+	int code = 0;
+
+	snprintf(service, sizeof(service), "%d", peer->port);
+	if (getaddrinfo(peer->host, service, &hints, list) == 0)
+		return GW_OK;
+	error = look_up(connection, peer->host, service, until_us, list, &code);
+	if (error == GW_OK)
+		return GW_OK;
+	return gw_fail(why, error, "%s: %s", peer->host, code != 0 ? gai_strerror(code) : error == GW_E_TIMEOUT ? "its name is not resolved in time" : gw_error_text(error));
+}
+
 static enum gw_error
 tcp_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, int64_t until_us, struct gw_why *why)
 {
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
 	struct addrinfo *list;
-	char service[8];
-	int code;
-	enum gw_error error = GW_E_CLOSED;
+	int code = 0, left = 0;
+	enum gw_error error = resolve(connection, peer, until_us, &list, why);
 
-	snprintf(service, sizeof(service), "%d", peer->port);
-	if ((code = getaddrinfo(peer->host, service, &hints, &list)) != 0)
-		return gw_fail(why, GW_E_CLOSED, "%s: %s", peer->host, gai_strerror(code));
-	for (const struct addrinfo *at = list; at != NULL && error != GW_OK && error != GW_E_STOPPING; at = at->ai_next)
-		error = connect_to(connection, at, until_us, &code);
+	if (error != GW_OK)
+		return error;
+	error = GW_E_CLOSED;
+	for (const struct addrinfo *at = list; at != NULL; at = at->ai_next)
+		left++;
+	// Each address gets its share of the time: one that does not answer leaves the next one some.
+	for (const struct addrinfo *at = list; at != NULL && error != GW_OK && error != GW_E_STOPPING; at = at->ai_next, left--)
+		error = connect_to(connection, at, until_us - (until_us - gw_clock_mono_us()) / left * (left - 1), &code);
 	freeaddrinfo(list);
 	if (error == GW_E_CLOSED)
 		return gw_fail(why, error, "%s port %d: %s", peer->host, peer->port, strerror(code));
 	return error == GW_OK ? GW_OK : gw_fail(why, error, "%s port %d: %s", peer->host, peer->port, gw_error_text(error));
+}
+
+void
+gw_hl7_connection_fini(struct gw_hl7_connection *connection)
+{
+	gw_hl7_connection_close(connection);
+	end_lookup(connection);
+	free(connection->frame);
+	connection->frame = NULL;
 }
 
 enum gw_error

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One MLLP connection as a client, over TCP or over TLS: connect, send a message, wait for an answer. Every wait has a deadline and ends at once when
-// stop_fd becomes readable (but for the look-up of a host's name, which the C library limits). The destination's thread.
+// One MLLP connection as a client, over TCP or over TLS: connect, send a message, wait for an answer. Every wait, also that
+// for the look-up of a host's name, has a deadline and ends at once when stop_fd becomes readable. The destination's thread.
 #ifndef GW_HL7_CONNECTION_H
 #define GW_HL7_CONNECTION_H
 
@@ -20,6 +20,7 @@ struct gw_hl7_peer {
 struct gw_hl7_connection {
 	int fd; // -1: none
 	int stop_fd;
+	struct gw_hl7_lookup *lookup; // of the host's name, under way; NULL: none
 	struct gw_tls_link *tls; // NULL: plain
 	struct gw_hl7_mllp mllp;
 	uint8_t message[GW_HL7_ANSWER_MAX];

@@ -194,13 +194,21 @@ def test_a_dead_destination_delays_no_other(hubs, peers):
     assert state(hub, "good")["lag_records"] == 0 and "gaps" not in state(hub, "good")
 
 
+def test_hosts_by_name(hubs, peers):
+    peer = peers()
+    hub = hub_to(hubs, destination(peer, "known", host="localhost"), destination(peer, "unknown", host="no-such-host.invalid"))
+    send(hub, 71)
+    wait_for(lambda: state(hub, "known")["acknowledged"] == 1 and "no-such-host.invalid" in state(hub, "unknown").get("last_error", ""), "both", 60)
+    assert rates(peer.messages) == [71]
+
+
 def test_destinations_have_their_own_filters(hubs, peers):
-    all_of_it, some = peers(), peers()
-    hub = hub_to(hubs, destination(all_of_it, "all"), destination(some, "some", devices=["m2*"]))
+    all_of_it, some, ward = peers(), peers(), peers()
+    hub = hub_to(hubs, destination(all_of_it, "all"), destination(some, "some", devices=["m2*"]), destination(ward, "ward", wards=["4*"]))
     hub.add_device("m2", "bedside-json", "--cert-subject", "m2", "--bed", "9", "--ward", "4b")
     send(hub, 71)
     send(hub, 82, device="m2")
-    wait_for(lambda: sorted(rates(all_of_it.messages)) == [71, 82] and rates(some.messages) == [82], "each to have its own", 60)
+    wait_for(lambda: sorted(rates(all_of_it.messages)) == [71, 82] and rates(some.messages) == rates(ward.messages) == [82], "each to have its own", 60)
 
 
 # ---- TLS ----
