@@ -188,6 +188,8 @@ set_peer(const struct gw_config *config, const struct gw_config_peer *given, str
 	peer->charset = given->charset[0] != '\0' ? gw_hl7_charset_find(gw_span_text(given->charset)) : NULL;
 	if (given->charset[0] != '\0' && peer->charset == NULL)
 		return gw_fail(why, GW_E_CONFIG, "%s.charset: \"%.40s\" is not known; it is one of MSH-18, as 8859/15", where, given->charset);
+	if (given->zone[0] == '\0')
+		return gw_fail(why, GW_E_CONFIG, "%s.zone: in which zone are its times that say none? Give it, as Europe/Berlin or UTC", where);
 	if ((error = gw_zone_open(given->zone, &peer->zone, &detail)) != GW_OK)
 		return gw_fail(why, GW_E_CONFIG, "%s.zone: %.120s", where, detail.text);
 	settings->peer_count++; // from here on it has something to be freed

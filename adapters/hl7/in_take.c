@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KEPT_BYTES = 4096, HEADER_MAX = 2048, NOT_FOUND_FIELD = 3 };
+enum { KEPT_BYTES = 4096, HEADER_MAX = 2048, PATIENT_FIELD = 3 };
 
 struct gw_hl7_take {
 	struct gw_hl7_take_options options;
@@ -338,7 +338,7 @@ locate(struct gw_hl7_fault *fault, const struct gw_patient_event *event, enum gw
 		fault->field = 18;
 	} else {
 		memcpy(fault->segment, no_bed ? "PV1" : merge && event->other.identifier_count == 0 ? "MRG" : "PID", 4);
-		fault->field = merge && event->other.identifier_count == 0 ? 1 : NOT_FOUND_FIELD;
+		fault->field = merge && event->other.identifier_count == 0 ? 1 : PATIENT_FIELD;
 	}
 	fault->sequence = 1;
 }

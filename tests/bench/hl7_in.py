@@ -31,7 +31,7 @@ def measure(options):
         hub = Hub(folder, options.program, bus=False, options={
             "mqtt": {"enabled": False}, "coap": {"enabled": False},
             "hl7_in": {"enabled": True, "address": "127.0.0.1", "port": port, "connections_max": 256, "connections_of_one": 256,
-                       "peers": [{"name": "adt", "addresses": ["127.0.0.1"]}]}})
+                       "peers": [{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"]}]}})
         hub.prepare().start_gateway()
         try:
             before, load = cpu_s(hub.gateway.pid), os.getloadavg()[0]

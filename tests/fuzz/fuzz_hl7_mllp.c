@@ -47,7 +47,7 @@ static void
 open_all(void)
 {
 	static const char yaml[] = "store: {dir: data, budget_mb: 64, reserve_mb: 8, disk_reserve_mb: 0}\nhl7_in:\n  enabled: true\n  fields: {services: MON}\n"
-	    "  peers:\n    - {name: a, addresses: [10.0.0.1]}\n    - {name: b, addresses: [10.0.0.2], orr: true, charset: 8859/1, zone: Europe/Berlin}\n";
+	    "  peers:\n    - {name: a, zone: UTC, addresses: [10.0.0.1]}\n    - {name: b, addresses: [10.0.0.2], orr: true, charset: 8859/1, zone: Europe/Berlin}\n";
 	const char *tmp = getenv("TMPDIR");
 	struct gw_hl7_take_options options;
 	struct gw_device device = { .id = "m1", .profile = "bedside-json", .subject = "m1" };

@@ -29,7 +29,7 @@ def hub_with(hubs, tls=False, peers=None, results=False, **options):
     port, tls_port = free_port(), free_port() if tls else 0
     out = {"hl7": True, "hl7_options": {"interval_s": 1, "answer_s_max": 1}} if results else {}
     hub = hubs(bus=False, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": port, "tls_port": tls_port,
-                                              "peers": peers or [{"name": "adt", "addresses": ["127.0.0.1"]}], **options}}, **out)
+                                              "peers": peers or [{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"]}], **options}}, **out)
     hub.in_port, hub.in_tls_port = port, tls_port
     if results:
         hub.start_receiver()
@@ -118,7 +118,7 @@ def test_node_hl7_client(hubs):
 
 
 def test_node_hl7_client_proves_itself_with_a_certificate(hubs):
-    hub = hub_with(hubs, tls=True, peers=[{"name": "adt", "addresses": ["127.0.0.1"], "certificate": "adt.klinik.example"}])
+    hub = hub_with(hubs, tls=True, peers=[{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"], "certificate": "adt.klinik.example"}])
     certificate, key = hub.pki.issue("adt", "adt.klinik.example")
     answers = json.loads(npm.run("hl7_client.mjs", hub.in_tls_port, hub.pki.ca, certificate, key, text=json.dumps([adt("t1", 1), adt("t2", 2, bed=4)])))
     assert answers == [["AA", "t1"], ["AA", "t2"]]
@@ -144,7 +144,7 @@ def test_pieces_and_line_ends(hubs):
 
 
 def test_character_sets(hubs):
-    hub = hub_with(hubs, peers=[{"name": "adt", "addresses": ["127.0.0.1"], "charset": "8859/1"}])
+    hub = hub_with(hubs, peers=[{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"], "charset": "8859/1"}])
     peer = Peer(hub.in_port)
     assert code(peer.ask(adt("u1", 1, family="Müller").encode("latin-1"))) == ("AA", "u1")
     named = adt("u2", 2, bed=4, family="Größe").replace("|P|2.6\r", "|P|2.6||||||UNICODE UTF-8\r")
@@ -287,7 +287,7 @@ def client_context(hub, name=None, common_name=None):
 
 
 def test_strangers(hubs):
-    hub = hub_with(hubs, peers=[{"name": "adt", "addresses": ["127.0.0.77"]}])
+    hub = hub_with(hubs, peers=[{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.77"]}])
     assert closes(hub.in_port)
     status = wait_for(lambda: [s for s in [hub.status()["parts"]["hl7_in"]] if s["refused_strangers"]], "the refusal")[0]
     assert status["connections"] == 0 and status["peers"]["adt"]["messages"] == 0
@@ -296,7 +296,7 @@ def test_strangers(hubs):
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_certificates(hubs, version):
-    hub = hub_with(hubs, tls=True, peers=[{"name": "adt", "addresses": ["127.0.0.0/8"], "certificate": "adt.example"}])
+    hub = hub_with(hubs, tls=True, peers=[{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.0/8"], "certificate": "adt.example"}])
     good = client_context(hub, "adt", "adt.example")
     good.minimum_version = good.maximum_version = version
     peer = Peer(hub.in_tls_port, good)

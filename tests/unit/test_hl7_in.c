@@ -51,7 +51,7 @@ close_door(void)
 	hub_close();
 }
 
-#define PEER "    - {name: adt, addresses: [127.0.0.1]}\n"
+#define PEER "    - {name: adt, zone: UTC, addresses: [127.0.0.1]}\n"
 
 static int
 dial(void)
@@ -267,7 +267,7 @@ test_strangers_are_closed_and_recorded_once(void **state)
 	uint64_t last;
 
 	(void)state;
-	open_door("    - {name: adt, addresses: [127.0.0.2, 10.0.0.0/8]}\n", "");
+	open_door("    - {name: adt, zone: UTC, addresses: [127.0.0.2, 10.0.0.0/8]}\n", "");
 	for (int i = 0; i < 5; i++) {
 		int fd = dial();
 		char byte;

@@ -49,8 +49,8 @@ test_who_it_is(void **state)
 	struct gw_why why = { "" };
 
 	(void)state;
-	if (hub_load(HUB_YAML("    - {name: plain, addresses: [10.1.0.0/16, 'fd00::/8']}\n    - {name: proved, addresses: [10.0.0.0/8], certificate: adt.example}\n"
-	    "    - {name: later, addresses: [10.1.2.0/24]}\n", "  tls_port: 2576\n") "tls:\n  certificate: a\n  key: a\n  ca: a\n", &why) != GW_OK ||
+	if (hub_load(HUB_YAML("    - {name: plain, zone: UTC, addresses: [10.1.0.0/16, 'fd00::/8']}\n    - {name: proved, zone: UTC, addresses: [10.0.0.0/8], certificate: adt.example}\n"
+	    "    - {name: later, zone: UTC, addresses: [10.1.2.0/24]}\n", "  tls_port: 2576\n") "tls:\n  certificate: a\n  key: a\n  ca: a\n", &why) != GW_OK ||
 	    gw_hl7_in_settings_make(hub_config, &settings, &why) != GW_OK)
 		fail_msg("%s", why.text);
 	assert_string_equal(who(&settings, "10.1.2.3", ""), "plain");
@@ -75,19 +75,20 @@ test_what_is_wrong_is_said(void **state)
 {
 	static const struct { const char *yaml, *words; } table[] = {
 		{ "hl7_in:\n  enabled: true\n", "nobody may send" },
-		{ HUB_YAML("    - {name: a b, addresses: [10.1.1.1]}\n", ""), "a peer's name" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1]}\n    - {name: a, addresses: [10.1.1.2]}\n", ""), "two peers are called a" },
-		{ HUB_YAML("    - {name: a}\n", ""), "from where" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1/8]}\n", ""), "10.1.1.1/8" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1], charset: klingon}\n", ""), "klingon" },
+		{ HUB_YAML("    - {name: a b, zone: UTC, addresses: [10.1.1.1]}\n", ""), "a peer's name" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n    - {name: a, zone: UTC, addresses: [10.1.1.2]}\n", ""), "two peers are called a" },
+		{ HUB_YAML("    - {name: a, zone: UTC}\n", ""), "from where" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1/8]}\n", ""), "10.1.1.1/8" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], charset: klingon}\n", ""), "klingon" },
+		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1]}\n", ""), "in which zone" },
 		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1], zone: Mars/Olympus}\n", ""), "a.zone" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1], fields: {patent: PID-3}}\n", ""), "patent" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1], fields: {patient: PID}}\n", ""), "patient" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1], certificate: x}\n", ""), "tls_port" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1]}\n", "  tls_port: 2576\n"), "tls.certificate" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1]}\n", "  port: 0\n"), "nothing to listen on" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1]}\n", "  tls_port: 2575\n"), "both 2575" },
-		{ HUB_YAML("    - {name: a, addresses: [10.1.1.1]}\n", "  fields: {bed_needs: 9}\n"), "bed_needs" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], fields: {patent: PID-3}}\n", ""), "patent" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], fields: {patient: PID}}\n", ""), "patient" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], certificate: x}\n", ""), "tls_port" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  tls_port: 2576\n"), "tls.certificate" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  port: 0\n"), "nothing to listen on" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  tls_port: 2575\n"), "both 2575" },
+		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  fields: {bed_needs: 9}\n"), "bed_needs" },
 	};
 	struct gw_hl7_in_settings settings;
 	struct gw_why why;

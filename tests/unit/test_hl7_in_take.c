@@ -3,7 +3,7 @@
 #include "tests/unit/hl7_in_help.h"
 
 #define YAML HUB_YAML("    - {name: adt, addresses: [10.0.0.0/8], zone: Europe/Berlin}\n" \
-	"    - {name: orders, addresses: [10.0.0.1], orr: true, charset: 8859/1, fields: {services: MON}}\n", "")
+	"    - {name: orders, addresses: [10.0.0.1], zone: UTC, orr: true, charset: 8859/1, fields: {services: MON}}\n", "")
 
 struct scene {
 	struct gw_hl7_in_settings settings;
