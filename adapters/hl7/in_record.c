@@ -129,7 +129,7 @@ gw_hl7_door_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 struct replay {
 	struct gw_hl7_door *door;
 	uint64_t id;
-	bool found;
+	bool found, head; // head: no more than the beginning was kept
 	enum gw_auth auth;
 	int64_t received_us;
 	const struct gw_hl7_peer *peer;
@@ -148,6 +148,7 @@ keep_entry(void *arg, const struct gw_quarantined *entry)
 	if (entry->id != replay->id || entry->door != GW_DOOR_HL7)
 		return false;
 	replay->found = true;
+	replay->head = entry->error == GW_E_TOO_LARGE && entry->payload.len <= GW_HL7_HEAD_BYTES;
 	replay->auth = (enum gw_auth)entry->auth;
 	replay->received_us = entry->received_us;
 	replay->peer = gw_hl7_peer_named(&replay->door->settings, entry->principal);
@@ -168,6 +169,8 @@ find_entry(struct replay *replay, struct gw_why *why)
 		return gw_fail(why, GW_E_NOT_FOUND, "quarantine has no HL7 message %llu", (unsigned long long)replay->id);
 	if (replay->peer == NULL)
 		return gw_fail(why, GW_E_NOT_FOUND, "the peer that sent it is not in hl7_in.peers any more");
+	if (replay->head)
+		return gw_fail(why, GW_E_TOO_LARGE, "only its beginning was kept: it has to be sent again, with a larger hl7_in.message_bytes_max");
 	return replay->bytes != NULL ? GW_OK : gw_fail(why, GW_E_MEMORY, "out of memory");
 }
 

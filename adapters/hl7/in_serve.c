@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { JUNK_MAX = 65536, UNSENT_MAX = 262144, HEAD_BYTES = 4096, BATCH_MOST = 256 };
+enum { JUNK_MAX = 65536, UNSENT_MAX = 262144, BATCH_MOST = 256 };
 
 // ---- Requests ----
 
@@ -177,7 +177,7 @@ skip_rest(struct gw_hl7_conn *conn, struct gw_span *in)
 static void
 too_large(struct gw_hl7_conn *conn, struct gw_span head, struct supplies *s)
 {
-	head.len = head.len < HEAD_BYTES ? head.len : HEAD_BYTES;
+	head.len = head.len < GW_HL7_HEAD_BYTES ? head.len : GW_HL7_HEAD_BYTES;
 	gw_hl7_count(&conn->counts->oversized, 1);
 	conn->skipping = true;
 	if (conn->frame_us == 0)

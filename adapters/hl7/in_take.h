@@ -12,6 +12,8 @@
 #include "adapters/hl7/in_seen.h"
 #include "adapters/hl7/in_settings.h"
 
+#define GW_HL7_HEAD_BYTES 4096 // of a message that is larger than the limit: what is looked at, and kept where it is refused
+
 // What became of a message.
 enum gw_hl7_kind {
 	GW_HL7_TOOK,      // its events were applied

@@ -267,6 +267,56 @@ def test_from_admission_and_order_to_the_result(hubs):
     assert str(third.segment("PID")[3]).startswith("78^^^KLINIK") and str(third.segment("OBR")[2]).startswith("P4711^CPOE")
 
 
+def test_association_reports(hubs):
+    """IHE PCIM, DEV-51: accept acknowledgement, then the application's; a device by its EUI-64."""
+    hub = hub_with(hubs)
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1", "--eui64", "231A8456B1CB2366")
+    peer = Peer(hub.in_port)
+    now = int(time.time())
+
+    def report(control, event, at, patient="AB60001", wants="AL|AL"):
+        stamp = time.strftime("%Y%m%d%H%M%S+0000", time.gmtime(at))
+        return (f"MSH|^~\\&|MonitorGateway||AssocMgr||{stamp}||ORU^R01^ORU_R01|{control}|P|2.6|||{wants}|USA||||IHE_DEV_051^IHE PCD^1.3.6.1.4.1.19376.1.6.1.51.1^ISO\r"
+                f"PID|||{patient}^^^KLINIK^PI||Doe^J^P^^^^L\rPV1||E|3 WEST ICU^3001^1\r"
+                f"OBR|||15404697^^132233FFFE445566^EUI-64|69136^MDC_OBS_ASSOCIATION_PATIENT_DEVICE^MDC|||{stamp}|{stamp}\r"
+                f"OBX|1|CWE|68487^MDC_ATTR_EVT_COND^MDC||{event}^MDC||||||R\r"
+                "PRT|1|UC||EQUIP^EQUIP^HL70912|||||3 WEST ICU^3001^1|MON5588^^231A8456B1CB2366^EUI-64\r")
+
+    began, ended = "198332^MDC_EVT_ASSOCIATION_PATIENT_DEVICE", "198334^MDC_EVT_DISASSOCIATION_PATIENT_DEVICE"
+    assert code(peer.ask(report("p1", began, now - 600))) == ("CA", "p1")
+    assert code(peer.hear()) == ("AA", "p1")
+    peer.send("MSH|^~\\&|MonitorGateway||AssocMgr||2026||ACK^R01^ACK|x|P|2.6|||NE|NE\rMSA|CA|whatever\r")  # for our AA: not answered
+    assert code(peer.ask(report("p2", ended, now - 300, wants="AL|NE"))) == ("CA", "p2")
+    timeline = [json.loads(line) for line in hub.cli("patient", "show", "--device", "m1", "--json").stdout.splitlines()]
+    told = [e for e in timeline if "m1" in json.dumps(e) and "AB60001" in json.dumps(e)]
+    assert told, timeline
+    assert code(peer.ask(report("p3", began, now - 100).replace("231A8456B1CB2366", "231A8456B1CB2367"))) == ("CA", "p3")
+    assert code(peer.hear()) == ("AE", "p3")  # accepted into quarantine, and of no use: an unknown device
+    assert [e["route"] for e in quarantine(hub)] == ["ORU^R01 p3"]
+
+
+def test_what_happened_is_told_late_and_out_of_order(hubs):
+    hub = hub_with(hubs)
+    peer = Peer(hub.in_port)
+
+    def ago(minutes):
+        return time.strftime("%Y%m%d%H%M%S+0000", time.gmtime(int(time.time()) - 60 * minutes))
+
+    discharged = ago(30)
+    for message in (adt("t1", 7, bed=5, trigger="A02", at=ago(40)),  # the transfer before the admission
+                    adt("t2", 7, bed=4, trigger="A01", at=ago(90)),
+                    adt("t3", 7, trigger="A03", at=discharged),
+                    adt("t4", 7, bed=5, trigger="A13", at=ago(20)),  # the discharge was none
+                    adt("t5", 8, bed=6, at=ago(50))):
+        assert code(peer.ask(message))[0] == "AA"
+    merge = (f"MSH|^~\\&|ADT1|KLINIK|VG|HUB|{ago(10)}||ADT^A40^ADT_A39|t6|P|2.6\rEVN||{ago(10)}\rPID|1||7^^^KLINIK^PI||Muster^Max\rMRG|9^^^KLINIK^PI\r")
+    assert code(peer.ask(adt("t7", 9, bed=8, at=ago(95)).replace("Muster", "Doppelt")))[0] == "AA"
+    assert code(peer.ask(merge)) == ("AA", "t6")
+    stays = known(hub, 7)
+    assert "ICU^^4" in stays and "ICU^^5" in stays and "to now" in stays
+    assert "7^^^KLINIK" in known(hub, 9)  # both numbers mean the same person
+
+
 # ---- Who may ----
 
 def closes(port, context=None):

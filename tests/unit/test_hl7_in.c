@@ -219,10 +219,29 @@ test_what_came_before_the_end_is_answered(void **state)
 	close_door();
 }
 
+static enum gw_error
+replay(const char *id, struct gw_why *reply)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *object = yyjson_mut_obj(doc);
+	yyjson_doc *arguments;
+	enum gw_error error;
+
+	yyjson_mut_doc_set_root(doc, object);
+	yyjson_mut_obj_add_str(doc, object, "action", "replay");
+	yyjson_mut_obj_add_str(doc, object, "id", id);
+	arguments = yyjson_mut_doc_imut_copy(doc, NULL);
+	error = gw_hl7_in_part.command(door, yyjson_doc_get_root(arguments), reply);
+	yyjson_doc_free(arguments);
+	yyjson_mut_doc_free(doc);
+	return error;
+}
+
 static void
 test_a_large_message_blocks_no_feed(void **state)
 {
 	char filler[4096];
+	struct gw_why why = { "" };
 	int fd;
 
 	(void)state;
@@ -240,6 +259,11 @@ test_a_large_message_blocks_no_feed(void **state)
 	assert_true(strncmp(hear(fd), "AR|3", 4) == 0);
 	assert_string_equal(hear(fd), "AA|4");
 	assert_int_equal(number("adt", "too_large"), 2);
+	// What is kept of it is never taken for the whole.
+	assert_int_equal(replay("1", &why), GW_E_TOO_LARGE);
+	assert_non_null(strstr(why.text, "only its beginning"));
+	assert_int_equal(replay("2", &why), GW_E_NOT_FOUND);
+	assert_int_equal(replay("x", &why), GW_E_ARGUMENT);
 	close(fd);
 	close_door();
 }
