@@ -10,6 +10,8 @@ import hl7
 import hl7.client
 import pytest
 
+from test_full import fill_until_refused
+
 from harness import npm
 from harness.clients import by_certificate, iso, now_ms, publish
 from harness.hub import free_port, wait_for
@@ -357,6 +359,28 @@ def test_certificates(hubs, version):
     assert closes(hub.in_tls_port, client_context(hub, "other", "other.example"))
     assert closes(hub.in_port)  # without TLS it proves nothing
     assert peer_counts(hub)["taken"] == 39
+
+
+# ---- Full ----
+
+def test_a_full_store(hubs, program):
+    """What changes who is where goes on; what would only be kept is told later, and never taken for done."""
+    port = free_port()
+    hub = hubs(options={"store": {"budget_mb": 16, "reserve_mb": 8, "retention_h": 1, "retention_full_h": 0}, "bus": {"backlog_percent_max": 100},
+                        "hl7_in": {"enabled": True, "address": "127.0.0.1", "port": port, "peers": [{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"]}]}})
+    hub.start()
+    hub.broker.stop()  # nothing may be trimmed
+    fill_until_refused(hub, program)
+    peer = Peer(port)
+    assert code(peer.ask(adt("f1", 1))) == ("AA", "f1")
+    assert code(peer.ask(adt("f2", 1, trigger="A60"))) == ("AA", "f2")
+    refused = peer.ask(adt("f3", "").replace("PID|1||^^^KLINIK^PI", "PID|1||"))
+    assert code(refused) == ("AE", "f3") and str(refused.segment("ERR")[3]).startswith("207^")
+    assert quarantine(hub) == [] and peer_counts(hub)["told_later"] == 1
+    hub.gateway.kill()
+    hub.gateway.child.wait()
+    hub.start_gateway()
+    assert "ICU^^3" in known(hub, 1)
 
 
 # ---- Crashes ----
