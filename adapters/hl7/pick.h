@@ -12,7 +12,7 @@ struct gw_hl7_pick {
 	// Constant.
 	unsigned backlog_per_s; // 0: no limit
 	// Its own.
-	double allowance;       // messages of the backlog that may go now: one at most
+	double allowance;       // messages of the backlog that may go now
 	int64_t filled_us;      // when that was (monotonic); 0: never
 	bool backlog_last;      // the message picked last was one of it
 };
