@@ -13,20 +13,25 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import hospital as hospital_messages  # noqa: E402
+from hospital import BEDS  # noqa: E402
 from harness.hub import ROOT, Hub, Process, port_or_free, wait_for, write_whole  # noqa: E402
 
 DEMO = [  # name, profile, ward, kind, options of `device add`
-    ("demo-monitor-1", "bedside-json", "3a", "monitor", ["--cert-subject", "demo-monitor-1", "--bed", "1"]),
-    ("demo-monitor-2", "bedside-json", "3a", "monitor", ["--cert-subject", "demo-monitor-2", "--bed", "2"]),
-    ("demo-thermo-1", "plain-text", "3a", "thermometer", ["--password", "--bed", "1"]),
-    ("demo-oximeter-1", "senml", "3a", "oximeter", ["--psk", "--bed", "2"]),
+    ("demo-monitor-1", "bedside-json", "3a", "monitor", ["--cert-subject", "demo-monitor-1", "--bed", "3a^^1"]),
+    ("demo-monitor-2", "bedside-json", "3a", "monitor", ["--cert-subject", "demo-monitor-2", "--bed", "3a^^2"]),
+    ("demo-thermo-1", "plain-text", "3a", "thermometer", ["--password", "--bed", "3a^^1"]),
+    ("demo-oximeter-1", "senml", "3a", "oximeter", ["--psk", "--bed", "3a^^2"]),
 ]
+MY_BED = "3a^^9"  # where my-monitor and my-sensor stand
 PORTS = [  # name, usual port, kind, what for
     ("mqtt", 8883, socket.SOCK_STREAM, "MQTT over TLS"),
     ("coap", 5684, socket.SOCK_DGRAM, "CoAP over DTLS"),
     ("bus", 1883, socket.SOCK_STREAM, "the bus"),
     ("bus_tls", 8884, socket.SOCK_STREAM, "the bus with TLS"),
-    ("hl7", 2575, socket.SOCK_STREAM, "the HL7 receiver"),
+    ("hl7_in", 2575, socket.SOCK_STREAM, "HL7 from the hospital"),  # from here on with the demonstration only
+    ("hl7", 2577, socket.SOCK_STREAM, "the HL7 receiver"),
 ]
 
 
@@ -37,7 +42,7 @@ def say(text):
 def choose_ports(demo):
     """The usual ports, and others where somebody has them: said, and the same at the next start."""
     ports = {}
-    for name, usual, kind, what in PORTS if demo else PORTS[:-1]:
+    for name, usual, kind, what in PORTS if demo else PORTS[:-2]:
         ports[name] = port_or_free(usual, kind, everywhere=name in ("mqtt", "coap", "bus_tls"))
         if ports[name] != usual:
             say(f"Port {usual} is taken by another program: {what} listens on {ports[name]}")
@@ -59,20 +64,23 @@ def devices(hub, demo):
     path = hub.state / "secrets" / "devices.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     rows = hub.cli("device", "list", "--format", "json").stdout.splitlines()
-    registered = {json.loads(row)["id"] for row in rows if row.strip()}
+    registered = {row["id"]: row for row in map(json.loads, filter(str.strip, rows))}
 
     def add(name, profile, *args):
-        if name in known and name in registered:
+        bed = args[args.index("--bed") + 1]
+        if name in known and registered.get(name, {}).get("bed") == bed:
             return known[name]
-        if name in registered:  # its credential is not known here any more
+        if name in registered:  # its credential is not known here any more, or its bed had another name
             hub.cli("device", "remove", name)
         known[name] = hub.add_device(name, profile, *args)
+        # Without this it stands there since just now, and who can say of a clock seen for seconds whether a reading was before or after that?
+        hub.cli("place", name, bed, "--from", "-1h")
         write_whole(path, json.dumps(known, indent=2) + "\n")
         return known[name]
 
     hub.pki.issue("my-monitor")
-    add("my-monitor", "bedside-json", "--cert-subject", "my-monitor", "--password", "--ward", "3a", "--bed", "9")
-    add("my-sensor", "senml", "--psk", "--ward", "3a", "--bed", "9")
+    add("my-monitor", "bedside-json", "--cert-subject", "my-monitor", "--password", "--ward", "3a", "--bed", MY_BED)
+    add("my-sensor", "senml", "--psk", "--ward", "3a", "--bed", MY_BED)
     lines = []
     for name, profile, ward, kind, args in DEMO if demo else []:
         credential = add(name, profile, "--test", "--ward", ward, *args)
@@ -102,6 +110,7 @@ def paste(hub, known, demo):
     coap = f"-u {sensor['psk_identity']} -k {sensor['psk']}"
     uri = f"coaps://localhost:{hub.coap_port}"
     more = f"  {program} readings -c {config} --device demo-monitor-1 --from -1m\n" if demo else ""
+    hospital = paste_hospital(hub, program, config) if demo else ""
     return f"""
 A reading over MQTT/TLS with a client certificate:
   {mqtt} --cert {short(pki / 'my-monitor.pem')} \\
@@ -120,7 +129,36 @@ What goes out on the bus:
 What is kept, and how everything is:
   {program} readings -c {config} --device my-monitor
 {more}  {program} status -c {config}
+{hospital}"""
+
+
+def paste_hospital(hub, program, config):
+    """What a hospital sees, from its messages to those that it gets."""
+    received = short(hub.state / "hl7")
+    return f"""
+The hospital's side. Who lies in a bed, since when, said by which message; and the same of a device:
+  {program} patient show -c {config} --bed '{BEDS[0]}'
+  {program} patient show -c {config} --device demo-oximeter-1
+The newest of the messages that the HL7 receiver got, one segment a line:
+  tr '\\r' '\\n' < "$(ls -t {received}/*.hl7 | head -n 1)"
+What became of a device's readings, up to the receiver's answer:
+  {program} trace -c {config} --device demo-monitor-1 --from -30s
+Nobody lies in the bed of my-monitor: its readings wait. Admit somebody, with an order, by HL7; then they go, and the trace says so:
+  {program} trace -c {config} --device my-monitor
+  mllp_send --loose --port {hub.hl7_in_port} --file {short(hub.state / 'admit.hl7')} 127.0.0.1 | tr '\\r' '\\n'
+  {program} patient show -c {config} --bed '{MY_BED}'
+  {program} trace -c {config} --device my-monitor
+Messages that the receiver refused (none, as long as all is well):
+  {program} hl7 list -c {config} pdms
 """
+
+
+def write_admission(hub):
+    """A ready file: somebody of the user's own, in the bed of my-monitor since an hour. It may be sent as often as one likes."""
+    path = hub.state / "admit.hl7"
+    if not path.exists():
+        text = "".join(hospital_messages.admission("MINE1", 100000, MY_BED, time.time() - 3600))
+        write_whole(path, text.replace("\r", "\n"))
 
 
 def where(hub, demo):
@@ -130,9 +168,23 @@ The hub runs. It listens on
   CoAP over DTLS   port {hub.coap_port}   (devices)
   MQTT bus         port {hub.bus_port} on loopback, {hub.bus_tls_port} with TLS   (applications)"""
     if demo:
-        lines += f"\n  HL7 receiver     port {hub.hl7_port} on loopback, messages in {short(hub.state / 'hl7')}"
-        lines += f"\nSimulated devices: {', '.join(row[0] for row in DEMO)}"
+        lines += f"\n  HL7              port {hub.hl7_in_port} on loopback   (admissions and orders from the hospital)"
+        lines += f"\nand sends HL7 results to a receiver on port {hub.hl7_port}, which keeps them in {short(hub.state / 'hl7')}"
+        lines += f"\nSimulated: the devices {', '.join(row[0] for row in DEMO)}"
+        lines += f"\n           and a hospital that admits, transfers and discharges who lies there ({short(hub.state / 'hospital.log')})"
     return lines
+
+
+def hl7_options(ports):
+    """The door for the hospital's messages, on loopback as the hospital is; orders with one code mean monitoring."""
+    return {"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": ports["hl7_in"], "fields": {"services": "MON^LOCAL"},
+                       "peers": [{"name": "hospital", "addresses": ["127.0.0.1"]}]}}
+
+
+def start_hospital(hub, step):
+    write_admission(hub)
+    return Process("simulated hospital", ["/usr/bin/python3", ROOT / "tests" / "demo" / "hospital.py", "--state", hub.state / "hospital.json",
+                                          "--port", hub.hl7_in_port, "--step", step], hub.state / "hospital.log", with_parent=True)
 
 
 def start_devices(hub):
@@ -168,25 +220,31 @@ def main():
     parser.add_argument("--program", default=str(ROOT / "build" / "release" / "vitalgate"), help=argparse.SUPPRESS)
     parser.add_argument("--state", default=str(ROOT / "state"), help="folder of keys and data (default: state)")
     parser.add_argument("--no-demo", action="store_true", help="gateway and bus alone")
+    parser.add_argument("--hospital-step", default=180, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    demo, hub, simulated, status = not args.no_demo, None, None, 0
+    demo, hub, simulated, hospital, status = not args.no_demo, None, None, None, 0
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
     try:
         locked = lock(pathlib.Path(args.state).resolve())
-        hub = Hub(args.state, args.program, ports=choose_ports(demo), hl7=demo, with_parent=True,
-                  options={"mqtt": {"address": any_address()}, "coap": {"address": any_address()}})
+        ports = choose_ports(demo)
+        hub = Hub(args.state, args.program, ports=ports, hl7=demo, with_parent=True,
+                  hl7_options={"unassociated": "hold", "corrections": "resend", "sending_facility": "HOSPITAL",
+                               "receiving_application": "PDMS", "receiving_facility": "HOSPITAL"},
+                  options={"mqtt": {"address": any_address()}, "coap": {"address": any_address()}, **(hl7_options(ports) if demo else {})})
+        hub.hl7_in_port = ports.get("hl7_in")
         say(f"Keys and data: {hub.state}\nStarting the bus{', an HL7 receiver' if demo else ''} and the gateway")
-        hub.prepare().start()
+        hub.prepare().start("--keep", "1000")
         known = devices(hub, demo)
         if demo:
-            say("Starting simulated devices")
+            say("Starting a simulated hospital and simulated devices")
+            hospital = start_hospital(hub, args.hospital_step)
             simulated = start_devices(hub)
         print(where(hub, demo))
         print(paste(hub, known, demo))
         say(f"Logs: {short(hub.state)}/*.log      Ctrl-C stops all of it.")
         while True:
-            for process in (hub.gateway, hub.broker, hub.receiver, simulated):
+            for process in (hub.gateway, hub.broker, hub.receiver, simulated, hospital):
                 if process is not None:
                     process.check()
             time.sleep(0.5)
@@ -198,8 +256,9 @@ def main():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
-        if simulated is not None:
-            simulated.stop()
+        for process in (simulated, hospital):
+            if process is not None:
+                process.stop()
         if hub is not None:
             hub.stop()
     except AssertionError as failure:

@@ -6,6 +6,7 @@
   --out DIR     messages become DIR/00001.hl7, 00002.hl7...
   --code AA     acknowledgement code; --first CODE,CODE...: codes of the first answers, then --code
   --silent N    does not answer the first N messages
+  --keep N      keeps the newest N messages; 0: all
   --foreign N   answers the first N messages with another's control id
 """
 import argparse
@@ -19,7 +20,7 @@ from hl7.mllp import start_hl7_server
 async def serve(args):
     out = pathlib.Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    count = len(list(out.glob("*.hl7")))
+    count = max((int(path.stem) for path in out.glob("*.hl7")), default=0)
     first = args.first.split(",") if args.first else []
     seen = 0
 
@@ -33,6 +34,8 @@ async def serve(args):
                 path = out / f"{count:05d}.hl7"
                 path.with_suffix(".part").write_text(str(message), encoding="utf-8", newline="")
                 path.with_suffix(".part").rename(path)
+                if args.keep and count > args.keep:
+                    (out / f"{count - args.keep:05d}.hl7").unlink(missing_ok=True)
                 print(f"{path.name}: {message.extract_field('MSH', 1, 10)} with {len(message.segments('OBX'))} OBX", flush=True)
                 if seen <= args.silent:
                     continue
@@ -60,6 +63,7 @@ if __name__ == "__main__":
     parser.add_argument("--code", default="AA")
     parser.add_argument("--first", default="")
     parser.add_argument("--silent", type=int, default=0)
+    parser.add_argument("--keep", type=int, default=0)
     parser.add_argument("--foreign", type=int, default=0)
     try:
         asyncio.run(serve(parser.parse_args()))

@@ -243,11 +243,11 @@ class Hub:
         wait_for(self.ready, "the gateway to answer", 60)
         return self
 
-    def start(self):
+    def start(self, *receiver_args):
         if self.with_bus:
             self.start_bus()
         if self.with_hl7:
-            self.start_receiver()
+            self.start_receiver(*receiver_args)
         return self.start_gateway()
 
     def ready(self):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ./run starts once it has built: everything it prints to paste works as it stands, and Ctrl-C leaves nothing behind."""
+import json
 import os
 import pathlib
 import re
@@ -7,7 +8,11 @@ import signal
 import subprocess
 import time
 
-from harness.hub import ROOT, Process, wait_for
+import hl7
+import yaml
+
+from harness.hub import ROOT, Process, free_port, wait_for
+from harness.pki import Pki
 
 
 class Demo(Process):
@@ -26,7 +31,7 @@ class Demo(Process):
     def lines(self):
         """The commands it prints, whole."""
         text = self.text().replace("\\\n", "")
-        return [line.strip() for line in text.splitlines() if re.match(r"  (mosquitto_|coap-client|\S*vitalgate )", line)]
+        return [line.strip() for line in text.splitlines() if re.match(r"  (mosquitto_|coap-client|mllp_send|tr |\S*vitalgate )", line)]
 
     def children(self):
         """Processes whose command names the folder of the hub."""
@@ -55,20 +60,48 @@ def paste(line, folder):
     return done.stdout
 
 
+def received(demo):
+    return [hl7.parse(path.read_bytes().decode()) for path in sorted(demo.state.glob("hl7/*.hl7"))]
+
+
+def whose(message):
+    """Identifier, bed, and the order that is answered."""
+    return tuple(str(message.segment(name)[n]) for name, n in (("PID", 3), ("PV1", 3), ("OBR", 2)))
+
+
+def check_hospital(demo, pasted, folder):
+    """The simulated devices' readings reach the receiver for the patients whom the hospital put into their beds, and mine for whom I admitted."""
+    def of(words):
+        return [text for line, text in pasted if words in line]
+
+    assert "V100001" in of("patient show")[0] and "100002^^^HOSPITAL" in of("--device demo-oximeter-1")[0]
+    assert "PID|" in of("tr ")[0] and "OBR|1|" in of("tr ")[0]
+    assert len(re.findall(r"MSA\|AA\|MINE1O?\n", of("mllp_send")[0])) == 2, of("mllp_send")
+    assert "V100000" in of("--bed '3a^^9'")[0]
+    assert "hl7/pdms" in of("trace -c")[0] and "AA" not in of("trace -c")[1]
+    mine = ("100000^^^HOSPITAL^PI", "3a^^9", "O100000^HOSPITAL")
+    wait_for(lambda: mine in map(whose, received(demo)), "my readings, for my patient", 30, 0.1)
+    line = next(line for line, text in pasted if "trace -c" in line and "my-monitor" in line)
+    wait_for(lambda: "AA" in paste(line, folder), "the trace to tell of the answer", 30, 0.2)
+    wait_for(lambda: {("100001^^^HOSPITAL^PI", "3a^^1", "O100001^HOSPITAL"), ("100002^^^HOSPITAL^PI", "3a^^2", "O100002^HOSPITAL"),
+                      mine} == set(map(whose, received(demo))), "messages of all three patients", 30, 0.1)
+
+
 def test_every_line_that_is_printed_works(program, tmp_path):
     demo = Demo(program, tmp_path / "state")
     try:
         lines = demo.wait_until_it_runs().lines()
-        assert len(lines) >= 9, demo.text()
-        said = {line: paste(line, tmp_path) for line in lines}
+        assert len(lines) >= 17, demo.text()
+        wait_for(lambda: any(path.stat().st_size for path in demo.state.glob("hl7/*.hl7")), "the first HL7 message", 30, 0.1)
+        pasted = [(line, paste(line, tmp_path)) for line in lines]
+        said = dict(pasted)
+        check_hospital(demo, pasted, tmp_path)
         readings = [text for line, text in said.items() if "readings -c" in line]
         assert "heart_rate" in readings[0] and "heart_rate" in readings[1]
         assert any("temperature_body" in text for line, text in said.items() if "-m get" in line)
         assert all(re.match(r"\d{10}\.\d+", text) for line, text in said.items() if "-m post" in line)
         assert any("vitals/" in text for line, text in said.items() if line.startswith("mosquitto_sub"))
         assert any("acknowledged" in text for line, text in said.items() if " status " in line)
-        # The simulated devices' readings reach the HL7 receiver.
-        wait_for(lambda: any("MDC_" in path.read_text() for path in demo.state.glob("hl7/*.hl7")), "an HL7 message", 30, 0.1)
         secrets = (demo.state / "secrets" / "devices.json").read_bytes()
         authority = (demo.state / "pki" / "ca.pem").read_bytes()
         demo.interrupt()
@@ -89,7 +122,7 @@ def test_it_takes_its_children_along_however_it_ends(program, tmp_path):
     demo = Demo(program, tmp_path / "state")
     try:
         demo.wait_until_it_runs()
-        assert len(demo.children()) == 4
+        assert len(demo.children()) == 5
         second = subprocess.run(demo.command, capture_output=True, text=True, timeout=60)
         assert second.returncode == 1 and "runs already" in second.stderr
         demo.kill()
@@ -124,3 +157,51 @@ def test_lines_for_a_new_device_work(hubs):
         for line in lines:
             paste(line, hub.state)
         assert len(hub.readings(name)) >= 2
+
+
+def test_the_simulated_hospital(hubs):
+    """Each of its events is taken, nothing contradicts itself, and what it could not tell it tells later, once."""
+    port = free_port()
+    hub = hubs(bus=False, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": port, "fields": {"services": "MON^LOCAL"},
+                                              "peers": [{"name": "hospital", "addresses": ["127.0.0.1"]}]}}).start()
+    command = ["/usr/bin/python3", ROOT / "tests" / "demo" / "hospital.py", "--state", hub.state / "hospital.json", "--port", port, "--step", "0.2"]
+    log = hub.state / "hospital.log"
+    hospital = Process("hospital", command, log)
+    try:
+        wait_for(lambda: hospital.check() and log.read_text().count("ADT^A03") >= 4, "two rounds", 30, 0.1)
+        hub.gateway.stop()
+        wait_for(lambda: hospital.check() and "tried again" in log.read_text(), "it to find nobody", 30, 0.1)
+        hub.start_gateway()
+        before = log.read_text().count("ADT^A01")
+        wait_for(lambda: hospital.check() and log.read_text().count("ADT^A01") >= before + 3, "it to go on", 30, 0.1)
+    finally:
+        hospital.stop()
+    answers = [line for line in log.read_text().splitlines() if " H0" in line]
+    assert len(answers) > 20 and all(line.endswith(": AA") for line in answers), log.read_text()
+    assert all(any(kind in line for line in answers) for kind in ("ADT^A01", "ADT^A02", "ADT^A03", "ORM^O01"))
+    assert len({line.split()[2] for line in answers}) == len(answers)
+    lying = json.loads((hub.state / "hospital.json").read_text())["lying"]
+    for bed, (number, _) in lying.items():
+        now = [line for line in hub.cli("patient", "show", "--bed", bed).stdout.splitlines() if "to now" in line]
+        assert len(now) == 1 and f" {number}^^^HOSPITAL" in now[0], (bed, number, now)
+    assert hub.status()["patients"]["conflicts"] == 0
+
+
+def uncommented(text):
+    """The shipped configuration with its examples instead of what they show."""
+    return re.sub(r"(?m)^( *)#> ?", r"\1", text)
+
+
+def test_examples_in_the_shipped_configuration(program, tmp_path):
+    text = uncommented((ROOT / "conf" / "vitalgate.yaml").read_text())
+    pki = Pki(tmp_path)
+    pki.issue("vitalgate", "vitalgate")
+    for name, made in (("gateway", "vitalgate"), ("hospital-ca", "ca"), ("", "")):  # the last one: all others
+        text = text.replace(f"/etc/vitalgate/tls/{name}", f"{tmp_path}/{made}")
+    file = tmp_path / "vitalgate.yaml"
+    file.write_text(text)
+    done = subprocess.run([program, "check", "-c", file], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = yaml.safe_load(done.stdout)
+    assert [d["name"] for d in config["hl7"]["destinations"]] == ["pdms", "research"] and config["hl7"]["enabled"]
+    assert [p["name"] for p in config["hl7_in"]["peers"]] == ["adt", "cpoe"] and config["hl7_in"]["enabled"]
