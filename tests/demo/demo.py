@@ -178,7 +178,7 @@ The hub runs. It listens on
 def hl7_options(ports):
     """The door for the hospital's messages, on loopback as the hospital is; orders with one code mean monitoring."""
     return {"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": ports["hl7_in"], "fields": {"services": "MON^LOCAL"},
-                       "peers": [{"name": "hospital", "addresses": ["127.0.0.1"]}]}}
+                       "peers": [{"name": "hospital", "addresses": ["127.0.0.1"], "zone": "UTC"}]}}
 
 
 def start_hospital(hub, step):

@@ -163,7 +163,7 @@ def test_the_simulated_hospital(hubs):
     """Each of its events is taken, nothing contradicts itself, and what it could not tell it tells later, once."""
     port = free_port()
     hub = hubs(bus=False, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": port, "fields": {"services": "MON^LOCAL"},
-                                              "peers": [{"name": "hospital", "addresses": ["127.0.0.1"]}]}}).start()
+                                              "peers": [{"name": "hospital", "addresses": ["127.0.0.1"], "zone": "UTC"}]}}).start()
     command = ["/usr/bin/python3", ROOT / "tests" / "demo" / "hospital.py", "--state", hub.state / "hospital.json", "--port", port, "--step", "0.2"]
     log = hub.state / "hospital.log"
     hospital = Process("hospital", command, log)
