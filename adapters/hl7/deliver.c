@@ -430,13 +430,14 @@ choose(struct gw_hl7_destination *d)
 
 	if (d->outbox.first == NULL || now < d->next_us)
 		return false;
-	if (d->under_way == d->outbox.first->number)
+	if (d->under_way == d->outbox.first->number && d->outbox.first->tried)
 		return true;
 	if (!gw_hl7_pick(&d->pick, &d->outbox, now, &wait_us)) {
 		d->next_us = now + wait_us;
 		return false;
 	}
 	d->under_way = d->outbox.first->number;
+	d->outbox.first->tried = true;
 	return true;
 }
 

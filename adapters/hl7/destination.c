@@ -11,7 +11,6 @@
 
 #define IDLE_MS 200
 #define FIRST_PARKED 20 // in the status; the list has all
-#define REMOVALS_MAX 16
 
 // ---- Wishes ----
 
@@ -221,7 +220,7 @@ open_sources(struct gw_hl7_destination *d)
 {
 	enum gw_error error = gw_source_init(&d->source, d->options.core->intake, 2);
 
-	if (error == GW_OK && (error = gw_source_init(&d->removals, d->options.core->intake, REMOVALS_MAX)) != GW_OK)
+	if (error == GW_OK && (error = gw_source_init(&d->removals, d->options.core->intake, GW_HL7_REMOVALS_MAX)) != GW_OK)
 		gw_source_fini(&d->source);
 	return error;
 }

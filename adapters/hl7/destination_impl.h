@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The destination's inside, shared by destination.c (open, thread, status, commands), lane.c (which part of the journal is read when), make.c (journal to outbox),
-// refile.c (what changes when it turns out whose a reading is) and deliver.c (outbox to peer).
+// changed.c and refile.c (what changes when it turns out whose a reading is), revise.c (values that replace others) and deliver.c (outbox to peer).
 #ifndef GW_HL7_DESTINATION_IMPL_H
 #define GW_HL7_DESTINATION_IMPL_H
 
@@ -51,6 +51,10 @@ struct gw_hl7_destination {
 	struct gw_hl7_holding *holding; // devices of which something is held
 	size_t holding_count, holding_cap;
 	uint64_t held;             // rows
+	bool look_at_all;          // changes of associations were left out
+	int64_t forgotten_us;      // associations before it may be forgotten
+	uint64_t number_free;      // of a message that was withdrawn: the next one made takes it; 0: none
+	bool parted;               // the message made last has a state that covers the next one as well
 	struct gw_hl7_filed_at swept; // where the sweep of the ledger goes on
 	int64_t tended_us;         // when the ledger was swept and what is held was looked at
 	bool broken;               // memory or a commit failed: all is read again from what is durable
@@ -80,7 +84,8 @@ struct gw_hl7_destination {
 
 struct gw_hl7_holding {
 	char device[GW_ID_MAX + 1];
-	uint64_t rows, unsure; // of these that were held for the clock's sake
+	uint64_t rows, unsure;    // of these that were held for the clock's sake...
+	int64_t next_us, wait_us; // ...and when they are looked at again (monotonic)
 };
 
 // make.c: reads what there is, at most for a while, and commits what was made. wait_ms: how long to wait where there is nothing.
@@ -96,6 +101,9 @@ struct gw_ticket *gw_hl7_making(struct gw_hl7_destination *d);
 // Makes the message of a group for its owner (patient 0: of nobody known) and files it, or holds the group: into the ticket.
 enum gw_error gw_hl7_make_message(struct gw_hl7_lane *lane, const struct gw_hl7_group *group, enum gw_hl7_status status);
 enum gw_error gw_hl7_hold(struct gw_hl7_destination *d, const struct gw_hl7_group *group);
+// The messages of a group's results: one, and one for each message whose values some of them replace (revise.c).
+enum gw_error gw_hl7_send(struct gw_hl7_lane *lane, const struct gw_hl7_group *group);
+bool gw_hl7_revises(const struct gw_hl7_group *group); // it has revisions of earlier readings
 // Whether the owner's readings wait for somebody to be associated.
 bool gw_hl7_is_held(const struct gw_hl7_destination *d, const struct gw_owner *owner);
 
@@ -109,12 +117,17 @@ bool gw_hl7_has_backlog(const struct gw_hl7_destination *d, enum gw_error *error
 enum gw_error gw_hl7_split(struct gw_hl7_destination *d, struct gw_why *why);
 enum gw_error gw_hl7_join(struct gw_hl7_destination *d);
 
-// refile.c: whose a device's readings are may have changed for effective times in [from, to).
+// refile.c: a row whose readings may be somebody else's than it says; into the ticket. Rows of messages in the outbox are as they are stored.
+enum gw_error gw_hl7_refile(struct gw_hl7_destination *d, const struct gw_hl7_filed *filed);
+
+// changed.c: whose a device's readings are may have changed for effective times in [from, to).
 enum gw_error gw_hl7_changed(struct gw_hl7_destination *d, const struct gw_association_change *change);
 // Counts what is held; once, when opened. Looks again at what is held for the clock's sake, and sweeps the ledger, now and then.
 enum gw_error gw_hl7_holding_load(struct gw_hl7_destination *d);
 void gw_hl7_holding_count(struct gw_hl7_destination *d, const char *device, bool unsure, int by);
 void gw_hl7_tend(struct gw_hl7_destination *d);
+// Whether it was not sure when its readings were taken, or whose they are by that.
+bool gw_hl7_filed_unsure(const struct gw_hl7_filed *filed);
 
 // deliver.c: sends messages while they are acknowledged at once, at most for a while.
 void gw_hl7_deliver(struct gw_hl7_destination *d);

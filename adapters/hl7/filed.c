@@ -19,7 +19,10 @@ enum {
 };
 enum { TEXT_PROFILE, TEXT_ID, TEXT_BED, TEXT_VISIT, TEXT_CLASS, TEXT_ORDER, TEXT_AUTHORITY, TEXT_ORIGIN, TEXTS };
 #define ROW_MAX (HEAD + TEXTS * 255 + GW_HL7_FILED_ITEMS_MAX * ITEM)
-enum { FLAG_HUB_TIME = 1, FLAG_HAS_CLOCK = 2, FLAG_SURE = 4 };
+enum { FLAG_HUB_TIME = 1, FLAG_HAS_CLOCK = 2, FLAG_SURE = 4, FLAG_WAVES = 8, FLAG_REVISED = 16 };
+
+#define PLACE_GONE 0x8000u
+_Static_assert(GW_RECORD_READINGS_MAX <= PLACE_GONE, "a place leaves room for what became of it");
 
 static const char *const names[] = {
 	[GW_HL7_FILED_MADE] = "made", [GW_HL7_FILED_SENT] = "sent", [GW_HL7_FILED_PARKED] = "parked", [GW_HL7_FILED_DROPPED] = "dropped",
@@ -70,7 +73,8 @@ put_head(uint8_t *row, const struct gw_hl7_filed *filed)
 	row[AT_STATE] = filed->state;
 	row[AT_STATUS] = filed->status;
 	row[AT_WHOSE] = (uint8_t)filed->owner.whose;
-	row[AT_FLAGS] = (uint8_t)((filed->hub_time ? FLAG_HUB_TIME : 0) | (filed->has_clock ? FLAG_HAS_CLOCK : 0) | (filed->sure ? FLAG_SURE : 0));
+	row[AT_FLAGS] = (uint8_t)((filed->hub_time ? FLAG_HUB_TIME : 0) | (filed->has_clock ? FLAG_HAS_CLOCK : 0) | (filed->sure ? FLAG_SURE : 0) |
+	    (filed->waves ? FLAG_WAVES : 0) | (filed->revised ? FLAG_REVISED : 0));
 	gw_put16(row + AT_COUNT, (uint16_t)filed->count);
 	gw_put64(row + AT_PATIENT, filed->owner.patient);
 	gw_put64(row + AT_MADE, (uint64_t)filed->made_us);
@@ -109,7 +113,7 @@ gw_hl7_filed_put(const char *prefix, struct gw_ticket *ticket, const struct gw_h
 	}
 	for (size_t i = 0; i < filed->count; i++, at += ITEM) {
 		gw_put64(at, filed->items[i].position);
-		gw_put16(at + 8, filed->items[i].place);
+		gw_put16(at + 8, (uint16_t)(filed->items[i].place | (filed->items[i].gone ? PLACE_GONE : 0)));
 		gw_put64(at + 10, (uint64_t)filed->items[i].effective_us);
 		gw_put32(at + 18, filed->items[i].uncertainty_ms);
 	}
@@ -217,6 +221,8 @@ read_head(struct gw_span value, struct gw_hl7_filed *filed)
 	filed->hub_time = (row[AT_FLAGS] & FLAG_HUB_TIME) != 0;
 	filed->has_clock = (row[AT_FLAGS] & FLAG_HAS_CLOCK) != 0;
 	filed->sure = (row[AT_FLAGS] & FLAG_SURE) != 0;
+	filed->waves = (row[AT_FLAGS] & FLAG_WAVES) != 0;
+	filed->revised = (row[AT_FLAGS] & FLAG_REVISED) != 0;
 	filed->count = gw_get16(row + AT_COUNT);
 	filed->owner.patient = gw_get64(row + AT_PATIENT);
 	filed->made_us = (int64_t)gw_get64(row + AT_MADE);
@@ -279,11 +285,14 @@ visit(void *arg, struct gw_span key, struct gw_span value)
 		return true;
 	at = value.at + value.len - filed->count * ITEM;
 	for (size_t i = 0; i < filed->count; i++, at += ITEM) {
-		walk->items[i] = (struct gw_hl7_filed_item){ gw_get64(at), gw_get16(at + 8), (int64_t)gw_get64(at + 10), gw_get32(at + 18) };
+		uint16_t place = gw_get16(at + 8);
+
+		walk->items[i] = (struct gw_hl7_filed_item){ .position = gw_get64(at), .place = place & ~PLACE_GONE, .gone = (place & PLACE_GONE) != 0,
+			.effective_us = (int64_t)gw_get64(at + 10), .uncertainty_ms = gw_get32(at + 18) };
 		if (walk->items[i].effective_us > most_us)
 			most_us = walk->items[i].effective_us;
 	}
-	walk->ended = most_us >= walk->from_us && !walk->fn(walk->arg, filed);
+	walk->ended = (most_us >= walk->from_us || filed->waves) && !walk->fn(walk->arg, filed);
 	return !walk->ended;
 }
 

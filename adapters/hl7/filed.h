@@ -7,9 +7,9 @@
 //
 // The digits are the least effective time of its readings with the sign flipped, so that rows sort by device and time. Readings are named by journal
 // position and place in their record: their contents stay in the journal. Value, little-endian:
-//   u8 version (1), u8 state, u8 status, u8 whose, u8 flags (1 hub_time, 2 has_clock, 4 sure), u8 lengths of: profile, MSH-10, bed, visit, class, order,
+//   u8 version (1), u8 state, u8 status, u8 whose, u8 flags (1 hub_time, 2 has_clock, 4 sure, 8 waveforms, 16 revisions), u8 lengths of: profile, MSH-10, bed, visit, class, order,
 //   order's authority, origin; u8 0, u16 readings; u64 patient; i64 made, answered, from, to, opened, device's clock, hub's clock; u32 epoch, again; char answer[2]; the texts;
-//   then for each reading: u64 position, u16 place, i64 effective time, u32 uncertainty (ms)
+//   then for each reading: u64 position, u16 place (0x8000: gone), i64 effective time, u32 uncertainty (ms)
 //
 // The destination's thread writes; any thread reads.
 #ifndef GW_HL7_FILED_H
@@ -37,6 +37,7 @@ const char *gw_hl7_filed_state_name(enum gw_hl7_filed_state state);
 struct gw_hl7_filed_item {
 	uint64_t position;
 	uint16_t place;        // of the record's readings, from 0
+	bool gone;             // a later message took its place: told to the receiver, or replaced by a revision
 	int64_t effective_us;
 	uint32_t uncertainty_ms;
 };
@@ -49,6 +50,8 @@ struct gw_hl7_filed {
 	int64_t least_us;       // least effective time; part of the key
 	uint8_t state, status;  // enum gw_hl7_filed_state, enum gw_hl7_status
 	bool hub_time, has_clock, sure;
+	bool waves;             // readings that cover more than a moment
+	bool revised;           // one of them is a revision of an earlier reading
 	struct gw_owner owner;  // whose, patient, bed, visit, class, order: as it was sent
 	int64_t made_us, answered_us;
 	char answer[3];         // MSA-1

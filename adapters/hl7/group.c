@@ -304,6 +304,8 @@ fits(const struct work *work, struct slot *slot, const struct gw_hl7_item *item)
 
 	if (interval_us > 0 && (item->effective.us < group->from_us || item->effective.us >= group->to_us))
 		return false;
+	if (interval_us == 0 && item->effective.us - group->from_us >= GW_HL7_SPAN_US)
+		return false;
 	if (group->hub_time != !!(item->reading.flags & GW_FLAG_NO_DEVICE_TIME) || !gw_effective_together(&slot->effective, &item->effective))
 		return false;
 	if (slot->answer != work->device->answer && !gw_hl7_same_owner(&group->owner, &work->device->owner))

@@ -28,6 +28,7 @@
 #include <stdbool.h>
 
 // A group closes before a moment that would make more of it: messages stay below 64 KB, which many peers take at most.
+#define GW_HL7_SPAN_US (INT64_C(86400) * 1000000) // from a group's first reading to its last: no interval is longer, and no frame's group
 #define GW_HL7_ITEMS_MAX 256
 #define GW_HL7_BYTES_USUAL 60000
 #define GW_HL7_BYTES_MAX (512u << 10) // and inside a moment when its message could reach this: a message must fit into a row of the store

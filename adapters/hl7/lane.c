@@ -186,6 +186,20 @@ put_split(struct gw_hl7_destination *d, struct gw_ticket *ticket, uint64_t until
 	return gw_follow_move(d->live.follow, ticket, until);
 }
 
+// The cursor counts as moved, and the move was not stored: what lies between would be nobody's.
+static void
+put_back(struct gw_hl7_destination *d)
+{
+	struct gw_ticket *ticket = gw_ticket_get(&d->source);
+
+	if (ticket == NULL)
+		return;
+	ticket->essential = true;
+	if (gw_follow_move(d->live.follow, ticket, d->live.read) == GW_OK)
+		(void)gw_intake_commit(ticket);
+	gw_ticket_release(ticket);
+}
+
 enum gw_error
 gw_hl7_split(struct gw_hl7_destination *d, struct gw_why *why)
 {
@@ -200,8 +214,8 @@ gw_hl7_split(struct gw_hl7_destination *d, struct gw_why *why)
 	if ((ticket = gw_ticket_get(&d->source)) == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;
-	if ((error = put_split(d, ticket, until)) == GW_OK)
-		error = gw_intake_commit(ticket);
+	if ((error = put_split(d, ticket, until)) == GW_OK && (error = gw_intake_commit(ticket)) != GW_OK)
+		put_back(d);
 	gw_ticket_release(ticket);
 	if (error != GW_OK)
 		return gw_fail(why, error, "HL7 destination %s: its backlog: %s", d->settings->name, gw_error_text(error));

@@ -154,7 +154,10 @@ file(struct gw_hl7_destination *d, const struct gw_hl7_group *group, enum gw_hl7
 	for (size_t i = 0; i < group->count; i++) {
 		const struct gw_hl7_item *item = &group->items[i];
 
-		filed.items[i] = (struct gw_hl7_filed_item){ item->position, (uint16_t)item->index, item->effective.us, ms_of(item->effective.uncertainty_us) };
+		filed.items[i] = (struct gw_hl7_filed_item){ .position = item->position, .place = (uint16_t)item->index, .effective_us = item->effective.us,
+			.uncertainty_ms = ms_of(item->effective.uncertainty_us) };
+		filed.waves |= item->reading.type == GW_VALUE_SAMPLES;
+		filed.revised |= item->reading.revision > 0;
 	}
 	if (ids != NULL) {
 		snprintf(filed.control_id, sizeof(filed.control_id), "%s", ids->control_id);
@@ -186,6 +189,10 @@ gw_hl7_make_message(struct gw_hl7_lane *lane, const struct gw_hl7_group *group, 
 	snprintf(message->device, sizeof(message->device), "%s", group->device);
 	message->least_us = least_of(group);
 	message->backlog = lane->backlog;
+	if (d->number_free != 0) {
+		message->number = d->number_free;
+		d->number_free = 0;
+	}
 	*d->made_last = message;
 	d->made_last = &message->next;
 	lane->pending++;
@@ -226,8 +233,16 @@ static enum gw_error
 make(struct gw_hl7_lane *lane, const struct gw_hl7_group *group)
 {
 	struct gw_hl7_destination *d = lane->d;
-	enum gw_error error = gw_hl7_is_held(d, &group->owner) ? gw_hl7_hold(d, group) : gw_hl7_make_message(lane, group, GW_HL7_RESULT);
+	enum gw_error error;
 
+	if (!d->parted && gw_hl7_revises(group)) { // what it revises must be stored
+		gw_hl7_commit_made(d);
+		gw_hl7_reap_removals(d, true);
+		if (d->broken)
+			return GW_OK;
+	}
+	d->parted = group->more;
+	error = gw_hl7_is_held(d, &group->owner) ? gw_hl7_hold(d, group) : gw_hl7_send(lane, group);
 	if (error == GW_OK)
 		error = gw_hl7_outbox_taken(&d->outbox, d->making, lane->table, group->device, group->state);
 	if (error == GW_OK && d->making->ops_len > TICKET_BYTES && !group->more)
@@ -287,6 +302,7 @@ wait_for_room(struct gw_hl7_lane *lane, int wait_ms)
 		if ((left_out = gw_follow_limit(lane->follow)) != 0) {
 			gw_hl7_grouper_tick(lane->grouper, END_OF_TIME);
 			lane->read = left_out;
+			d->look_at_all = true;
 			pthread_mutex_lock(&d->lock);
 			d->gaps++;
 			d->gap_us = gw_clock_wall_us();
@@ -402,6 +418,10 @@ gw_hl7_reload(struct gw_hl7_destination *d, struct gw_why *why)
 	bool backlog;
 
 	d->broken = true;
+	d->parted = false;
+	d->number_free = 0;
+	d->backlog.d = d;
+	d->backlog.backlog = true;
 	drop_made(d);
 	gw_hl7_reap_removals(d, true);
 	if ((error = gw_hl7_outbox_load(&d->outbox, why)) != GW_OK || (error = gw_hl7_lane_reload(&d->live, why)) != GW_OK)

@@ -138,11 +138,44 @@ gw_hl7_outbox_make(struct gw_hl7_outbox *outbox, const char *control_id, struct 
 void
 gw_hl7_outbox_append(struct gw_hl7_outbox *outbox, struct gw_hl7_message *message)
 {
-	message->next = NULL;
-	*outbox->last = message;
-	outbox->last = &message->next;
+	struct gw_hl7_message **link = outbox->last;
+
+	if (message->number < outbox->listed)
+		for (link = &outbox->first; *link != NULL && ((*link)->number < message->number || (*link)->tried);)
+			link = &(*link)->next;
+	else
+		outbox->listed = message->number;
+	message->next = *link;
+	*link = message;
+	if (message->next == NULL)
+		outbox->last = &message->next;
 	outbox->count++;
 	outbox->of_backlog += message->backlog;
+}
+
+struct gw_hl7_message *
+gw_hl7_outbox_find(const struct gw_hl7_outbox *outbox, const char *control_id)
+{
+	struct gw_hl7_message *message = outbox->first;
+
+	while (message != NULL && strcmp(message->control_id, control_id) != 0)
+		message = message->next;
+	return message;
+}
+
+void
+gw_hl7_outbox_unlist(struct gw_hl7_outbox *outbox, struct gw_hl7_message *message)
+{
+	struct gw_hl7_message **link = &outbox->first;
+
+	while (*link != message)
+		link = &(*link)->next;
+	*link = message->next;
+	if (message->next == NULL)
+		outbox->last = link;
+	outbox->count--;
+	outbox->of_backlog -= message->backlog;
+	free(message);
 }
 
 void
@@ -220,6 +253,16 @@ gw_hl7_outbox_init(struct gw_hl7_outbox *outbox, struct gw_journal *journal, con
 	snprintf(outbox->prefix, sizeof(outbox->prefix), "outlet/hl7/%s/", destination);
 }
 
+// Of an earlier run, or before an error: which of them were sent is known only as far as this.
+static void
+mark_tried(struct gw_hl7_outbox *outbox)
+{
+	unsigned marked[2] = { 0 };
+
+	for (struct gw_hl7_message *message = outbox->first; message != NULL; message = message->next)
+		message->tried = marked[message->backlog]++ <= GW_HL7_REMOVALS_MAX || message->errors > 0;
+}
+
 enum gw_error
 gw_hl7_outbox_load(struct gw_hl7_outbox *outbox, struct gw_why *why)
 {
@@ -228,7 +271,9 @@ gw_hl7_outbox_load(struct gw_hl7_outbox *outbox, struct gw_why *why)
 	enum gw_error error;
 
 	gw_hl7_outbox_fini(outbox);
+	outbox->listed = 0;
 	error = gw_journal_each(outbox->journal, table_key(outbox, "outbox", key), gw_span(NULL, 0), load_message, &load);
+	mark_tried(outbox);
 	if (error == GW_OK && (error = load.error) == GW_OK && (error = gw_hl7_outbox_recount(outbox)) == GW_OK)
 		return GW_OK;
 	gw_hl7_outbox_fini(outbox);

@@ -22,6 +22,9 @@
 
 #include <stdatomic.h>
 
+// Acknowledged messages whose deletion may be under way: after a crash that many at the front of each lane may have been sent, and the one behind them.
+#define GW_HL7_REMOVALS_MAX 16
+
 struct gw_hl7_message {
 	struct gw_hl7_message *next;
 	uint64_t number;
@@ -31,6 +34,7 @@ struct gw_hl7_message {
 	char device[GW_ID_MAX + 1]; // whose readings it has; empty: made by an older version
 	int64_t least_us;           // the least effective time of its readings
 	bool backlog;               // see adapters/hl7/lane.c
+	bool tried;                 // may have been sent: what it says can no longer be changed
 	size_t len;
 	uint8_t bytes[]; // without framing
 };
@@ -42,6 +46,7 @@ struct gw_hl7_outbox {
 	_Atomic uint64_t count, parked;
 	uint64_t of_backlog; // of count
 	uint64_t number; // given last
+	uint64_t listed; // the greatest number listed since all were loaded
 };
 
 void gw_hl7_outbox_init(struct gw_hl7_outbox *outbox, struct gw_journal *journal, const char *destination);
@@ -65,9 +70,12 @@ enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticke
 // Drops one parked message, or all (number 0).
 enum gw_error gw_hl7_outbox_drop(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t number);
 
-// After the commit: at the list's end; off its beginning (and freed).
+// After the commit: at the list's end, or by its number where it takes the place of one that was withdrawn; off its beginning (and freed).
 void gw_hl7_outbox_append(struct gw_hl7_outbox *outbox, struct gw_hl7_message *message);
 void gw_hl7_outbox_shift(struct gw_hl7_outbox *outbox);
+// The listed message with this MSH-10, or NULL. Taken off the list and freed: its row is the caller's to delete.
+struct gw_hl7_message *gw_hl7_outbox_find(const struct gw_hl7_outbox *outbox, const char *control_id);
+void gw_hl7_outbox_unlist(struct gw_hl7_outbox *outbox, struct gw_hl7_message *message);
 // Counts the rows of parked again.
 enum gw_error gw_hl7_outbox_recount(struct gw_hl7_outbox *outbox);
 

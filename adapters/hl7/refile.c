@@ -1,104 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-// When it turns out whose a reading is: what is held goes out, what went out for another patient is told to people or corrected (design, promise 5).
-// Rows of the ledger say what was done with which readings; the readings themselves are read from the journal again, and their messages are made as the first
-// ones were, so that OBR-3, OBX-3, OBX-4 and times are the same. The destination's thread.
+// One row of the ledger, when it may have turned out whose its readings are (design, promise 5): what is held goes out; what lies in the outbox or is parked is
+// withdrawn and made anew, for nobody has it yet; what went out for another patient is told to people or corrected.
+// The row says what was done with which readings; the readings themselves are read from the journal again, and their messages are made as the first ones were,
+// so that OBR-3, OBX-3, OBX-4 and times are the same. All that follows of one row is in one commit. The destination's thread.
 #include "adapters/hl7/destination_impl.h"
-#include "adapters/hl7/group_impl.h"
 
 #include "gateway/clock.h"
-#include "gateway/ledger.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TEND_US 60000000
-#define TICKET_BYTES 262144
-#define SWEEP_ROWS 2000 // a minute: more than a ward makes
-
-// ---- Devices of which something is held ----
-
-void
-gw_hl7_holding_count(struct gw_hl7_destination *d, const char *device, bool unsure, int by)
-{
-	struct gw_hl7_holding *holding = NULL;
-
-	for (size_t i = 0; i < d->holding_count && holding == NULL; i++)
-		if (strcmp(d->holding[i].device, device) == 0)
-			holding = &d->holding[i];
-	if (holding == NULL) {
-		if (d->holding_count == d->holding_cap) {
-			size_t cap = d->holding_cap > 0 ? d->holding_cap * 2 : 16;
-			struct gw_hl7_holding *larger = realloc(d->holding, cap * sizeof(*larger));
-			if (larger == NULL) {
-				gw_hl7_broken(d, GW_E_MEMORY);
-				return;
-			}
-			d->holding = larger;
-			d->holding_cap = cap;
-		}
-		holding = &d->holding[d->holding_count++];
-		*holding = (struct gw_hl7_holding){ .rows = 0 };
-		snprintf(holding->device, sizeof(holding->device), "%s", device);
-	}
-	d->held += (uint64_t)(int64_t)by;
-	holding->rows += (uint64_t)(int64_t)by;
-	if (unsure)
-		holding->unsure += (uint64_t)(int64_t)by;
-	if (holding->rows == 0)
-		*holding = d->holding[--d->holding_count];
-}
-
-static bool
-is_unsure(const struct gw_hl7_filed *filed)
-{
-	return !filed->sure || filed->owner.whose == GW_WHOSE_UNSURE;
-}
-
-static bool
-count_held(void *arg, const struct gw_hl7_filed *filed)
-{
-	struct gw_hl7_destination *d = arg;
-
-	gw_hl7_holding_count(d, filed->device, is_unsure(filed), 1);
-	return true;
-}
-
-enum gw_error
-gw_hl7_holding_load(struct gw_hl7_destination *d)
-{
-	d->holding_count = 0;
-	d->held = 0;
-	return gw_hl7_held_each(d->options.core->journal, d->outbox.prefix, gw_span(NULL, 0), INT64_MIN, INT64_MAX, count_held, d);
-}
-
-// ---- Readings again ----
-
 // One row under work.
 struct work {
 	struct gw_hl7_destination *d;
+	struct gw_hl7_lane *lane;         // where what follows is sent: behind what it corrects
 	const struct gw_hl7_filed *filed;
 	struct gw_effective *effective;   // of each reading, as it is known now
 	struct gw_owner *owners;          // and whose it is
 	bool *changed;
+	bool withdrawn;                   // its message will not be sent
 	uint64_t record_position;         // what d->record holds; 0: nothing
 	struct gw_record record;
 	size_t lost;                      // readings that are no longer in the journal
 };
+
+// ---- Readings again ----
+
+static bool
+find_record(struct work *work, uint64_t position)
+{
+	if (work->record_position == position)
+		return true;
+	work->record_position = 0;
+	if (gw_journal_one(work->d->options.core->journal, position, work->d->record, GW_RECORD_MAX, &work->record) != GW_OK)
+		return false;
+	work->record_position = position;
+	return true;
+}
 
 // The row's i-th reading. False: it is no longer there.
 static bool
 find_reading(struct work *work, size_t i, struct gw_batch *batch, struct gw_reading *reading)
 {
 	const struct gw_hl7_filed_item *item = &work->filed->items[i];
-	struct gw_hl7_destination *d = work->d;
 
-	if (work->record_position != item->position) {
-		work->record_position = 0;
-		if (gw_journal_one(d->options.core->journal, item->position, d->record, GW_RECORD_MAX, &work->record) != GW_OK)
-			return false;
-		work->record_position = item->position;
-	}
-	if (gw_batch_open(&work->record, batch, NULL) != GW_OK || !gw_span_is(batch->head.device, work->filed->device))
+	if (!find_record(work, item->position) || gw_batch_open(&work->record, batch, NULL) != GW_OK ||
+	    !gw_span_is(batch->head.device, work->filed->device))
 		return false;
 	for (uint16_t place = 0; place <= item->place; place++)
 		if (!gw_batch_next(batch, reading))
@@ -106,16 +53,38 @@ find_reading(struct work *work, size_t i, struct gw_batch *batch, struct gw_read
 	return true;
 }
 
-// What was held because the device's clock was not known yet may be known by now.
-static void
-look_at_clock(struct work *work, size_t i)
+static bool
+is_held(const struct gw_hl7_filed *filed)
 {
+	return filed->state == GW_HL7_FILED_HELD;
+}
+
+// When it was: what was held because the device's clock was not known yet may be known by now.
+static void
+look_at_clock(struct work *work, size_t i, const struct gw_batch *batch, const struct gw_reading *reading)
+{
+	if (is_held(work->filed) && gw_hl7_filed_unsure(work->filed))
+		(void)gw_hl7_grouper_resolve(work->d->live.grouper, gw_span_text(work->filed->device), batch->head.received_us, reading->time_us,
+		    &work->effective[i]);
+}
+
+// Whose it is: waveforms are whose their whole span is, as the grouper has it.
+static void
+find_owner(struct work *work, size_t i)
+{
+	const struct gw_hl7_filed *filed = work->filed;
+	int64_t half_us = 0;
 	struct gw_batch batch;
 	struct gw_reading reading;
 
-	if (work->filed->state != GW_HL7_FILED_HELD || !is_unsure(work->filed) || !find_reading(work, i, &batch, &reading))
-		return;
-	(void)gw_hl7_grouper_resolve(work->d->live.grouper, gw_span_text(work->filed->device), batch.head.received_us, reading.time_us, &work->effective[i]);
+	work->effective[i] = (struct gw_effective){ .us = filed->items[i].effective_us, .uncertainty_us = filed->items[i].uncertainty_ms * INT64_C(1000),
+		.epoch = filed->epoch, .by_device = !filed->hub_time, .sure = filed->sure };
+	if ((filed->waves || (is_held(filed) && gw_hl7_filed_unsure(filed))) && find_reading(work, i, &batch, &reading)) {
+		look_at_clock(work, i, &batch, &reading);
+		half_us = gw_hl7_span_us(&reading) / 2;
+	}
+	gw_patients_owner(work->d->options.core->patients, gw_span_text(filed->device), work->effective[i].us + half_us,
+	    work->effective[i].uncertainty_us + half_us, &work->owners[i]);
 }
 
 static bool
@@ -127,16 +96,16 @@ same_patient(const struct gw_hl7_destination *d, const struct gw_owner *a, const
 	    gw_patients_resolve(patients, a->patient) == gw_patients_resolve(patients, b->patient);
 }
 
-// What is held changes when it may go; what went out when it is surely somebody else's, or nobody's. A contradiction that came up later changes nothing until
-// it is resolved.
+// What is held changes when it may go; what was made for a patient when it is no longer surely his. A contradiction that came up later changes nothing until it
+// is resolved.
 static bool
 has_changed(const struct gw_hl7_destination *d, const struct gw_hl7_filed *filed, const struct gw_owner *now)
 {
-	if (filed->state == GW_HL7_FILED_HELD)
+	if (is_held(filed))
 		return !gw_hl7_is_held(d, now);
-	if (now->whose != GW_WHOSE_PATIENT && now->whose != GW_WHOSE_NOBODY)
-		return false;
-	return filed->owner.whose == GW_WHOSE_PATIENT ? !same_patient(d, &filed->owner, now) : now->whose == GW_WHOSE_PATIENT;
+	if (filed->owner.whose != GW_WHOSE_PATIENT)
+		return now->whose == GW_WHOSE_PATIENT;
+	return now->whose != GW_WHOSE_CONFLICT && !same_patient(d, &filed->owner, now);
 }
 
 static size_t
@@ -146,34 +115,51 @@ find_changes(struct work *work)
 	size_t count = 0;
 
 	for (size_t i = 0; i < filed->count; i++) {
-		work->effective[i] = (struct gw_effective){ .us = filed->items[i].effective_us, .uncertainty_us = filed->items[i].uncertainty_ms * INT64_C(1000),
-			.epoch = filed->epoch, .by_device = !filed->hub_time, .sure = filed->sure };
-		look_at_clock(work, i);
-		gw_patients_owner(work->d->options.core->patients, gw_span_text(filed->device), work->effective[i].us, work->effective[i].uncertainty_us,
-		    &work->owners[i]);
+		if (filed->items[i].gone)
+			continue;
+		find_owner(work, i);
+		// Of what is as old as that associations are forgotten: nobody's only by that.
+		if (!is_held(filed) && work->effective[i].us - work->effective[i].uncertainty_us < work->d->forgotten_us)
+			continue;
 		work->changed[i] = has_changed(work->d, filed, &work->owners[i]);
 		count += work->changed[i];
 	}
 	return count;
 }
 
+// ---- Groups again ----
+
 static bool
+has_moved(const struct work *work, size_t i)
+{
+	return work->effective[i].us != work->filed->items[i].effective_us;
+}
+
+static enum gw_error
 add_item(struct work *work, struct gw_hl7_group *group, size_t i)
 {
-	struct gw_hl7_item item = { .effective = work->effective[i], .position = work->filed->items[i].position, .index = work->filed->items[i].place };
-	struct gw_hl7_selection selection;
-	const struct gw_signal *signal;
-	struct gw_batch batch;
+	const struct gw_hl7_filed_item *from = &work->filed->items[i];
+	struct gw_hl7_item *item;
+	enum gw_error error = GW_E_NOT_FOUND;
 
-	if (!find_reading(work, i, &batch, &item.reading) || (signal = gw_signal_by_code(item.reading.signal)) == NULL) {
+	if (find_record(work, from->position))
+		error = gw_hl7_group_add(group, work->d->settings, &work->record, from->place, work->effective[i].us);
+	if (error == GW_E_NOT_FOUND || error == GW_E_CORRUPT) {
 		work->lost++;
-		return true;
+		return GW_OK;
 	}
-	gw_hl7_select(work->d->settings, signal, item.reading.kind, item.reading.type, &selection);
-	item.own_time = selection.own_time;
-	item.effective.offset_us = item.effective.us - item.reading.time_us;
-	item.moment = item.position;
-	return gw_hl7_items_append(group, &item) == GW_OK;
+	if (error != GW_OK)
+		return error;
+	item = &group->items[group->count - 1];
+	item->effective = work->effective[i];
+	item->effective.offset_us = item->effective.us - item->reading.time_us;
+	item->moment = item->position;
+	if (has_moved(work, i) && (!group->has_clock || group->device_us < item->reading.time_us)) {
+		group->has_clock = item->effective.by_device;
+		group->device_us = item->reading.time_us;
+		group->hub_us = item->effective.us;
+	}
+	return GW_OK;
 }
 
 static void
@@ -187,11 +173,32 @@ begin_group(const struct gw_hl7_filed *filed, struct gw_hl7_group *group)
 	snprintf(group->origin, sizeof(group->origin), "%s", filed->origin);
 }
 
+// The interval of a reading whose time is another than was thought.
 static void
-end_group(struct gw_hl7_group *group)
+move_group(const struct work *work, size_t i, struct gw_hl7_group *group)
 {
-	gw_hl7_items_clear(group);
-	free(group->items);
+	int64_t length_us = group->to_us - group->from_us, us = work->effective[i].us, rest;
+
+	group->sure = work->effective[i].sure;
+	group->epoch = work->effective[i].epoch;
+	if (!has_moved(work, i))
+		return;
+	rest = length_us > 0 ? us % length_us : 0;
+	group->from_us = us - rest - (rest < 0 ? length_us : 0);
+	group->to_us = group->from_us + length_us;
+	group->has_clock = false;
+}
+
+// Whether a reading goes with the first one: to the same owner, and where its time is another now, with those of the same interval.
+static bool
+goes_with(const struct work *work, size_t first, size_t i, const struct gw_hl7_group *group)
+{
+	int64_t us = work->effective[i].us;
+
+	if (!work->changed[i] || !gw_hl7_same_owner(&work->owners[i], &group->owner) || work->effective[i].sure != group->sure ||
+	    work->effective[i].epoch != group->epoch || has_moved(work, i) != has_moved(work, first))
+		return false;
+	return !has_moved(work, i) || group->to_us == group->from_us || (us >= group->from_us && us < group->to_us);
 }
 
 // ---- What follows ----
@@ -213,13 +220,13 @@ take_back(struct work *work)
 
 	begin_group(work->filed, &group);
 	for (size_t i = 0; error == GW_OK && i < work->filed->count; i++)
-		if (work->changed[i] && !add_item(work, &group, i))
-			error = GW_E_MEMORY;
+		if (work->changed[i])
+			error = add_item(work, &group, i);
 	if (error == GW_OK && group.count > 0) {
-		error = gw_hl7_make_message(&work->d->live, &group, GW_HL7_WRONG_PATIENT);
+		error = gw_hl7_make_message(work->lane, &group, GW_HL7_WRONG_PATIENT);
 		count(work->d, &work->d->corrections);
 	}
-	end_group(&group);
+	gw_hl7_group_fini(&group);
 	return error;
 }
 
@@ -233,18 +240,17 @@ give_to(struct work *work, size_t first, bool *given)
 
 	begin_group(work->filed, &group);
 	group.owner = work->owners[first];
-	group.again += work->filed->state != GW_HL7_FILED_HELD;
-	group.sure = work->effective[first].sure;
+	group.again += !is_held(work->filed) && !work->withdrawn;
+	move_group(work, first, &group);
 	for (size_t i = first; error == GW_OK && i < work->filed->count; i++) {
-		if (!work->changed[i] || given[i] || !gw_hl7_same_owner(&work->owners[i], &group.owner))
+		if (given[i] || !goes_with(work, first, i, &group))
 			continue;
 		given[i] = true;
-		if (!add_item(work, &group, i))
-			error = GW_E_MEMORY;
+		error = add_item(work, &group, i);
 	}
 	if (error == GW_OK && group.count > 0)
-		error = gw_hl7_is_held(d, &group.owner) ? gw_hl7_hold(d, &group) : gw_hl7_make_message(&d->live, &group, GW_HL7_RESULT);
-	end_group(&group);
+		error = gw_hl7_is_held(d, &group.owner) ? gw_hl7_hold(d, &group) : gw_hl7_send(work->lane, &group);
+	gw_hl7_group_fini(&group);
 	return error;
 }
 
@@ -261,37 +267,155 @@ give_all(struct work *work)
 	return error;
 }
 
-// The row keeps what did not change; where nothing is left it says what became of it (a held one goes).
 static enum gw_error
-keep_rest(struct work *work, enum gw_hl7_filed_state state)
+drop_row(struct work *work)
 {
 	const struct gw_hl7_filed *filed = work->filed;
-	struct gw_hl7_destination *d = work->d;
-	struct gw_hl7_filed rest = *filed;
+
+	return gw_hl7_filed_del(work->d->outbox.prefix, work->d->making, filed->device, filed->least_us, filed->control_id);
+}
+
+// What is held stays held but for what goes. A held row is named by its first reading, which no other row has.
+static enum gw_error
+keep_held(struct work *work, struct gw_hl7_filed *rest)
+{
+	const struct gw_hl7_filed *filed = work->filed;
+	enum gw_error error = drop_row(work);
+
+	rest->count = 0;
+	rest->least_us = INT64_MAX;
+	for (size_t i = 0; i < filed->count; i++) {
+		if (work->changed[i])
+			continue;
+		rest->least_us = filed->items[i].effective_us < rest->least_us ? filed->items[i].effective_us : rest->least_us;
+		rest->items[rest->count++] = filed->items[i];
+	}
+	if (rest->count == 0)
+		gw_hl7_holding_count(work->d, filed->device, gw_hl7_filed_unsure(filed), -1);
+	if (error != GW_OK || rest->count == 0)
+		return error;
+	gw_hl7_held_id(&rest->items[0], rest->control_id);
+	return gw_hl7_filed_put(work->d->outbox.prefix, work->d->making, rest);
+}
+
+// The row goes on saying what was sent; what is corrected is not looked at again.
+static enum gw_error
+keep_sent(struct work *work, struct gw_hl7_filed *rest)
+{
+	bool left = false;
+
+	for (size_t i = 0; i < rest->count; i++) {
+		rest->items[i] = work->filed->items[i];
+		rest->items[i].gone |= work->changed[i];
+		left |= !rest->items[i].gone;
+	}
+	if (!left)
+		rest->state = GW_HL7_FILED_CORRECTED;
+	return gw_hl7_filed_put(work->d->outbox.prefix, work->d->making, rest);
+}
+
+static enum gw_error
+keep_rest(struct work *work)
+{
+	struct gw_hl7_filed rest = *work->filed;
 	enum gw_error error;
 
-	if ((rest.items = calloc(filed->count, sizeof(*rest.items))) == NULL)
+	if (work->withdrawn)
+		return drop_row(work);
+	if ((rest.items = calloc(rest.count, sizeof(*rest.items))) == NULL)
 		return GW_E_MEMORY;
-	rest.count = 0;
-	for (size_t i = 0; i < filed->count; i++)
-		if (!work->changed[i])
-			rest.items[rest.count++] = filed->items[i];
-	if (rest.count == 0 && filed->state != GW_HL7_FILED_HELD) {
-		rest.count = filed->count;
-		memcpy(rest.items, filed->items, filed->count * sizeof(*rest.items));
-		rest.state = (uint8_t)state;
-	}
-	if (rest.count > 0) {
-		error = gw_hl7_filed_put(d->outbox.prefix, d->making, &rest);
-	} else {
-		error = gw_hl7_filed_del(d->outbox.prefix, d->making, filed->device, filed->least_us, filed->control_id);
-		gw_hl7_holding_count(d, filed->device, is_unsure(filed), -1);
-	}
+	error = is_held(work->filed) ? keep_held(work, &rest) : keep_sent(work, &rest);
 	free(rest.items);
 	return error;
 }
 
-// For people: many receivers chart whatever comes, so nothing is sent unless the settings say that this one knows W.
+// ---- Nobody has it yet ----
+
+struct wanted {
+	const char *control_id;
+	uint64_t number;
+};
+
+static bool
+find_parked(void *arg, const struct gw_hl7_parked *parked)
+{
+	struct wanted *wanted = arg;
+
+	if (gw_span_is(parked->control_id, wanted->control_id))
+		wanted->number = parked->number;
+	return wanted->number == 0;
+}
+
+static enum gw_error
+withdraw_parked(struct work *work)
+{
+	struct wanted wanted = { .control_id = work->filed->control_id };
+	struct gw_hl7_outbox *outbox = &work->d->outbox;
+	enum gw_error error = gw_hl7_outbox_parked(outbox, find_parked, &wanted);
+
+	if (error != GW_OK || wanted.number == 0)
+		return error;
+	if ((error = gw_hl7_outbox_drop(outbox, work->d->making, wanted.number)) == GW_OK) {
+		outbox->parked--;
+		work->withdrawn = true;
+	}
+	return error;
+}
+
+// What follows takes the number of what is withdrawn: it goes when that would have gone. One that may have been sent stays, and what follows comes behind it.
+static enum gw_error
+withdraw_made(struct work *work)
+{
+	struct gw_hl7_outbox *outbox = &work->d->outbox;
+	struct gw_hl7_message *message = gw_hl7_outbox_find(outbox, work->filed->control_id);
+	enum gw_error error;
+
+	if (message == NULL)
+		return GW_OK;
+	if (message->backlog)
+		work->lane = &work->d->backlog;
+	if (message->tried)
+		return GW_OK;
+	if ((error = gw_hl7_outbox_del(outbox, work->d->making, message)) != GW_OK)
+		return error;
+	work->d->number_free = message->number;
+	gw_hl7_outbox_unlist(outbox, message);
+	work->withdrawn = true;
+	return GW_OK;
+}
+
+static enum gw_error
+withdraw(struct work *work)
+{
+	enum gw_error error = GW_OK;
+
+	if (work->filed->state == GW_HL7_FILED_PARKED)
+		error = withdraw_parked(work);
+	else if (work->filed->state == GW_HL7_FILED_MADE)
+		error = withdraw_made(work);
+	for (size_t i = 0; work->withdrawn && i < work->filed->count; i++) {
+		if (work->changed[i] || work->filed->items[i].gone)
+			continue;
+		work->owners[i] = work->filed->owner;
+		work->changed[i] = true;
+	}
+	return error;
+}
+
+// ---- For people ----
+
+static enum gw_error
+record(struct gw_hl7_destination *d, const struct gw_hl7_filed *filed, enum gw_event_code code, const char *text)
+{
+	const struct gw_event event = {
+		.received_us = gw_clock_wall_us(), .door = GW_DOOR_HL7, .code = code, .device = gw_span_text(filed->device),
+		.route = gw_span_text(d->live.name), .text = gw_span_text(text),
+	};
+
+	return gw_ticket_event(d->making, GW_RECORD_DEVICE_EVENT, &event);
+}
+
+// Many receivers chart whatever comes, so nothing is sent unless the settings say that this one knows W.
 static enum gw_error
 tell(struct work *work)
 {
@@ -299,10 +423,6 @@ tell(struct work *work)
 	struct gw_hl7_destination *d = work->d;
 	struct gw_hl7_filed wrong = *filed;
 	char text[200];
-	const struct gw_event event = {
-		.received_us = gw_clock_wall_us(), .door = GW_DOOR_HL7, .code = GW_EVENT_OUTLET, .device = gw_span_text(filed->device),
-		.route = gw_span_text(d->live.name), .text = gw_span_text(text),
-	};
 	enum gw_error error;
 
 	snprintf(text, sizeof(text), "message %s went out for another patient than its readings turn out to be of", filed->control_id);
@@ -310,165 +430,89 @@ tell(struct work *work)
 	    d->settings->name, filed->device, filed->control_id);
 	count(d, &d->misfiled);
 	wrong.state = GW_HL7_FILED_WRONG;
-	if ((error = gw_ticket_event(d->making, GW_RECORD_DEVICE_EVENT, &event)) != GW_OK)
-		return error;
-	return gw_hl7_filed_put(d->outbox.prefix, d->making, &wrong);
+	error = record(d, filed, GW_EVENT_OUTLET, text);
+	return error == GW_OK ? gw_hl7_filed_put(d->outbox.prefix, d->making, &wrong) : error;
 }
+
+// What people were told of is right after all.
+static enum gw_error
+tell_right(struct work *work)
+{
+	const struct gw_hl7_filed *filed = work->filed;
+	struct gw_hl7_destination *d = work->d;
+	struct gw_hl7_filed right = *filed;
+	char text[200];
+	enum gw_error error;
+
+	if (gw_hl7_making(d) == NULL)
+		return GW_E_BUSY;
+	snprintf(text, sizeof(text), "message %s went out for the right patient after all", filed->control_id);
+	gw_diag(GW_NOTICE, "hl7.misfiled", "destination=%s device=%s message=%s: sent for the right patient after all", d->settings->name, filed->device,
+	    filed->control_id);
+	right.state = filed->answered_us != 0 ? GW_HL7_FILED_SENT : GW_HL7_FILED_MADE;
+	error = record(d, filed, GW_EVENT_OUTLET, text);
+	return error == GW_OK ? gw_hl7_filed_put(d->outbox.prefix, d->making, &right) : error;
+}
+
+static enum gw_error
+tell_lost(struct work *work)
+{
+	char text[200];
+
+	if (work->lost == 0)
+		return GW_OK;
+	snprintf(text, sizeof(text), "%zu readings of %s are no longer in the journal and cannot be sent again", work->lost,
+	    is_held(work->filed) ? "a held group" : work->filed->control_id);
+	gw_diag_limited(&work->d->record_limit, 10, GW_WARNING, "hl7.refile", "destination=%s device=%s: %s", work->d->settings->name, work->filed->device, text);
+	return record(work->d, work->filed, GW_EVENT_GAP, text);
+}
+
+// ---- One row ----
 
 static enum gw_error
 apply(struct work *work)
 {
 	const struct gw_hl7_filed *filed = work->filed;
 	struct gw_hl7_destination *d = work->d;
-	bool held = filed->state == GW_HL7_FILED_HELD, told_patient = filed->owner.whose == GW_WHOSE_PATIENT;
+	bool told_patient = filed->owner.whose == GW_WHOSE_PATIENT;
 	enum gw_error error;
 
 	if (gw_hl7_making(d) == NULL)
 		return GW_E_BUSY;
-	if (!held && d->settings->corrections == GW_HL7_REPORT)
+	if (!is_held(filed) && (error = withdraw(work)) != GW_OK)
+		return error;
+	if (!is_held(filed) && !work->withdrawn && d->settings->corrections == GW_HL7_REPORT)
 		return told_patient ? tell(work) : GW_OK;
-	error = keep_rest(work, GW_HL7_FILED_CORRECTED);
-	if (error == GW_OK && !held && told_patient && filed->state != GW_HL7_FILED_PARKED)
+	error = keep_rest(work);
+	if (error == GW_OK && !is_held(filed) && !work->withdrawn && told_patient)
 		error = take_back(work);
-	if (error == GW_OK)
+	if (error == GW_OK) {
+		work->lost = 0; // told once
 		error = give_all(work);
-	if (work->lost > 0)
-		gw_diag_limited(&d->record_limit, 10, GW_WARNING, "hl7.refile", "destination=%s device=%s: %zu readings are no longer in the journal and cannot be sent",
-		    d->settings->name, filed->device, work->lost);
-	return error;
+	}
+	d->number_free = 0;
+	return error == GW_OK ? tell_lost(work) : error;
 }
 
-static enum gw_error
-refile(struct gw_hl7_destination *d, const struct gw_hl7_filed *filed)
+enum gw_error
+gw_hl7_refile(struct gw_hl7_destination *d, const struct gw_hl7_filed *filed)
 {
-	struct work work = { .d = d, .filed = filed };
+	struct work work = { .d = d, .lane = &d->live, .filed = filed };
 	enum gw_error error = GW_E_MEMORY;
+	size_t changes;
 
 	work.effective = calloc(filed->count, sizeof(*work.effective));
 	work.owners = calloc(filed->count, sizeof(*work.owners));
 	work.changed = calloc(filed->count, sizeof(*work.changed));
-	if (work.effective != NULL && work.owners != NULL && work.changed != NULL)
-		error = find_changes(&work) > 0 ? apply(&work) : GW_OK;
+	if (work.effective != NULL && work.owners != NULL && work.changed != NULL) {
+		changes = find_changes(&work);
+		if (filed->state == GW_HL7_FILED_WRONG)
+			error = changes > 0 ? GW_OK : tell_right(&work);
+		else
+			error = changes > 0 ? apply(&work) : GW_OK;
+	}
 	free(work.effective);
 	free(work.owners);
 	free(work.changed);
 	return error;
-}
-
-// ---- Which rows ----
-
-struct look {
-	struct gw_hl7_destination *d;
-	int64_t expired_us; // what was held before is given up
-	enum gw_error error;
-};
-
-static enum gw_error
-give_up(struct gw_hl7_destination *d, const struct gw_hl7_filed *filed)
-{
-	char text[200];
-	const struct gw_event event = {
-		.received_us = gw_clock_wall_us(), .door = GW_DOOR_HL7, .code = GW_EVENT_GAP, .device = gw_span_text(filed->device),
-		.route = gw_span_text(d->live.name), .text = gw_span_text(text),
-	};
-	enum gw_error error;
-
-	if (gw_hl7_making(d) == NULL)
-		return GW_E_BUSY;
-	snprintf(text, sizeof(text), "%zu held readings left out: nobody was associated in time (backlog_h_max)", filed->count);
-	if ((error = gw_ticket_event(d->making, GW_RECORD_DEVICE_EVENT, &event)) == GW_OK)
-		error = gw_hl7_filed_del(d->outbox.prefix, d->making, filed->device, filed->least_us, filed->control_id);
-	gw_hl7_holding_count(d, filed->device, is_unsure(filed), -1);
-	return error;
-}
-
-static bool
-look_at(void *arg, const struct gw_hl7_filed *filed)
-{
-	struct look *look = arg;
-
-	if (filed->state == GW_HL7_FILED_WRONG || filed->state == GW_HL7_FILED_CORRECTED || filed->state == GW_HL7_FILED_DROPPED ||
-	    filed->status == GW_HL7_WRONG_PATIENT || filed->count == 0)
-		return true;
-	if (filed->state == GW_HL7_FILED_HELD && filed->made_us < look->expired_us)
-		look->error = give_up(look->d, filed);
-	else
-		look->error = refile(look->d, filed);
-	if (look->error == GW_OK && look->d->making != NULL && look->d->making->ops_len > TICKET_BYTES)
-		gw_hl7_commit_made(look->d);
-	return look->error == GW_OK && !look->d->broken;
-}
-
-static enum gw_error
-look_at_device(struct gw_hl7_destination *d, struct gw_span device, int64_t from_us, int64_t to_us)
-{
-	struct look look = { .d = d, .expired_us = INT64_MIN };
-	enum gw_error error = gw_hl7_filed_each(d->options.core->journal, d->outbox.prefix, device, from_us, to_us, look_at, &look);
-
-	return error == GW_OK ? look.error : error;
-}
-
-static enum gw_error
-look_at_bed(struct gw_hl7_destination *d, const struct gw_association_change *change)
-{
-	char (*ids)[GW_ID_MAX + 1];
-	size_t id_count = 0;
-	enum gw_error error = gw_patients_devices(d->options.core->patients, change->bed, change->from_us, change->to_us, &ids, &id_count);
-
-	for (size_t i = 0; error == GW_OK && i < id_count; i++)
-		error = look_at_device(d, gw_span_text(ids[i]), change->from_us, change->to_us);
-	if (id_count > 0)
-		free(ids);
-	return error;
-}
-
-enum gw_error
-gw_hl7_changed(struct gw_hl7_destination *d, const struct gw_association_change *change)
-{
-	enum gw_error error;
-
-	gw_hl7_commit_made(d); // rows that are not stored yet could not be found
-	if (d->broken)
-		return GW_OK;
-	if (change->device.len > 0)
-		error = look_at_device(d, change->device, change->from_us, change->to_us);
-	else if (change->bed.len > 0)
-		error = look_at_bed(d, change);
-	else
-		error = look_at_device(d, gw_span(NULL, 0), change->from_us, change->to_us);
-	if (error != GW_OK)
-		gw_hl7_broken(d, error); // the ticket may hold half of a row's change: it must not be committed
-	gw_hl7_commit_made(d);
-	return GW_OK;
-}
-
-// A piece of the old rows.
-static enum gw_error
-sweep(struct gw_hl7_destination *d, int64_t now_us)
-{
-	bool more;
-
-	if (gw_hl7_making(d) == NULL)
-		return GW_E_BUSY;
-	return gw_hl7_filed_sweep(d->options.core->journal, d->outbox.prefix, d->making, now_us - gw_ledger_keep_us(d->options.core->config), SWEEP_ROWS, &d->swept,
-	    &more);
-}
-
-void
-gw_hl7_tend(struct gw_hl7_destination *d)
-{
-	int64_t backlog_us = d->settings->backlog_us_max, now = gw_clock_mono_us();
-	struct look look = { .d = d, .expired_us = backlog_us > 0 ? gw_clock_wall_us() - backlog_us : INT64_MIN };
-	enum gw_error error = GW_OK;
-
-	if (d->broken || now - d->tended_us < TEND_US)
-		return;
-	d->tended_us = now;
-	if (d->held > 0)
-		error = gw_hl7_held_each(d->options.core->journal, d->outbox.prefix, gw_span(NULL, 0), INT64_MIN, INT64_MAX, look_at, &look);
-	if (error == GW_OK && (error = look.error) == GW_OK)
-		error = sweep(d, gw_clock_wall_us());
-	if (error != GW_OK)
-		gw_hl7_broken(d, error);
-	gw_hl7_commit_made(d);
 }

@@ -17,7 +17,8 @@ message(const char *device, int64_t least_us, const char *control_id, size_t cou
 	strcpy(filed.device, device);
 	strcpy(filed.control_id, control_id);
 	for (size_t i = 0; i < count; i++)
-		items[i] = (struct gw_hl7_filed_item){ 100 + i, (uint16_t)(i % 7), least_us + (int64_t)i * SECOND, (uint32_t)i };
+		items[i] = (struct gw_hl7_filed_item){ .position = 100 + i, .place = (uint16_t)(i % 7), .gone = i % 3 == 1,
+			.effective_us = least_us + (int64_t)i * SECOND, .uncertainty_ms = (uint32_t)i };
 	return filed;
 }
 
