@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,28 +122,59 @@ tls_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, i
 
 // ---- Connecting ----
 
-// A look-up of a name in a thread of the C library's, which ends when it pleases. One that is given up is waited for again by the next attempt: a dead
-// name server makes one of them and no more.
+// A look-up of a name in a thread of its own, which ends when the C library pleases. Whoever comes last of the two frees it. One that was given up is
+// waited for again by the next attempt: a dead name server makes one of them and no more.
+enum { RUNNING, DONE, LEFT };
+
 struct gw_hl7_lookup {
-	struct gaicb request;
-	struct addrinfo hints;
+	_Atomic int state;
+	int code; // getaddrinfo's
+	struct addrinfo *list;
 	char host[256], service[8];
 };
 
+static void
+free_lookup(struct gw_hl7_lookup *lookup)
+{
+	if (lookup->list != NULL)
+		freeaddrinfo(lookup->list);
+	free(lookup);
+}
+
+static void *
+run_lookup(void *arg)
+{
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
+	struct gw_hl7_lookup *lookup = arg;
+
+	pthread_setname_np(pthread_self(), "hl7-name");
+	lookup->code = getaddrinfo(lookup->host, lookup->service, &hints, &lookup->list);
+	if (lookup->code != 0)
+		lookup->list = NULL;
+	if (atomic_exchange(&lookup->state, DONE) == LEFT)
+		free_lookup(lookup);
+	return NULL;
+}
+
 static enum gw_error
-start_lookup(struct gw_hl7_connection *connection, const char *host, const char *service, int *code)
+start_lookup(struct gw_hl7_connection *connection, const char *host, const char *service)
 {
 	struct gw_hl7_lookup *lookup = calloc(1, sizeof(*lookup));
+	pthread_attr_t attributes;
+	pthread_t thread;
+	int rc;
 
 	if (lookup == NULL)
 		return GW_E_MEMORY;
 	snprintf(lookup->host, sizeof(lookup->host), "%s", host);
 	snprintf(lookup->service, sizeof(lookup->service), "%s", service);
-	lookup->hints = (struct addrinfo){ .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG };
-	lookup->request = (struct gaicb){ .ar_name = lookup->host, .ar_service = lookup->service, .ar_request = &lookup->hints };
-	if ((*code = getaddrinfo_a(GAI_NOWAIT, (struct gaicb *[]){ &lookup->request }, 1, NULL)) != 0) {
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	rc = pthread_create(&thread, &attributes, run_lookup, lookup);
+	pthread_attr_destroy(&attributes);
+	if (rc != 0) {
 		free(lookup);
-		return GW_E_CLOSED;
+		return GW_E_SYSTEM;
 	}
 	connection->lookup = lookup;
 	return GW_OK;
@@ -152,14 +185,9 @@ end_lookup(struct gw_hl7_connection *connection)
 {
 	struct gw_hl7_lookup *lookup = connection->lookup;
 
-	if (lookup == NULL)
-		return;
 	connection->lookup = NULL;
-	if (gai_error(&lookup->request) == EAI_INPROGRESS && gai_cancel(&lookup->request) != EAI_CANCELED)
-		return; // the C library still writes to it: at the destination's end only
-	if (gai_error(&lookup->request) == 0)
-		freeaddrinfo(lookup->request.ar_result);
-	free(lookup);
+	if (lookup != NULL && atomic_exchange(&lookup->state, LEFT) == DONE)
+		free_lookup(lookup);
 }
 
 // *code is getaddrinfo's; the list is the caller's.
@@ -170,20 +198,19 @@ look_up(struct gw_hl7_connection *connection, const char *host, const char *serv
 	enum gw_error error;
 	int wait_ms = 1;
 
-	if (connection->lookup == NULL && (error = start_lookup(connection, host, service, code)) != GW_OK)
+	if (connection->lookup == NULL && (error = start_lookup(connection, host, service)) != GW_OK)
 		return error;
-	while ((*code = gai_error(&connection->lookup->request)) == EAI_INPROGRESS) {
-		*code = 0;
+	while (atomic_load(&connection->lookup->state) == RUNNING) {
 		if (poll(&stop, 1, wait_ms) > 0)
 			return GW_E_STOPPING;
 		if (gw_clock_mono_us() >= until_us)
 			return GW_E_TIMEOUT;
 		wait_ms = wait_ms < 64 ? 2 * wait_ms : 64;
 	}
-	if (*code == 0)
-		*list = connection->lookup->request.ar_result;
-	free(connection->lookup);
-	connection->lookup = NULL;
+	*code = connection->lookup->code;
+	*list = connection->lookup->list;
+	connection->lookup->list = NULL;
+	end_lookup(connection);
 	return *code == 0 ? GW_OK : GW_E_CLOSED;
 }
 
