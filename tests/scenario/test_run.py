@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import textwrap
 import time
 
 import hl7
@@ -192,16 +194,27 @@ def uncommented(text):
     return re.sub(r"(?m)^( *)#> ?", r"\1", text)
 
 
-def test_examples_in_the_shipped_configuration(program, tmp_path):
-    text = uncommented((ROOT / "conf" / "vitalgate.yaml").read_text())
-    pki = Pki(tmp_path)
+def check_example(program, folder, text):
+    """What `vitalgate check` understands; the files that the example names are made."""
+    pki = Pki(folder)
     pki.issue("vitalgate", "vitalgate")
-    for name, made in (("gateway", "vitalgate"), ("hospital-ca", "ca"), ("", "")):  # the last one: all others
-        text = text.replace(f"/etc/vitalgate/tls/{name}", f"{tmp_path}/{made}")
-    file = tmp_path / "vitalgate.yaml"
+    shutil.copy(pki.ca, folder / "hospital-ca.pem")
+    file = folder / "vitalgate.yaml"
     file.write_text(text)
     done = subprocess.run([program, "check", "-c", file], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     config = yaml.safe_load(done.stdout)
     assert [d["name"] for d in config["hl7"]["destinations"]] == ["pdms", "research"] and config["hl7"]["enabled"]
     assert [p["name"] for p in config["hl7_in"]["peers"]] == ["adt", "cpoe"] and config["hl7_in"]["enabled"]
+
+
+def test_examples_in_the_shipped_configuration(program, tmp_path):
+    text = uncommented((ROOT / "conf" / "vitalgate.yaml").read_text())
+    check_example(program, tmp_path, text.replace("tls/gateway.", "tls/vitalgate.").replace("/etc/vitalgate/tls", str(tmp_path)))
+
+
+def test_examples_in_the_readme(program, tmp_path):
+    blocks = re.findall(r"(?m)^    (?:hl7|hl7_in):\n(?:    .*\n)+", (ROOT / "README.md").read_text())
+    assert len(blocks) == 2
+    check_example(program, tmp_path, textwrap.dedent("".join(blocks)) +
+                  "tls: {certificate: vitalgate.pem, key: vitalgate.key, ca: ca.pem}\nstore: {dir: data}\ncontrol: {socket: s.sock}\n")
