@@ -49,6 +49,8 @@ gw_line_new(const struct gw_line_options *options)
 	if (line == NULL)
 		return NULL;
 	line->options = *options;
+	if (line->options.refused_claims_per_min == 0)
+		line->options.refused_claims_per_min = 10;
 	line->scratch = gw_decode_scratch_new();
 	line->cache = calloc(CACHE_SIZE, sizeof(*line->cache));
 	line->readings = calloc(GW_RECORD_READINGS_MAX, sizeof(*line->readings));
@@ -251,7 +253,7 @@ refuse_claim(struct gw_line *line, const struct gw_frame *frame, struct gw_ticke
 	};
 	static struct gw_diag_limit limit;
 
-	if (!gw_line_limit_pass(&line->limit, frame->received_us, principal, event.text))
+	if (!gw_line_limit_pass(&line->limit, frame->received_us, principal, event.text, line->options.refused_claims_per_min))
 		return;
 	gw_diag_limited(&limit, 10, GW_WARNING, "claim.refused", "principal=%s %s", frame->principal, ticket->why.text);
 	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK)

@@ -22,6 +22,7 @@ struct gw_line_options {
 	struct gw_registry *registry;
 	const struct gw_profiles *profiles;
 	size_t payload_bytes_max;
+	uint32_t refused_claims_per_min; // of one principal that are recorded; 0: 10
 	bool again;              // frames that came before: their receive times stay as they are
 };
 

@@ -10,7 +10,6 @@
 
 #define GW_LINE_LIMIT_SLOTS 512
 #define GW_LINE_LIMIT_US (60 * 1000000ll)
-#define GW_LINE_LIMIT_PRINCIPAL 10 // events of one principal in that time
 
 struct gw_line_limit_slot {
 	uint64_t key;
@@ -36,12 +35,12 @@ gw_line_limit_count(struct gw_line_limit_slot *slots, int64_t now_us, uint64_t k
 }
 
 static inline bool
-gw_line_limit_pass(struct gw_line_limit *limit, int64_t now_us, struct gw_span principal, struct gw_span claim)
+gw_line_limit_pass(struct gw_line_limit *limit, int64_t now_us, struct gw_span principal, struct gw_span claim, uint32_t principal_max)
 {
 	uint64_t who = gw_hash_bytes(1, principal);
 
 	return gw_line_limit_count(limit->claims, now_us, gw_hash_bytes(who, claim), 1) &&
-	    gw_line_limit_count(limit->principals, now_us, who, GW_LINE_LIMIT_PRINCIPAL);
+	    gw_line_limit_count(limit->principals, now_us, who, principal_max);
 }
 
 #endif

@@ -49,6 +49,7 @@ static enum gw_error
 open_line(struct gw_coap *coap, struct gw_why *why)
 {
 	struct gw_line_options options = { .registry = coap->core->registry, .profiles = coap->core->profiles,
+		.refused_claims_per_min = (uint32_t)coap->core->config->store_refused_claims_per_min,
 		.payload_bytes_max = (size_t)coap->config->coap_payload_bytes_max };
 
 	coap->line = gw_line_new(&options);
