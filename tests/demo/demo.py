@@ -142,7 +142,7 @@ The hospital's side. Who lies in a bed, since when, said by which message; and t
 The newest of the messages that the HL7 receiver got, one segment a line:
   tr '\\r' '\\n' < "$(ls -t {received}/*.hl7 | head -n 1)"
 What became of a device's readings, up to the receiver's answer:
-  {program} trace -c {config} --device demo-monitor-1 --from -30s
+  {program} trace -c {config} --device demo-monitor-1 --signal nibp_mean --from -1m
 Nobody lies in the bed of my-monitor: its readings wait. Admit somebody, with an order, by HL7; then they go, and the trace says so:
   {program} trace -c {config} --device my-monitor
   mllp_send --loose --port {hub.hl7_in_port} --file {short(hub.state / 'admit.hl7')} 127.0.0.1 | tr '\\r' '\\n'

@@ -80,11 +80,11 @@ def check_hospital(demo, pasted, folder):
     assert "PID|" in of("tr ")[0] and "OBR|1|" in of("tr ")[0]
     assert len(re.findall(r"MSA\|AA\|MINE1O?\n", of("mllp_send")[0])) == 2, of("mllp_send")
     assert "V100000" in of("--bed '3a^^9'")[0]
-    assert "hl7/pdms" in of("trace -c")[0] and "AA" not in of("trace -c")[1]
+    assert "hl7/pdms" in of("trace -c")[0] and "answered AA" not in of("trace -c")[1]
     mine = ("100000^^^HOSPITAL^PI", "3a^^9", "O100000^HOSPITAL")
     wait_for(lambda: mine in map(whose, received(demo)), "my readings, for my patient", 30, 0.1)
     line = next(line for line, text in pasted if "trace -c" in line and "my-monitor" in line)
-    wait_for(lambda: "AA" in paste(line, folder), "the trace to tell of the answer", 30, 0.2)
+    wait_for(lambda: "answered AA" in paste(line, folder), "the trace to tell of the answer", 30, 0.2)
     wait_for(lambda: {("100001^^^HOSPITAL^PI", "3a^^1", "O100001^HOSPITAL"), ("100002^^^HOSPITAL^PI", "3a^^2", "O100002^HOSPITAL"),
                       mine} == set(map(whose, received(demo))), "messages of all three patients", 30, 0.1)
 
