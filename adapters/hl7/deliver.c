@@ -11,6 +11,7 @@
 
 #define CONNECT_MS_MAX 5000
 #define DELIVER_US 200000
+#define REMOVALS_AT_ONCE 16 // messages that a crash may send again
 #define UNASKED_MAX 64 // messages of the peer's that nobody asked for
 
 // What came of sending a message once.
@@ -59,11 +60,24 @@ back_off(struct gw_hl7_destination *d)
 
 // ---- Durable consequences ----
 
+static void
+submit_removals(struct gw_hl7_destination *d)
+{
+	if (d->removal == NULL)
+		return;
+	d->removing++;
+	gw_intake_submit(d->removal);
+	d->removal = NULL;
+	d->removal_count = 0;
+}
+
 void
 gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all)
 {
 	struct gw_ticket *ticket, *next;
 
+	if (all)
+		submit_removals(d);
 	do {
 		if (all && d->removing > 0)
 			poll(&(struct pollfd){ .fd = d->removals.event_fd, .events = POLLIN }, 1, 1000);
@@ -88,25 +102,21 @@ settle_row(struct gw_hl7_destination *d, struct gw_ticket *ticket, enum gw_hl7_f
 	    message->control_id, state, d->answer_code, gw_clock_wall_us());
 }
 
-// Acknowledged: it leaves the outbox. Nothing waits for that commit; a crash before it sends the message again under the same MSH-10.
+// Acknowledged: it leaves the outbox. Nothing waits for that commit, which takes some at once where messages go in quick succession; a crash before it sends
+// them again under the same MSH-10.
 static void
 remove_first(struct gw_hl7_destination *d)
 {
-	struct gw_ticket *ticket;
-
-	gw_hl7_reap_removals(d, false);
-	if ((ticket = gw_ticket_get(&d->removals)) == NULL) {
+	if (d->removal == NULL && (d->removal = gw_ticket_get(&d->removals)) == NULL) {
 		gw_hl7_reap_removals(d, true);
-		ticket = gw_ticket_get(&d->removals);
+		d->removal = gw_ticket_get(&d->removals);
 	}
-	if (ticket != NULL) {
-		ticket->essential = true;
-		if (gw_hl7_outbox_del(&d->outbox, ticket, d->outbox.first) == GW_OK && settle_row(d, ticket, GW_HL7_FILED_SENT) == GW_OK) {
-			d->removing++;
-			gw_intake_submit(ticket);
-		} else {
-			gw_ticket_release(ticket);
-		}
+	if (d->removal != NULL) {
+		d->removal->essential = true;
+		if (gw_hl7_outbox_del(&d->outbox, d->removal, d->outbox.first) != GW_OK || settle_row(d, d->removal, GW_HL7_FILED_SENT) != GW_OK)
+			gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: out of memory; an acknowledged message may be sent again", d->settings->name);
+		if (++d->removal_count >= REMOVALS_AT_ONCE)
+			submit_removals(d);
 	}
 	gw_hl7_outbox_shift(&d->outbox);
 }
@@ -449,4 +459,5 @@ gw_hl7_deliver(struct gw_hl7_destination *d)
 	gw_hl7_reap_removals(d, false);
 	while (!d->stopping && gw_clock_mono_us() < until && choose(d) && connected(d))
 		settle(d, send_first(d));
+	submit_removals(d);
 }

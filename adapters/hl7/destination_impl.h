@@ -44,6 +44,8 @@ struct gw_hl7_destination {
 	struct gw_source source;   // tickets that are waited for
 	struct gw_source removals; // deletions of acknowledged messages...
 	unsigned removing;         // ...that are under way
+	struct gw_ticket *removal; // the next of them, and how many messages it takes
+	unsigned removal_count;
 	struct gw_hl7_out out;
 	struct gw_ticket *making;  // messages made since the last commit...
 	struct gw_hl7_message *made, **made_last; // ...and their list
