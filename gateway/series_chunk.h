@@ -73,7 +73,7 @@ enum gw_error gw_chunk_encode(struct gw_chunk_encoder *encoder, const struct gw_
 // The head alone, checksum not checked.
 enum gw_error gw_chunk_peek(struct gw_span bytes, struct gw_chunk_head *head, struct gw_why *why);
 
-struct gw_chunk_reader; // about 400 kB of columns; reuse it
+struct gw_chunk_reader; // some hundred kB of columns, and what the samples need; reuse it
 struct gw_chunk_reader *gw_chunk_reader_new(void); // NULL: out of memory
 void gw_chunk_reader_free(struct gw_chunk_reader *reader);
 
