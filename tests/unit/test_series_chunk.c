@@ -248,7 +248,7 @@ any_bytes(uint32_t most)
 	return gw_span(at, len);
 }
 
-static struct gw_span
+__attribute__((format(printf, 1, 2))) static struct gw_span
 printed(const char *format, ...)
 {
 	char *at = (char *)arena + used;
@@ -408,7 +408,7 @@ test_said(void **state)
 
 // 98.6 [degF] is 37.0: both come back, and the second costs nothing. The profile's own unit (none in the frame) as well, and a ratio given in percent.
 static void
-converted(const char *name, const char *from, bool sent, const char *format, double first, double step)
+converted(const char *name, const char *from, bool sent, int places, double first, double step)
 {
 	const struct gw_signal *signal = gw_signal_by_name(gw_span_text(name));
 	const struct gw_unit *unit = gw_unit_by_ucum(gw_span_text(from));
@@ -421,7 +421,7 @@ converted(const char *name, const char *from, bool sent, const char *format, dou
 	for (uint32_t i = 0; i < 1000; i++) {
 		struct gw_reading *reading = &points[i].reading;
 		points[i] = (struct gw_point){ .reading = { .signal = signal->code, .type = GW_VALUE_DECIMAL, .time_us = i * INT64_C(1000000), .unit = signal->unit->code,
-			.received = printed(format, first + step * (i % 8)), .unit_received = gw_span_text(sent ? from : "") }, .received_us = i * INT64_C(1000000) };
+			.received = printed("%.*f", places, first + step * (i % 8)), .unit_received = gw_span_text(sent ? from : "") }, .received_us = i * INT64_C(1000000) };
 		assert_true(gw_decimal_parse(reading->received, &reading->decimal));
 	}
 	plain_size = round_trip(points, 1000, 0);
@@ -434,12 +434,12 @@ converted(const char *name, const char *from, bool sent, const char *format, dou
 static void
 test_conversions(void **state)
 {
-	converted("temperature", "[degF]", true, "%.1f", 97.3, 0.2);
-	converted("temperature", "[degF]", false, "%.1f", 97.3, 0.2);
-	converted("nibp_systolic", "kPa", true, "%.2f", 15.31, 0.07);
-	converted("nibp_systolic", "kPa", false, "%.2f", 15.31, 0.07);
-	converted("spo2", "1", true, "%.3f", 0.951, 0.004);
-	converted("spo2", "1", false, "%.3f", 0.951, 0.004);
+	converted("temperature", "[degF]", true, 1, 97.3, 0.2);
+	converted("temperature", "[degF]", false, 1, 97.3, 0.2);
+	converted("nibp_systolic", "kPa", true, 2, 15.31, 0.07);
+	converted("nibp_systolic", "kPa", false, 2, 15.31, 0.07);
+	converted("spo2", "1", true, 3, 0.951, 0.004);
+	converted("spo2", "1", false, 3, 0.951, 0.004);
 }
 
 // A unit converted by a rule that the codec does not know: kept beside.
