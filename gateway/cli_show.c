@@ -166,6 +166,18 @@ gw_show_parked(struct gw_show *show, yyjson_val *line)
 	gw_show_row(show, columns, COUNT(columns), line);
 }
 
+void
+gw_show_filed(struct gw_show *show, yyjson_val *line)
+{
+	static const struct gw_column columns[] = {
+		{ .key = "destination", .title = "DESTINATION" }, { .key = "device", .title = "DEVICE" }, { .key = "from", .title = "FROM" }, { .key = "to", .title = "TO" },
+		{ .key = "readings", .title = "READINGS", .right = true }, { .key = "patient", .title = "PATIENT", .right = true },
+		{ .key = "message", .title = "MSH-10" }, { .key = "why", .title = "WHY" },
+	};
+
+	gw_show_row(show, columns, COUNT(columns), line);
+}
+
 // ---- One thing, member by member ----
 
 static void

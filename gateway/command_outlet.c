@@ -263,6 +263,18 @@ gw_command_hl7_list(struct gw_call *call)
 }
 
 enum gw_error
+gw_command_hl7_held(struct gw_call *call)
+{
+	return hl7_report(call, "held");
+}
+
+enum gw_error
+gw_command_hl7_misfiled(struct gw_call *call)
+{
+	return hl7_report(call, "misfiled");
+}
+
+enum gw_error
 gw_command_hl7_show(struct gw_call *call)
 {
 	return hl7_report(call, "show");

@@ -8,6 +8,8 @@
 // Two locks. `changing` is held by whoever changes (gw_patients_lock): facts, tables and rows are read and written under it. `lines` is held for writing while
 // what readers see is changed, for reading by them: intervals, beds, devices and the numbers of patients.
 #ifndef GW_PATIENTS_INTERNAL_H
+// A device stands at its bed of the registry from a while before it was added: somebody carried it there first, and its first readings come at once.
+#define GW_REGISTRY_BEFORE_US INT64_C(600000000)
 #define GW_PATIENTS_INTERNAL_H
 
 #include "gateway/journal.h"

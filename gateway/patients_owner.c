@@ -19,7 +19,7 @@ gw_standing_get(const struct gw_patients *patients, struct gw_span id, struct st
 		len = gw_bed_name(gw_span_text(device->bed), bed);
 		memcpy(standing->bed, bed, len <= GW_NAME_MAX ? len : 0);
 		standing->bed[len <= GW_NAME_MAX ? len : 0] = '\0';
-		standing->since_us = device->created_us;
+		standing->since_us = device->created_us - GW_REGISTRY_BEFORE_US;
 	}
 	gw_snapshot_put(snapshot);
 }

@@ -328,7 +328,7 @@ add_registered(const struct gw_patients *patients, struct gw_span name, int64_t 
 	for (size_t i = 0; (device = gw_snapshot_at(snapshot, i)) != NULL; i++) {
 		const struct device *tracked;
 
-		if (device->bed[0] == '\0' || device->created_us >= to_us || gw_bed_name(gw_span_text(device->bed), bed) != name.len || memcmp(bed, name.at, name.len) != 0)
+		if (device->bed[0] == '\0' || device->created_us - GW_REGISTRY_BEFORE_US >= to_us || gw_bed_name(gw_span_text(device->bed), bed) != name.len || memcmp(bed, name.at, name.len) != 0)
 			continue;
 		tracked = gw_tracked_find(patients, gw_span_text(device->id));
 		if (tracked == NULL || (!tracked->pruned && tracked->first_us > from_us))

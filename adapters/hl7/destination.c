@@ -354,6 +354,7 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 	yyjson_mut_obj_add_uint(doc, object, "left_out_too_long", d->grouped.too_long);
 	yyjson_mut_obj_add_uint(doc, object, "open_groups", d->open);
 	yyjson_mut_obj_add_uint(doc, object, "held", d->held_now);
+	yyjson_mut_obj_add_uint(doc, object, "held_unsure", d->held_unsure);
 	yyjson_mut_obj_add_uint(doc, object, "misfiled", d->misfiled);
 	yyjson_mut_obj_add_uint(doc, object, "corrections", d->corrections);
 	yyjson_mut_obj_add_uint(doc, object, "backlog_records", d->backlog_records);
@@ -401,7 +402,7 @@ struct report {
 	gw_report_fn *line;
 	void *arg;
 	uint64_t number; // 0: all, without their text
-	bool found, failed;
+	bool found, failed, misfiled;
 };
 
 // A text of a document: of 8859/1 and the like the characters above 7F become \\xNN.
@@ -487,6 +488,76 @@ gw_hl7_destination_show(struct gw_hl7_destination *d, uint64_t number, gw_report
 	if ((error = report_all(d, &report, why)) == GW_OK && !report.found)
 		return gw_fail(why, GW_E_NOT_FOUND, "no message with the number %llu is parked for %s", (unsigned long long)number, d->settings->name);
 	return error;
+}
+
+static int64_t
+most_of(const struct gw_hl7_filed *filed)
+{
+	int64_t most_us = filed->least_us;
+
+	for (size_t i = 0; i < filed->count; i++)
+		if (filed->items[i].effective_us > most_us)
+			most_us = filed->items[i].effective_us;
+	return most_us;
+}
+
+static bool
+report_filed(void *arg, const struct gw_hl7_filed *filed)
+{
+	struct report *report = arg;
+	bool held = filed->state == GW_HL7_FILED_HELD;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+	char at[40];
+
+	if (report->misfiled && filed->state != GW_HL7_FILED_WRONG && filed->state != GW_HL7_FILED_CORRECTED)
+		return true;
+	if ((doc = yyjson_mut_doc_new(NULL)) == NULL) {
+		report->failed = true;
+		return false;
+	}
+	object = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, object);
+	yyjson_mut_obj_add_strcpy(doc, object, "destination", report->destination->settings->name);
+	yyjson_mut_obj_add_strcpy(doc, object, "device", filed->device);
+	yyjson_mut_obj_add_strcpy(doc, object, "from", gw_time_format(filed->least_us, at));
+	yyjson_mut_obj_add_strcpy(doc, object, "to", gw_time_format(most_of(filed), at));
+	yyjson_mut_obj_add_uint(doc, object, "readings", filed->count);
+	yyjson_mut_obj_add_strcpy(doc, object, "made", gw_time_format(filed->made_us, at));
+	if (!held)
+		yyjson_mut_obj_add_strcpy(doc, object, "message", filed->control_id);
+	if (filed->owner.patient != 0)
+		yyjson_mut_obj_add_uint(doc, object, "patient", filed->owner.patient);
+	yyjson_mut_obj_add_str(doc, object, "why", held ? gw_hl7_whose_words(filed->owner.whose) :
+	    filed->state == GW_HL7_FILED_WRONG ? "sent for another patient; nothing was sent to correct it" : "sent for another patient; corrected by messages of their own");
+	return report->line(report->arg, doc);
+}
+
+static enum gw_error
+report_rows(struct gw_hl7_destination *d, struct report *report, struct gw_why *why)
+{
+	struct gw_journal *journal = d->options.core->journal;
+	enum gw_error error;
+
+	if (report->misfiled)
+		error = gw_hl7_filed_each(journal, d->outbox.prefix, gw_span(NULL, 0), INT64_MIN, INT64_MAX, report_filed, report);
+	else
+		error = gw_hl7_held_each(journal, d->outbox.prefix, gw_span(NULL, 0), INT64_MIN, INT64_MAX, report_filed, report);
+	if (error == GW_OK && report->failed)
+		error = GW_E_MEMORY;
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "%s", gw_error_text(error));
+}
+
+enum gw_error
+gw_hl7_destination_held(struct gw_hl7_destination *d, gw_report_fn *line, void *arg, struct gw_why *why)
+{
+	return report_rows(d, &(struct report){ .destination = d, .line = line, .arg = arg }, why);
+}
+
+enum gw_error
+gw_hl7_destination_misfiled(struct gw_hl7_destination *d, gw_report_fn *line, void *arg, struct gw_why *why)
+{
+	return report_rows(d, &(struct report){ .destination = d, .line = line, .arg = arg, .misfiled = true }, why);
 }
 
 static enum gw_error

@@ -30,6 +30,10 @@ void gw_hl7_destination_status(struct gw_hl7_destination *destination, yyjson_mu
 // Parked messages, one document each: number, MSH-10, device, when made, answers, reason; show: one of them with its segments. GW_E_NOT_FOUND.
 enum gw_error gw_hl7_destination_list(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
 enum gw_error gw_hl7_destination_show(struct gw_hl7_destination *destination, uint64_t number, gw_report_fn *line, void *arg, struct gw_why *why);
+// What is held because nobody is associated or somebody is not sure, and what went out for another patient than its readings turned out to be of: a
+// document for each row of the ledger. No names, no identifiers of patients.
+enum gw_error gw_hl7_destination_held(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
+enum gw_error gw_hl7_destination_misfiled(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
 // Sends parked messages again, or drops them: one by its number, or all (0). By the destination's thread soon after.
 enum gw_error gw_hl7_destination_retry(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);
 enum gw_error gw_hl7_destination_drop(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);

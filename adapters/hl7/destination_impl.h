@@ -76,7 +76,7 @@ struct gw_hl7_destination {
 	uint64_t gaps;             // times that undelivered readings were left out...
 	int64_t gap_us;            // ...the last one
 	uint64_t backlog_records;  // not yet in messages
-	uint64_t held_now, misfiled, corrections; // held rows; messages that went out for the wrong patient; messages that told so
+	uint64_t held_now, held_unsure, misfiled, corrections; // held rows; messages that went out for the wrong patient; messages that told so
 	uint64_t sent, acknowledged, errors, rejects, unanswered, foreign, made_count, open;
 	struct gw_hl7_grouper_stats grouped;
 	int64_t answer_us;

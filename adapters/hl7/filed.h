@@ -31,6 +31,7 @@ enum gw_hl7_filed_state {
 	GW_HL7_FILED_CORRECTED, // and corrected by messages of their own
 };
 const char *gw_hl7_filed_state_name(enum gw_hl7_filed_state state);
+const char *gw_hl7_whose_words(enum gw_whose whose); // "nobody was associated"
 
 #define GW_HL7_FILED_ITEMS_MAX 4096
 

@@ -168,7 +168,15 @@ hl7_command(void *part, yyjson_val *arguments, struct gw_why *reply)
 	return gw_fail(reply, GW_E_ARGUMENT, "an HL7 destination knows retry and drop; what was acknowledged is not sent again");
 }
 
-// {"action": "list" or "show", "destination": ..., "number": ...}
+// Of one destination, or of all.
+static const struct {
+	const char *action;
+	enum gw_error (*list)(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
+} lists[] = {
+	{ "list", gw_hl7_destination_list }, { "held", gw_hl7_destination_held }, { "misfiled", gw_hl7_destination_misfiled },
+};
+
+// {"action": one of these or "show", "destination": ..., "number": ...}
 static enum gw_error
 hl7_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, struct gw_why *why)
 {
@@ -180,15 +188,17 @@ hl7_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, str
 
 	if ((error = number_of(arguments, &number, why)) != GW_OK)
 		return error;
-	if (strcmp(action, "list") == 0 && name == NULL) {
-		for (size_t i = 0; i < hl7->count && error == GW_OK; i++)
-			error = gw_hl7_destination_list(hl7->destinations[i], line, arg, why);
+	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+		if (strcmp(action, lists[i].action) != 0)
+			continue;
+		for (size_t k = 0; k < hl7->count && name == NULL && error == GW_OK; k++)
+			error = lists[i].list(hl7->destinations[k], line, arg, why);
+		if (name != NULL && (error = find(hl7, name, &destination, why)) == GW_OK)
+			error = lists[i].list(destination, line, arg, why);
 		return error;
 	}
 	if ((error = find(hl7, name, &destination, why)) != GW_OK)
 		return error;
-	if (strcmp(action, "list") == 0)
-		return gw_hl7_destination_list(destination, line, arg, why);
 	return gw_hl7_destination_show(destination, number, line, arg, why);
 }
 

@@ -377,10 +377,15 @@ move_cursor(struct gw_hl7_lane *lane)
 static void
 count_groups(struct gw_hl7_destination *d)
 {
+	uint64_t unsure = 0;
+
+	for (size_t i = 0; i < d->holding_count; i++)
+		unsure += d->holding[i].unsure;
 	pthread_mutex_lock(&d->lock);
 	d->grouped = *gw_hl7_grouper_stats(d->live.grouper);
 	d->open = gw_hl7_grouper_open(d->live.grouper) + (d->backlog.follow != NULL ? gw_hl7_grouper_open(d->backlog.grouper) : 0);
 	d->held_now = d->held;
+	d->held_unsure = unsure;
 	d->backlog_records = d->backlog.follow != NULL && d->backlog.until > d->backlog.read ? d->backlog.until - d->backlog.read : 0;
 	pthread_mutex_unlock(&d->lock);
 }

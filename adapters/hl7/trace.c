@@ -42,8 +42,8 @@ add_step(const struct look *look, const char *state)
 	return object;
 }
 
-static const char *
-whose_words(enum gw_whose whose)
+const char *
+gw_hl7_whose_words(enum gw_whose whose)
 {
 	switch (whose) {
 	case GW_WHOSE_PATIENT: return "a patient";
@@ -60,7 +60,7 @@ add_held(const struct look *look, const struct gw_hl7_filed *filed)
 	yyjson_mut_val *object = add_step(look, gw_hl7_filed_state_name(filed->state));
 
 	add_time(look, object, "at", filed->made_us);
-	yyjson_mut_obj_add_str(look->doc, object, "words", whose_words(filed->owner.whose));
+	yyjson_mut_obj_add_str(look->doc, object, "words", gw_hl7_whose_words(filed->owner.whose));
 }
 
 static void
@@ -75,7 +75,7 @@ add_message(const struct look *look, const struct gw_hl7_filed *filed)
 		yyjson_mut_obj_add_strcpy(look->doc, object, "answer", filed->answer);
 	if (filed->owner.patient != 0)
 		yyjson_mut_obj_add_uint(look->doc, object, "patient", filed->owner.patient);
-	yyjson_mut_obj_add_str(look->doc, object, "whose", whose_words(filed->owner.whose));
+	yyjson_mut_obj_add_str(look->doc, object, "whose", gw_hl7_whose_words(filed->owner.whose));
 	if (filed->state == GW_HL7_FILED_WRONG)
 		yyjson_mut_obj_add_str(look->doc, object, "words", "for a patient whose it was not");
 	if (filed->state == GW_HL7_FILED_CORRECTED)

@@ -104,9 +104,12 @@ def test_held_until_somebody_is_associated(hubs):
     send(hub, hr=72)
     held = wait_for(lambda: [s for line in trace(hub) for s in line["outlets"] if s["state"] == "held"], "the reading to be held")
     assert held[0]["words"] == "nobody was associated" and "message" not in held[0]
+    rows = hub.cli("hl7", "held", "--json").stdout.splitlines()
+    assert len(rows) == len(held) and all('"device":"m1"' in row and "nobody was associated" in row for row in rows)
     hub.cli("associate", "--device", "m1", "--patient", "4711^^^HOSPITAL", "--from", "-10m")
     sent = wait_for(lambda: [s for line in trace(hub) for s in line["outlets"] if s.get("answer") == "AA"], "its message", 60)
     assert sent[0]["patient"] > 0
     assert [s["state"] for line in trace(hub) for s in line["outlets"] if s["outlet"].startswith("hl7/")] == ["sent"]
+    assert hub.cli("hl7", "held", "--json").stdout == "" and hub.cli("hl7", "misfiled", "--json").stdout == ""
     # Nothing of the patient but the hub's own number.
     assert "4711" not in hub.cli("trace", "--device", "m1", "--json").stdout

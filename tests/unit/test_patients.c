@@ -345,6 +345,16 @@ another_visit_ends_nothing(void **state)
 	(void)state;
 }
 
+static int64_t
+device_created_us(const char *id)
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(hub.registry);
+	int64_t us = gw_snapshot_device(snapshot, gw_span_text(id))->created_us;
+
+	gw_snapshot_put(snapshot);
+	return us;
+}
+
 static void
 device_moves_between_beds(void **state)
 {
@@ -353,6 +363,10 @@ device_moves_between_beds(void **state)
 	told(EVENT(ADMIT, 0, WHO("1"), BED("ICU^^3")));
 	told(EVENT(ADMIT, 0, WHO("2"), BED("B2")));
 	assert_whose("wall3", 10, "1"); // by the registry
+	owner = owner_of("wall3", device_created_us("wall3") - 1000, 0);
+	assert_string_equal(owner.bed, "ICU^^3"); // its first readings need not wait for the moment in which it was added
+	owner = owner_of("wall3", device_created_us("wall3") - INT64_C(3600000000), 0);
+	assert_string_equal(owner.bed, "");
 	told(EVENT(PLACE, 20, DEVICE("wall3"), BED(" B2^ ")));
 	assert_whose("wall3", 19, "1");
 	assert_whose("wall3", 20, "2");
