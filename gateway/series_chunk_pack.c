@@ -6,6 +6,9 @@
 const int64_t chunk_pow10[19] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,
 	10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000 };
 
+#define NEAR 512        // values that lie within so many of each other are sorted by counting
+#define TRIAL 512       // values by which the block size is chosen
+
 // One way to store a block.
 struct plan {
 	int64_t rest[PACK_BLOCK_MAX]; // what the predictor leaves over, by 10^scale
@@ -73,17 +76,48 @@ scale_down(struct plan *plan, size_t n)
 			plan->rest[i] /= 10;
 }
 
+// Few distinct values, as most blocks have: by counting them.
+static void
+sort_near(int64_t *values, size_t n, int64_t least, size_t range)
+{
+	uint8_t seen[NEAR] = { 0 };
+
+	for (size_t i = 0; i < n; i++)
+		seen[distance(least, values[i])]++;
+	for (size_t step = 0; step <= range; step++)
+		for (uint8_t left = seen[step]; left > 0; left--)
+			*values++ = (int64_t)((uint64_t)least + step);
+}
+
+// Shell's.
+static void
+sort_far(int64_t *values, size_t n)
+{
+	static const size_t gaps[] = { 23, 10, 4, 1 };
+
+	for (size_t g = 0; g < sizeof(gaps) / sizeof(gaps[0]); g++)
+		for (size_t i = gaps[g]; i < n; i++) {
+			int64_t value = values[i];
+			size_t j = i;
+			for (; j >= gaps[g] && values[j - gaps[g]] > value; j -= gaps[g])
+				values[j] = values[j - gaps[g]];
+			values[j] = value;
+		}
+}
+
 static void
 sort(int64_t *values, size_t n)
 {
-	for (size_t gap = n > 32 ? 23 : 4; gap > 0; gap = gap == 23 ? 10 : gap == 10 ? 4 : gap == 4 ? 1 : 0)
-		for (size_t i = gap; i < n; i++) {
-			int64_t value = values[i];
-			size_t j = i;
-			for (; j >= gap && values[j - gap] > value; j -= gap)
-				values[j] = values[j - gap];
-			values[j] = value;
-		}
+	int64_t least = values[0], most = values[0];
+
+	for (size_t i = 1; i < n; i++) {
+		least = values[i] < least ? values[i] : least;
+		most = values[i] > most ? values[i] : most;
+	}
+	if (distance(least, most) < NEAR)
+		sort_near(values, n, least, distance(least, most));
+	else
+		sort_far(values, n);
 }
 
 // Where the most values fit into `width` bits: the first of them in sorted order, and how many.
@@ -234,7 +268,7 @@ static int
 choose_shift(struct chunk_out *out, const int64_t *values, size_t n)
 {
 	struct chunk_out trial;
-	size_t least = SIZE_MAX, some = n < 1024 ? n : 1024;
+	size_t least = SIZE_MAX, some = n < TRIAL ? n : TRIAL;
 	int best = PACK_BLOCK_SHIFT_MAX;
 
 	for (int shift = PACK_BLOCK_SHIFT_MAX; shift >= PACK_BLOCK_SHIFT_MIN && some > (size_t)1 << shift; shift--) {

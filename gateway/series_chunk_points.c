@@ -149,24 +149,40 @@ plain_values(struct gw_chunk_reader *r)
 	return large >> 53 == 0 && abs(r->exponent) <= 22;
 }
 
-// Each reading's own: those that are no plain number of the column.
+static bool
+is_plain(const struct chunk_form *form)
+{
+	return form->type == GW_VALUE_DECIMAL && form->bits <= SAID_MASK && form->conversion == 0;
+}
+
+// A reading that is no plain number of its column; *apart: entries of that column before it.
+static bool
+special_value(struct gw_chunk_reader *r, uint32_t i, const struct chunk_form *form, uint32_t *apart)
+{
+	struct chunk_counts counts = { .apart = *apart };
+	struct gw_decimal said, canonical;
+
+	r->values[i] = NAN;
+	if (form->type != GW_VALUE_DECIMAL)
+		return true;
+	if (!decimals_at(r, i, form, *apart, &said, &canonical))
+		return false;
+	r->values[i] = to_double(canonical);
+	chunk_count(&counts, form);
+	*apart = counts.apart;
+	return true;
+}
+
 static bool
 special_values(struct gw_chunk_reader *r, bool plain)
 {
-	struct chunk_counts done = { 0 };
-	struct gw_decimal said, canonical;
+	uint32_t apart = 0;
 
 	for (uint32_t i = 0; i < r->head.count; i++) {
 		const struct chunk_form *form = form_at(r, i);
 		r->flags[i] = form->flags;
-		if (form->type != GW_VALUE_DECIMAL)
-			r->values[i] = NAN;
-		else if (!plain || form->bits > SAID_MASK || form->conversion != 0) {
-			if (!decimals_at(r, i, form, done.apart, &said, &canonical))
-				return false;
-			r->values[i] = to_double(canonical);
-		}
-		chunk_count(&done, form);
+		if ((!plain || !is_plain(form)) && !special_value(r, i, form, &apart))
+			return false;
 	}
 	return true;
 }
@@ -174,7 +190,7 @@ special_values(struct gw_chunk_reader *r, bool plain)
 static bool
 only_form_is_plain(const struct gw_chunk_reader *r)
 {
-	return r->forms_list.count == 1 && r->forms[0].type == GW_VALUE_DECIMAL && r->forms[0].bits <= SAID_MASK && r->forms[0].conversion == 0;
+	return r->forms_list.count == 1 && is_plain(&r->forms[0]);
 }
 
 enum gw_error

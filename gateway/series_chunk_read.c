@@ -265,13 +265,16 @@ take_forms(struct gw_chunk_reader *r, struct gw_why *why)
 	return GW_OK;
 }
 
+// Entries of the columns that only some readings have. Most chunks are of forms that need none.
 static void
 count_forms(struct gw_chunk_reader *r)
 {
-	struct chunk_counts *n = &r->counts;
+	struct chunk_counts *n = &r->counts, any = { 0 };
 
 	*n = (struct chunk_counts){ 0 };
-	for (uint32_t i = 0; i < r->head.count; i++)
+	for (uint32_t i = 0; i < r->forms_list.count; i++)
+		chunk_count(&any, &r->forms[i]);
+	for (uint32_t i = 0; i < r->head.count && (any.apart | any.values | any.said | any.samples) != 0; i++)
 		chunk_count(n, &r->forms[r->columns[COLUMN_FORM][i]]);
 }
 
