@@ -354,10 +354,11 @@ connected(struct gw_hl7_destination *d)
 static enum outcome
 send_first(struct gw_hl7_destination *d)
 {
-	const struct gw_hl7_message *message = d->outbox.first;
+	struct gw_hl7_message *message = d->outbox.first;
 	enum awaited awaited = awaited_first(d->settings);
 	enum gw_error error;
 
+	message->tried = true;
 	count(d, &d->sent);
 	error = gw_hl7_connection_send(&d->connection, gw_span(message->bytes, message->len), d->settings->answer_ms_max);
 	if (error != GW_OK)
@@ -440,14 +441,13 @@ choose(struct gw_hl7_destination *d)
 
 	if (d->outbox.first == NULL || now < d->next_us)
 		return false;
-	if (d->under_way == d->outbox.first->number && d->outbox.first->tried)
+	if (d->under_way == d->outbox.first->number)
 		return true;
 	if (!gw_hl7_pick(&d->pick, &d->outbox, now, &wait_us)) {
 		d->next_us = now + wait_us;
 		return false;
 	}
 	d->under_way = d->outbox.first->number;
-	d->outbox.first->tried = true;
 	return true;
 }
 

@@ -112,6 +112,7 @@ bool gw_hl7_is_held(const struct gw_hl7_destination *d, const struct gw_owner *o
 // lane.c
 enum gw_error gw_hl7_lane_open(struct gw_hl7_destination *d, struct gw_hl7_lane *lane, struct gw_why *why);
 void gw_hl7_lane_close(struct gw_hl7_lane *lane);
+void gw_hl7_ward_of(void *lane, struct gw_span device, char ward[GW_BED_MAX + 1]); // gw_hl7_ward_fn
 // Begins again from what is durable.
 enum gw_error gw_hl7_lane_reload(struct gw_hl7_lane *lane, struct gw_why *why);
 bool gw_hl7_has_backlog(const struct gw_hl7_destination *d, enum gw_error *error); // stored

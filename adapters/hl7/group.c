@@ -140,22 +140,6 @@ gw_hl7_same_owner(const struct gw_owner *a, const struct gw_owner *b)
 }
 
 // A bed's name begins with its ward (PV1-3.1, point of care). One component alone may be a ward without beds, or a bed as the registry calls it.
-static bool
-ward_wanted(struct gw_hl7_grouper *grouper, const struct device *device)
-{
-	const struct gw_hl7_settings *settings = grouper->options.settings;
-	const char *bed = device->owner.bed;
-	size_t len = strcspn(bed, "^");
-	char ward[GW_BED_MAX + 1] = "";
-
-	if (settings->wards == NULL || (len > 0 && gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span(bed, len))))
-		return true;
-	if (bed[len] == '^' || grouper->options.ward == NULL)
-		return false;
-	grouper->options.ward(grouper->options.arg, gw_span_text(device->id), ward);
-	return gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span_text(ward));
-}
-
 static uint64_t
 generation_of(const struct gw_hl7_grouper *grouper)
 {
@@ -179,7 +163,7 @@ ask(struct gw_hl7_grouper *grouper, struct device *device, const struct gw_effec
 	device->owner_uncertainty_us = uncertainty_us;
 	device->owner_generation = generation;
 	device->answer = ++grouper->answers;
-	device->ward_wanted = ward_wanted(grouper, device);
+	device->ward_wanted = gw_hl7_ward_wanted(grouper->options.settings, gw_span_text(device->id), device->owner.bed, grouper->options.ward, grouper->options.arg);
 }
 
 // ---- Closing ----

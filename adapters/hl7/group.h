@@ -139,6 +139,8 @@ struct gw_hl7_selection {
 	bool own_time; // each moment in an OBR of its own
 };
 void gw_hl7_select(const struct gw_hl7_settings *settings, const struct gw_signal *signal, uint8_t kind, uint8_t type, struct gw_hl7_selection *selection);
+// Whether what is measured in a bed is for this destination, by its filter of wards; ward tells the registry's ward where the bed says none (may be NULL).
+bool gw_hl7_ward_wanted(const struct gw_hl7_settings *settings, struct gw_span device, const char *bed, gw_hl7_ward_fn *ward, void *arg);
 // A name, or its beginning and `*`.
 bool gw_hl7_matches(const char *pattern, struct gw_span name);
 

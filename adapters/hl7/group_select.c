@@ -158,3 +158,17 @@ gw_hl7_choose(struct gw_hl7_grouper *grouper, const struct gw_reading *reading)
 	grouper->choices[at] = made;
 	return &grouper->choices[at];
 }
+
+bool
+gw_hl7_ward_wanted(const struct gw_hl7_settings *settings, struct gw_span device, const char *bed, gw_hl7_ward_fn *registered, void *arg)
+{
+	size_t len = strcspn(bed, "^");
+	char ward[GW_BED_MAX + 1] = "";
+
+	if (settings->wards == NULL || (len > 0 && gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span(bed, len))))
+		return true;
+	if (bed[len] == '^' || registered == NULL)
+		return false;
+	registered(arg, device, ward);
+	return gw_hl7_any_matches(settings->wards, settings->ward_count, gw_span_text(ward));
+}

@@ -32,8 +32,8 @@ generation_of(void *arg)
 	return gw_patients_generation(lane->d->options.core->patients);
 }
 
-static void
-ward_of(void *arg, struct gw_span device, char ward[GW_BED_MAX + 1])
+void
+gw_hl7_ward_of(void *arg, struct gw_span device, char ward[GW_BED_MAX + 1])
 {
 	const struct gw_hl7_lane *lane = arg;
 	const struct gw_snapshot *snapshot = gw_snapshot_get(lane->d->options.core->registry);
@@ -61,7 +61,7 @@ gw_hl7_lane_reload(struct gw_hl7_lane *lane, struct gw_why *why)
 {
 	struct gw_hl7_destination *d = lane->d;
 	const struct gw_hl7_grouper_options options = {
-		.settings = d->settings, .closed = gw_hl7_closed, .owner = owner_of, .generation = generation_of, .ward = ward_of, .save = save_state,
+		.settings = d->settings, .closed = gw_hl7_closed, .owner = owner_of, .generation = generation_of, .ward = gw_hl7_ward_of, .save = save_state,
 		.arg = lane,
 	};
 	enum gw_error error;

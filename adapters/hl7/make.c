@@ -64,6 +64,7 @@ gw_hl7_commit_made(struct gw_hl7_destination *d)
 		pthread_mutex_unlock(&d->lock);
 	}
 	d->made = NULL;
+	d->parted = false;
 	drop_made(d);
 }
 

@@ -108,10 +108,22 @@ has_changed(const struct gw_hl7_destination *d, const struct gw_hl7_filed *filed
 	return now->whose != GW_WHOSE_CONFLICT && !same_patient(d, &filed->owner, now);
 }
 
+// A device that was taken out of the registry stands nowhere any more: its readings are not nobody's by that.
+static bool
+is_registered(const struct work *work)
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(work->d->options.core->registry);
+	bool found = gw_snapshot_device(snapshot, gw_span_text(work->filed->device)) != NULL;
+
+	gw_snapshot_put(snapshot);
+	return found;
+}
+
 static size_t
 find_changes(struct work *work)
 {
 	const struct gw_hl7_filed *filed = work->filed;
+	bool registered = is_registered(work);
 	size_t count = 0;
 
 	for (size_t i = 0; i < filed->count; i++) {
@@ -120,6 +132,8 @@ find_changes(struct work *work)
 		find_owner(work, i);
 		// Of what is as old as that associations are forgotten: nobody's only by that.
 		if (!is_held(filed) && work->effective[i].us - work->effective[i].uncertainty_us < work->d->forgotten_us)
+			continue;
+		if (!is_held(filed) && !registered && work->owners[i].whose == GW_WHOSE_NOBODY)
 			continue;
 		work->changed[i] = has_changed(work->d, filed, &work->owners[i]);
 		count += work->changed[i];
@@ -248,7 +262,7 @@ give_to(struct work *work, size_t first, bool *given)
 		given[i] = true;
 		error = add_item(work, &group, i);
 	}
-	if (error == GW_OK && group.count > 0)
+	if (error == GW_OK && group.count > 0 && gw_hl7_ward_wanted(d->settings, gw_span_text(group.device), group.owner.bed, gw_hl7_ward_of, work->lane))
 		error = gw_hl7_is_held(d, &group.owner) ? gw_hl7_hold(d, &group) : gw_hl7_send(work->lane, &group);
 	gw_hl7_group_fini(&group);
 	return error;

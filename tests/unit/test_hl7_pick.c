@@ -57,6 +57,52 @@ next_at(int64_t mono_us, int64_t *wait_us)
 }
 
 static void
+withdraw(uint64_t number)
+{
+	struct gw_hl7_message *message = outbox.first;
+
+	while (message->number != number)
+		message = message->next;
+	gw_hl7_outbox_unlist(&outbox, message);
+}
+
+static void
+add_as(uint64_t number)
+{
+	struct gw_hl7_message *message = gw_hl7_outbox_make(&outbox, "NEW", gw_span("", 0), S);
+
+	assert_non_null(message);
+	message->number = number;
+	gw_hl7_outbox_append(&outbox, message);
+}
+
+// What takes a withdrawn message's number goes in its place, but before nothing that may have been sent.
+static void
+test_the_place_of_one_that_was_withdrawn(void **state)
+{
+	static const uint64_t order[] = { 2, 1, 3, 4, 7, 0 };
+	int64_t wait_us;
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		add(LIVE);
+	withdraw(2);
+	add_as(2);
+	assert_int_equal(outbox.first->next->number, 2);
+	outbox.first->next->tried = true;
+	assert_ptr_equal(gw_hl7_outbox_find(&outbox, "NEW"), outbox.first->next);
+	withdraw(1);
+	add_as(1);
+	assert_int_equal(outbox.count, 4);
+	assert_null(gw_hl7_outbox_find(&outbox, "ABSENT"));
+	withdraw(4);
+	add_as(4); // at the list's end
+	add(LIVE);
+	for (size_t i = 0; i < sizeof(order) / sizeof(*order); i++)
+		assert_int_equal(next_at(0, &wait_us), order[i] == 7 ? outbox.number : order[i]);
+}
+
+static void
 test_live_ones_go_at_once_in_order(void **state)
 {
 	int64_t wait_us;
@@ -157,6 +203,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_the_place_of_one_that_was_withdrawn, begin, finish),
 		cmocka_unit_test_setup_teardown(test_live_ones_go_at_once_in_order, begin, finish),
 		cmocka_unit_test_setup_teardown(test_the_backlog_goes_as_fast_as_the_limit_says, begin, finish),
 		cmocka_unit_test_setup_teardown(test_an_idle_time_gives_no_burst, begin, finish),
