@@ -11,7 +11,6 @@
 
 #define CONNECT_MS_MAX 5000
 #define DELIVER_US 200000
-#define REMOVALS_AT_ONCE 16 // messages that a crash may send again
 #define UNASKED_MAX 64 // messages of the peer's that nobody asked for
 
 // What came of sending a message once.
@@ -115,7 +114,7 @@ remove_first(struct gw_hl7_destination *d)
 		d->removal->essential = true;
 		if (gw_hl7_outbox_del(&d->outbox, d->removal, d->outbox.first) != GW_OK || settle_row(d, d->removal, GW_HL7_FILED_SENT) != GW_OK)
 			gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: out of memory; an acknowledged message may be sent again", d->settings->name);
-		if (++d->removal_count >= REMOVALS_AT_ONCE)
+		if (++d->removal_count >= GW_HL7_REMOVALS_AT_ONCE)
 			submit_removals(d);
 	}
 	gw_hl7_outbox_shift(&d->outbox);

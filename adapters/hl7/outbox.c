@@ -260,7 +260,7 @@ mark_tried(struct gw_hl7_outbox *outbox)
 	unsigned marked[2] = { 0 };
 
 	for (struct gw_hl7_message *message = outbox->first; message != NULL; message = message->next)
-		message->tried = marked[message->backlog]++ <= GW_HL7_REMOVALS_MAX || message->errors > 0;
+		message->tried = marked[message->backlog]++ <= GW_HL7_REMOVALS_MAX * GW_HL7_REMOVALS_AT_ONCE || message->errors > 0;
 }
 
 enum gw_error
