@@ -391,6 +391,13 @@ take_reading(const struct work *work, struct slot *slot, const struct choice *ch
 		grouper->stats.reduced += error == GW_E_EXISTS;
 		return error == GW_E_EXISTS ? GW_OK : error;
 	}
+	if (!slot->open) { // what was closed may have been asked about since
+		ask(grouper, device, &item->effective, gw_hl7_span_us(&item->reading));
+		if (!device->ward_wanted) {
+			grouper->stats.filtered++;
+			return GW_OK;
+		}
+	}
 	if ((error = gw_hl7_items_append(&slot->group, item)) != GW_OK)
 		return error;
 	if (!slot->open) {

@@ -199,8 +199,8 @@ def test_a_transfer_that_is_reported_late(hubs):
     assert sum("held" in s for s in states) == 4 and ward.destination()["corrections"] > 0
 
 
-@pytest.mark.parametrize("tried", [0, 1])
-def test_what_was_not_sent_yet_is_not_sent_wrongly(hubs, tried):
+@pytest.mark.parametrize("tried, killed", [(0, False), (1, False), (0, True)])
+def test_what_was_not_sent_yet_is_not_sent_wrongly(hubs, tried, killed):
     ward = Ward(hubs, {"plain": {"outbox_max": 40}})
     ward.place("m1", "ICU^^3", 0)
     ward.adt("A01", 0, "P1", "ICU^^3")
@@ -211,6 +211,9 @@ def test_what_was_not_sent_yet_is_not_sent_wrongly(hubs, tried):
     wait_for(lambda: len(ward.receivers["plain"].texts()) >= tried and ward.destination("plain")["outbox"] == 1, "the first to be tried")
     second = every(ward, "m1", [10, 15, 40, 45])
     wait_for(lambda: ward.destination("plain")["outbox"] == 2, "two messages to wait")
+    if killed:
+        ward.kill()
+        ward.again()
     ward.adt("A03", 30, "P1", "ICU^^3")
     ward.adt("A01", 30, "P2", "ICU^^3")
     wait_for(lambda: ward.destination("plain")["outbox"] == 3 and ward.destination("plain")["misfiled"] == tried, "the second to be parted")
@@ -538,6 +541,8 @@ def test_a_dead_receiver_and_its_backlog(hubs):
     right = ward.receivers["pdms"].chart().where()
     ward.receivers["dead"].start()
     wait_for(lambda: ward.destination("dead")["backlog_records"] > 0, "a backlog of its own")
+    ward.kill()
+    ward.again()
     live = {v: "P2" for v in ward.frame("m1", [])}
     wait_for(lambda: set(live) <= set(ward.receivers["dead"].chart().where()), "what comes now to go at once", 5)
     assert ward.destination("dead")["backlog_records"] > 0 or ward.destination("dead")["outbox"] > 0
@@ -614,8 +619,9 @@ def told_at_random(ward, model, chance, free):
 
 
 def test_movements_and_readings_in_any_order(hubs):
-    for seed in range(4):
-        chance, ward, model, readings = random.Random(seed), Ward(hubs), Model(), {}
+    for seed in (0, 1, 2, 3, 205, 301):
+        chance, model, readings, away = random.Random(seed), Model(), {}, False
+        ward = Ward(hubs, {"pdms": {"corrections": "resend", "interval_s": seed % 2, "outbox_max": (64, 3)[seed // 2 % 2]}})
         free = [m for m in range(0, 56, 4)]
         chance.shuffle(free)
         for turn in range(26):
@@ -629,6 +635,11 @@ def test_movements_and_readings_in_any_order(hubs):
             if chance.random() < 0.15:
                 ward.kill()
                 ward.again()
+            if chance.random() < 0.2:
+                away = not away
+                ward.receivers["pdms"].stop() if away else ward.receivers["pdms"].start()
+        if away:
+            ward.receivers["pdms"].start()
         last = {value: model.whose(*what) for value, what in readings.items()}
         settled(ward, {value: patient for value, patient in last.items() if patient is not None},
                 {value for value, what in readings.items() if contested(model, *what)}, seed)
