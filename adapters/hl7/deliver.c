@@ -319,6 +319,25 @@ await_answer(struct gw_hl7_destination *d, enum awaited awaited)
 
 // ---- Sending ----
 
+// While the peer is away nothing is sent: stored, so that after a restart what was made meanwhile can still be changed. Before anything is sent again, it is no
+// longer so.
+static bool
+store_away(struct gw_hl7_destination *d, bool away)
+{
+	struct gw_ticket *ticket;
+	enum gw_error error;
+
+	if (d->outbox.is_away == away)
+		return true;
+	if ((ticket = gw_ticket_get(&d->source)) == NULL)
+		return false;
+	ticket->essential = true;
+	if ((error = gw_hl7_outbox_away(&d->outbox, ticket, away)) == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK)
+		d->outbox.is_away = away;
+	gw_ticket_release(ticket);
+	return error == GW_OK;
+}
+
 static bool
 connected(struct gw_hl7_destination *d)
 {
@@ -335,6 +354,11 @@ connected(struct gw_hl7_destination *d)
 	if (error == GW_E_STOPPING)
 		return false;
 	error = gw_hl7_connection_open(&d->connection, &d->peer, CONNECT_MS_MAX, &why);
+	if (error == GW_OK && !store_away(d, false)) {
+		gw_hl7_connection_close(&d->connection);
+		back_off(d);
+		return false;
+	}
 	if (error == GW_OK) {
 		gw_diag(GW_INFO, "hl7.connected", "destination=%s host=%s port=%d %s", d->settings->name, d->peer.host, d->peer.port,
 		    d->connection.tls != NULL ? gw_tls_link_version(d->connection.tls) : "plain");
@@ -345,6 +369,7 @@ connected(struct gw_hl7_destination *d)
 		gw_diag(d->backoff_ms == 0 ? GW_WARNING : GW_DEBUG, "hl7.away", "destination=%s: %s", d->settings->name, why.text);
 		remember_error(d, why.text);
 		gw_hl7_set_state(d, GW_HL7_AWAY);
+		(void)store_away(d, true);
 		back_off(d);
 	}
 	return false;
@@ -358,6 +383,8 @@ send_first(struct gw_hl7_destination *d)
 	enum gw_error error;
 
 	message->tried = true;
+	if (message->number > d->outbox.tried)
+		d->outbox.tried = message->number;
 	count(d, &d->sent);
 	error = gw_hl7_connection_send(&d->connection, gw_span(message->bytes, message->len), d->settings->answer_ms_max);
 	if (error != GW_OK)

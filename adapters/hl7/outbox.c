@@ -260,7 +260,23 @@ mark_tried(struct gw_hl7_outbox *outbox)
 	unsigned marked[2] = { 0 };
 
 	for (struct gw_hl7_message *message = outbox->first; message != NULL; message = message->next)
-		message->tried = marked[message->backlog]++ <= GW_HL7_REMOVALS_MAX * GW_HL7_REMOVALS_AT_ONCE || message->errors > 0;
+		message->tried = message->number <= outbox->tried &&
+		    (marked[message->backlog]++ <= GW_HL7_REMOVALS_MAX * GW_HL7_REMOVALS_AT_ONCE || message->errors > 0);
+}
+
+static enum gw_error
+load_away(struct gw_hl7_outbox *outbox)
+{
+	char key[KEY_MAX];
+	uint8_t value[8];
+	size_t len;
+	enum gw_error error;
+
+	snprintf(key, sizeof(key), "%saway", outbox->prefix);
+	error = gw_journal_get(outbox->journal, gw_span_text(key), value, sizeof(value), &len);
+	outbox->is_away = error == GW_OK && len == sizeof(value);
+	outbox->tried = outbox->is_away ? gw_get64(value) : UINT64_MAX;
+	return error == GW_E_NOT_FOUND ? GW_OK : error;
 }
 
 enum gw_error
@@ -273,9 +289,13 @@ gw_hl7_outbox_load(struct gw_hl7_outbox *outbox, struct gw_why *why)
 	gw_hl7_outbox_fini(outbox);
 	outbox->listed = 0;
 	error = gw_journal_each(outbox->journal, table_key(outbox, "outbox", key), gw_span(NULL, 0), load_message, &load);
-	mark_tried(outbox);
-	if (error == GW_OK && (error = load.error) == GW_OK && (error = gw_hl7_outbox_recount(outbox)) == GW_OK)
+	if (error == GW_OK && (error = load_away(outbox)) == GW_OK)
+		mark_tried(outbox);
+	if (error == GW_OK && (error = load.error) == GW_OK && (error = gw_hl7_outbox_recount(outbox)) == GW_OK) {
+		if (!outbox->is_away)
+			outbox->tried = outbox->number;
 		return GW_OK;
+	}
 	gw_hl7_outbox_fini(outbox);
 	return gw_fail(why, error, "stored messages below %s: %s", outbox->prefix, gw_error_text(error));
 }
@@ -394,6 +414,19 @@ gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uin
 	*message = find.message;
 	*parked = find.parked;
 	return GW_OK;
+}
+
+enum gw_error
+gw_hl7_outbox_away(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, bool away)
+{
+	char key[KEY_MAX];
+	uint8_t value[8];
+
+	snprintf(key, sizeof(key), "%saway", outbox->prefix);
+	if (!away)
+		return gw_ticket_del(ticket, gw_span_text(key));
+	gw_put64(value, outbox->tried);
+	return gw_ticket_put(ticket, gw_span_text(key), gw_span(value, sizeof(value)));
 }
 
 enum gw_error

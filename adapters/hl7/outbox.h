@@ -4,6 +4,7 @@
 //
 //   outbox/<16 hex digits>   a message to be sent, in order of the digits
 //   parked/<16 hex digits>   one that was refused, or that erred too often
+//   away                     u64: the peer cannot be reached, and no message with a greater number was ever sent
 //   device/<id>              what the grouper stores of it (adapters/hl7/group_state.c)
 //   backlog/<id>             the same of the grouper of a backlog (adapters/hl7/lane.c)
 //
@@ -47,6 +48,8 @@ struct gw_hl7_outbox {
 	_Atomic uint64_t count, parked;
 	uint64_t of_backlog; // of count
 	uint64_t number; // given last
+	uint64_t tried;  // the greatest number that may have been sent
+	bool is_away;    // and that is stored: the row `away`
 	uint64_t listed; // the greatest number listed since all were loaded
 };
 
@@ -68,6 +71,8 @@ enum gw_error gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket
 // the ticket. GW_E_NOT_FOUND for none.
 enum gw_error gw_hl7_outbox_unpark(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t from, bool exact, struct gw_hl7_message **message,
     uint64_t *parked);
+// The row `away`, or none.
+enum gw_error gw_hl7_outbox_away(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, bool away);
 // Drops one parked message, or all (number 0).
 enum gw_error gw_hl7_outbox_drop(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, uint64_t number);
 
