@@ -161,18 +161,18 @@ chunk_take(struct chunk_in *in, uint64_t len)
 
 // ---- columns of numbers (series_chunk_pack.c, series_chunk_unpack.c) ----
 
-#define PACK_BLOCK_SHIFT_MIN 5
-#define PACK_BLOCK_SHIFT_MAX 7
-#define PACK_BLOCK_MAX (1 << PACK_BLOCK_SHIFT_MAX)
+#define PACK_BLOCK 128
 #define PACK_SCALE_MAX 15
-#define PACK_CONSTANT 0 // instead of a block shift: one value for all
+
+// A column's first byte. On disk.
+enum pack_kind { PACK_CONSTANT = 0, PACK_BLOCKS = 7 };
 
 // Predictors. On disk.
 enum pack_predictor { PACK_VALUE = 0, PACK_DELTA = 1, PACK_DELTA_OF_DELTA = 2, PACK_PREDICTORS = 3 };
 
 extern const int64_t chunk_pow10[19];
 
-// Writes n values with the block size that needs the least.
+// Writes n values.
 void chunk_pack(struct chunk_out *out, const int64_t *values, size_t n);
 
 // Reads them block by block. bytes is followed by CHUNK_PAD readable bytes.
@@ -181,12 +181,12 @@ struct chunk_unpack {
 	size_t left;
 	uint64_t value, delta;
 	int64_t constant;
-	uint8_t shift;
+	uint8_t kind; // enum pack_kind
 };
 bool chunk_unpack_open(struct chunk_unpack *u, struct gw_span bytes, size_t n);
-// The next block, at most PACK_BLOCK_MAX values, to out, which has room for that many and eight more. 0 at the end and on damage (u->in.bad).
+// The next block, at most PACK_BLOCK values, to out, which has room for that many and eight more. 0 at the end and on damage (u->in.bad).
 size_t chunk_unpack_block(struct chunk_unpack *u, int64_t *out);
-// All of it. out has room for n and PACK_BLOCK_MAX more.
+// All of it. out has room for n and PACK_BLOCK more.
 bool chunk_unpack_all(struct gw_span bytes, int64_t *out, size_t n);
 
 // ---- dictionaries (series_chunk_words.c) ----

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Columns of numbers, writing: blocks of 32, 64 or 128 values; what a predictor leaves over is stored as bits of one width from a base up, and the few that do not
+// Columns of numbers, writing: blocks of 128 values; what a predictor leaves over is stored as bits of one width from a base up, and the few that do not
 // fit as exceptions. Each block takes the predictor, width and base that cost least. Arithmetic is modulo 2^64, so that every int64 comes back. Pure; any thread.
 #include "gateway/series_chunk_layout.h"
 
 const int64_t chunk_pow10[19] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000, 100000000000, 1000000000000,
 	10000000000000, 100000000000000, 1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000 };
 
-#define NEAR 512        // values that lie within so many of each other are sorted by counting
-#define TRIAL 512       // values by which the block size is chosen
+#define NEAR 512 // values that lie within so many of each other are sorted by counting
 
 // One way to store a block.
 struct plan {
-	int64_t rest[PACK_BLOCK_MAX]; // what the predictor leaves over, by 10^scale
+	int64_t rest[PACK_BLOCK]; // what the predictor leaves over, by 10^scale
 	uint8_t predictor, scale, width, exceptions;
 	int64_t base;
 	size_t cost; // bytes
@@ -158,7 +157,7 @@ exceptions_cost(const int64_t *sorted, size_t n, size_t first, size_t count)
 static void
 choose_width(struct plan *plan, size_t n)
 {
-	int64_t sorted[PACK_BLOCK_MAX];
+	int64_t sorted[PACK_BLOCK];
 	size_t first = 0;
 
 	memcpy(sorted, plan->rest, n * sizeof(*sorted));
@@ -199,7 +198,7 @@ put_exceptions(struct chunk_out *out, const struct plan *plan, size_t n)
 static void
 put_bits(struct chunk_out *out, const struct plan *plan, size_t n)
 {
-	uint8_t bytes[PACK_BLOCK_MAX * 8];
+	uint8_t bytes[PACK_BLOCK * 8];
 	size_t at = 0;
 	uint64_t held = 0;
 	int have = 0;
@@ -244,16 +243,6 @@ put_block(struct writer *w, const int64_t *values, size_t n)
 	w->value = (uint64_t)values[n - 1];
 }
 
-static void
-put_blocks(struct chunk_out *out, int shift, const int64_t *values, size_t n)
-{
-	struct writer w = { out, 0, 0 };
-
-	chunk_put8(out, (uint8_t)shift);
-	for (size_t at = 0, size = (size_t)1 << shift; at < n && !out->full; at += size)
-		put_block(&w, values + at, n - at < size ? n - at : size);
-}
-
 static bool
 is_constant(const int64_t *values, size_t n)
 {
@@ -263,28 +252,11 @@ is_constant(const int64_t *values, size_t n)
 	return true;
 }
 
-// The block size that needs the least, judged by the first values.
-static int
-choose_shift(struct chunk_out *out, const int64_t *values, size_t n)
-{
-	struct chunk_out trial;
-	size_t least = SIZE_MAX, some = n < TRIAL ? n : TRIAL;
-	int best = PACK_BLOCK_SHIFT_MAX;
-
-	for (int shift = PACK_BLOCK_SHIFT_MAX; shift >= PACK_BLOCK_SHIFT_MIN && some > (size_t)1 << shift; shift--) {
-		trial = *out;
-		put_blocks(&trial, shift, values, some);
-		if (trial.len - out->len < least && !trial.full) {
-			least = trial.len - out->len;
-			best = shift;
-		}
-	}
-	return best;
-}
-
 void
 chunk_pack(struct chunk_out *out, const int64_t *values, size_t n)
 {
+	struct writer w = { out, 0, 0 };
+
 	if (n == 0)
 		return;
 	if (is_constant(values, n)) {
@@ -292,5 +264,7 @@ chunk_pack(struct chunk_out *out, const int64_t *values, size_t n)
 		chunk_put_varint(out, chunk_zigzag(values[0]));
 		return;
 	}
-	put_blocks(out, choose_shift(out, values, n), values, n);
+	chunk_put8(out, PACK_BLOCKS);
+	for (size_t at = 0; at < n && !out->full; at += PACK_BLOCK)
+		put_block(&w, values + at, n - at < PACK_BLOCK ? n - at : PACK_BLOCK);
 }

@@ -81,7 +81,7 @@ take_head(struct gw_span bytes, struct gw_chunk_head *head, struct chunk_in *in,
 enum gw_error
 gw_chunk_peek(struct gw_span bytes, struct gw_chunk_head *head, struct gw_why *why)
 {
-	struct chunk_in in;
+	struct chunk_in in = { 0 };
 
 	return take_head(bytes, head, &in, why);
 }
@@ -103,7 +103,7 @@ take_directory(struct gw_chunk_reader *r, struct chunk_in *in)
 enum gw_error
 gw_chunk_open(struct gw_chunk_reader *r, struct gw_span bytes, struct gw_why *why)
 {
-	struct chunk_in in;
+	struct chunk_in in = { 0 };
 	enum gw_error error;
 
 	r->loaded = 0;
@@ -127,7 +127,7 @@ gw_chunk_open(struct gw_chunk_reader *r, struct gw_span bytes, struct gw_why *wh
 static enum gw_error
 load_bytes(struct gw_chunk_reader *r, enum chunk_column c, struct gw_span bytes, size_t n, struct gw_why *why)
 {
-	size_t room = (c == COLUMN_APART || c == COLUMN_APART_EXPONENT ? 2 : 1) * GW_CHUNK_POINTS_MAX + PACK_BLOCK_MAX;
+	size_t room = (c == COLUMN_APART || c == COLUMN_APART_EXPONENT ? 2 : 1) * GW_CHUNK_POINTS_MAX + PACK_BLOCK;
 
 	if ((r->loaded >> c & 1) != 0)
 		return GW_OK;
@@ -359,7 +359,7 @@ sum_samples(struct gw_chunk_reader *r, uint64_t *total, struct gw_why *why)
 static bool
 take_samples(struct gw_chunk_reader *r, size_t total)
 {
-	int64_t block[PACK_BLOCK_MAX + 8];
+	int64_t block[PACK_BLOCK + 8];
 	struct chunk_unpack u;
 	uint8_t *at = r->samples;
 	size_t n;
@@ -403,7 +403,7 @@ load_samples(struct gw_chunk_reader *r, struct gw_why *why)
 	    (error = chunk_load(r, COLUMN_SAMPLE_EXPONENT, r->counts.samples, why)) != GW_OK ||
 	    (error = chunk_load(r, COLUMN_SAMPLE_COUNT, r->counts.samples, why)) != GW_OK || (error = sum_samples(r, &total, why)) != GW_OK)
 		return error;
-	if (!chunk_room(&r->samples, &r->samples_room, total * 4, 1))
+	if (!chunk_room(&r->samples, &r->samples_room, (total + 1) * 4, 1)) // never nowhere: a block may be empty
 		return gw_fail(why, GW_E_MEMORY, "no memory for a chunk's samples");
 	return take_samples(r, total) && take_holes(r, total) ? GW_OK : chunk_corrupt(why, "its samples are damaged");
 }

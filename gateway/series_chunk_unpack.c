@@ -105,9 +105,9 @@ undo_predictor(struct chunk_unpack *u, enum pack_predictor predictor, uint64_t *
 static bool
 take_block(struct chunk_unpack *u, uint64_t *out, size_t n)
 {
-	uint8_t first = chunk_take8(&u->in), second = chunk_take8(&u->in), places[PACK_BLOCK_MAX];
+	uint8_t first = chunk_take8(&u->in), second = chunk_take8(&u->in), places[PACK_BLOCK];
 	unsigned width = first & 0x7F, predictor = second & 3, scale = second >> 2, exceptions = 0;
-	uint64_t base = (uint64_t)chunk_unzigzag(chunk_take_varint(&u->in)), by, values[PACK_BLOCK_MAX];
+	uint64_t base = (uint64_t)chunk_unzigzag(chunk_take_varint(&u->in)), by, values[PACK_BLOCK];
 	struct gw_span packed;
 
 	if (u->in.bad || width > 64 || predictor >= PACK_PREDICTORS || scale > PACK_SCALE_MAX)
@@ -133,10 +133,10 @@ chunk_unpack_open(struct chunk_unpack *u, struct gw_span bytes, size_t n)
 	*u = (struct chunk_unpack){ .in = { bytes.at, bytes.at + bytes.len, false }, .left = n };
 	if (n == 0)
 		return bytes.len == 0;
-	u->shift = chunk_take8(&u->in);
-	if (u->shift == PACK_CONSTANT)
+	u->kind = chunk_take8(&u->in);
+	if (u->kind == PACK_CONSTANT)
 		u->constant = chunk_unzigzag(chunk_take_varint(&u->in));
-	else if (u->shift < PACK_BLOCK_SHIFT_MIN || u->shift > PACK_BLOCK_SHIFT_MAX)
+	else if (u->kind != PACK_BLOCKS)
 		u->in.bad = true;
 	return !u->in.bad;
 }
@@ -144,11 +144,11 @@ chunk_unpack_open(struct chunk_unpack *u, struct gw_span bytes, size_t n)
 size_t
 chunk_unpack_block(struct chunk_unpack *u, int64_t *out)
 {
-	size_t size = u->shift == PACK_CONSTANT ? PACK_BLOCK_MAX : (size_t)1 << u->shift, n = u->left < size ? u->left : size;
+	size_t n = u->left < PACK_BLOCK ? u->left : PACK_BLOCK;
 
 	if (u->in.bad || n == 0)
 		return 0;
-	if (u->shift == PACK_CONSTANT)
+	if (u->kind == PACK_CONSTANT)
 		for (size_t i = 0; i < n; i++)
 			out[i] = u->constant;
 	else if (!take_block(u, (uint64_t *)out, n))

@@ -19,7 +19,7 @@
 struct day {
 	struct gw_span chunks[CHUNKS_MAX]; // owned
 	uint32_t count;
-	uint64_t bytes;
+	uint64_t bytes, readings;
 	double encode_ns;
 };
 
@@ -58,6 +58,7 @@ encode_day(struct gw_chunk_encoder *encoder, const struct physio_series *series,
 		gw_put_bytes(copy, out.at, out.len);
 		day->chunks[day->count++] = gw_span(copy, out.len);
 		day->bytes += out.len;
+		day->readings += n;
 	}
 	day->encode_ns = now_ns() - start;
 }
@@ -201,6 +202,28 @@ clocks_table(struct gw_chunk_encoder *encoder)
 }
 
 static void
+chunks_table(struct gw_chunk_encoder *encoder)
+{
+	static const uint32_t sizes[] = { 60, 300, 900, 1800, 3600 };
+
+	printf("\nBytes per reading by readings in a chunk, receive times in milliseconds\n%-20s", "signal");
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		printf(" %9u", sizes[i]);
+	for (int s = PHYSIO_HEART_RATE; s <= PHYSIO_TEMPERATURE; s++) {
+		struct physio_series *series = physio_make((enum physio_signal)s, PHYSIO_CLOCK_SECONDS, 1, 86400);
+		printf("\n%-20s", physio_name((enum physio_signal)s));
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+			struct day day;
+			encode_day(encoder, series, sizes[i], GW_CHUNK_RECEIVED_PLACES, &day);
+			printf(" %9.3f", (double)day.bytes / day.readings);
+			free_day(&day);
+		}
+		physio_free(series);
+	}
+	printf("\n");
+}
+
+static void
 pages_table(struct gw_chunk_encoder *encoder)
 {
 	printf("\nChunks that just fill LMDB's pages (4096 n - 16 bytes), heart rate: readings and bytes per reading, pages included\n");
@@ -252,6 +275,7 @@ main(int argc, char **argv)
 
 	signals_table(encoder, reader);
 	clocks_table(encoder);
+	chunks_table(encoder);
 	pages_table(encoder);
 	if (argc > 1)
 		recorded_ecg(encoder, argv[1]);

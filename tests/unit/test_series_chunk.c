@@ -385,6 +385,20 @@ test_full_chunk(void **state)
 	round_trip(points, 1, 3);
 }
 
+static void
+test_empty_samples(void **state)
+{
+	struct gw_chunk_reader *fresh = gw_chunk_reader_new(), *used_before = reader;
+
+	assert_non_null(fresh);
+	reader = fresh;
+	points[0] = points[1] = (struct gw_point){ .reading = { .type = GW_VALUE_SAMPLES, .samples = { 2000000, 0, -1, NULL } } };
+	points[1].reading.sequence = 1;
+	round_trip(points, 2, 3);
+	reader = used_before;
+	gw_chunk_reader_free(fresh);
+}
+
 // ---- what was said ----
 
 static void
@@ -755,6 +769,7 @@ main(void)
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_adversaries),
 		cmocka_unit_test(test_full_chunk),
+		cmocka_unit_test(test_empty_samples),
 		cmocka_unit_test(test_said),
 		cmocka_unit_test(test_conversions),
 		cmocka_unit_test(test_unknown_conversion),
