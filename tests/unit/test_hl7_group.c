@@ -735,6 +735,27 @@ test_a_change_that_is_told_late(void **state)
 	end(&bench, "b 0 c1@1 P1 : h=1@1\na 120 c151@151 P1 + : h=12@121\na 120 c151@151 ! + : h=13@131\na 120 c151@151 P2 : h=14@141 h=15@151\n");
 }
 
+// The reading that closes a group whose associations have changed is asked about for itself: closing asks about the others.
+static void
+test_what_closes_a_changed_group_has_its_own_patient(void **state)
+{
+	struct bench bench;
+
+	(void)state;
+	begin(&bench, true, false);
+	bench.stay_count = 1;
+	bench.stays[0] = (struct stay){ -1000, 1, NULL };
+	for (int i = 0; i < 16; i++)
+		GIVE(&bench, "a", 10 * i + 1, { 'h', 10 * i + 1, i });
+	bench.text[0] = '\0';
+	bench.stays[bench.stay_count++] = (struct stay){ 110, 2, NULL };
+	bench.stays[bench.stay_count++] = (struct stay){ 195, 3, NULL };
+	bench.generation++;
+	GIVE(&bench, "a", 211, { 'h', 211, 70 });
+	tick(&bench, 281);
+	end(&bench, "a 120 c151@151 P2 : h=12@121 h=13@131 h=14@141 h=15@151\na 180 c211@211 P3 : h=70@211\n");
+}
+
 // Waveforms: off by default; in groups of their own; whose they are depends on their whole span.
 static void
 test_waveforms(void **state)
@@ -964,6 +985,7 @@ main(void)
 		cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_a_change_of_patient),
 		cmocka_unit_test(test_a_change_that_is_told_late),
+		cmocka_unit_test(test_what_closes_a_changed_group_has_its_own_patient),
 		cmocka_unit_test(test_waveforms),
 		cmocka_unit_test(test_a_device_without_messages),
 		cmocka_unit_test(test_states),
