@@ -117,47 +117,40 @@ find_config(void)
 	return NULL;
 }
 
+static bool
+has_config(struct gw_cli *cli)
+{
+	if (cli->config_path == NULL)
+		cli->config_path = find_config();
+	if (cli->config_path == NULL)
+		fprintf(stderr, "vitalgate: no configuration: give one with -c FILE (or $VITALGATE_CONFIG, ./vitalgate.yaml, "
+		    "/etc/vitalgate/vitalgate.yaml); `vitalgate options --yaml` prints one to start from\n");
+	return cli->config_path != NULL;
+}
+
 static struct gw_config *
 load_config(struct gw_cli *cli)
 {
 	struct gw_config *config = NULL;
 	struct gw_why why = { "" };
 
-	if (cli->config_path == NULL)
-		cli->config_path = find_config();
-	if (cli->config_path == NULL)
-		fprintf(stderr, "vitalgate: no configuration: give one with -c FILE (or $VITALGATE_CONFIG, ./vitalgate.yaml, "
-		    "/etc/vitalgate/vitalgate.yaml); `vitalgate options --yaml` prints one to start from\n");
-	else if (gw_config_load(cli->config_path, &config, &why) != GW_OK)
+	if (has_config(cli) && gw_config_load(cli->config_path, &config, &why) != GW_OK)
 		fprintf(stderr, "vitalgate: %s\n", why.text);
 	return config;
-}
-
-static enum gw_error
-check(const struct gw_cli *cli, const struct gw_config *config, struct gw_why *why)
-{
-	enum gw_error error = gw_config_check(config, why);
-
-	if (error == GW_OK)
-		error = gw_nomenclature_open(why);
-	for (size_t i = 0; i < cli->part_count && error == GW_OK; i++)
-		if (cli->parts[i]->check != NULL)
-			error = cli->parts[i]->check(config, why);
-	return error;
 }
 
 // Loads and checks what running needs; NULL after having said why not.
 static struct gw_config *
 load_checked(struct gw_cli *cli)
 {
-	struct gw_config *config = load_config(cli);
+	struct gw_config *config = NULL;
 	struct gw_why why = { "" };
 
-	if (config == NULL || check(cli, config, &why) == GW_OK)
-		return config;
-	fprintf(stderr, "vitalgate: %s: %s\n", cli->config_path, why.text);
-	gw_config_free(config);
-	return NULL;
+	if (!has_config(cli))
+		return NULL;
+	if (gw_nomenclature_open(&why) != GW_OK || gw_parts_config(cli->config_path, cli->parts, cli->part_count, &config, &why) != GW_OK)
+		fprintf(stderr, "vitalgate: %s\n", why.text);
+	return config;
 }
 
 // ---- Commands that are done here ----
@@ -309,8 +302,11 @@ do_command(struct gw_cli *cli, int argc, char **argv)
 		return GW_EXIT_START;
 	}
 	config = load_config(cli);
-	if (config == NULL)
+	if (config == NULL) {
+		if (strcmp(cli->command->name, "reload") == 0)
+			puts("nothing has changed");
 		return GW_EXIT_START;
+	}
 	code = gw_cli_request(cli, config);
 	gw_config_free(config);
 	return code;

@@ -183,6 +183,8 @@ gw_cli_request(struct gw_cli *cli, const struct gw_config *config)
 	fd = gw_control_connect(config->control_socket);
 	if (fd >= 0)
 		code = ask_daemon(cli, fd, request, len, &show);
+	else if (errno != EACCES && errno != EPERM && strcmp(cli->command->name, "reload") == 0)
+		code = failed(cli, "", "no gateway answers at control.socket: one that runs reads its configuration anew on SIGHUP, too");
 	else if (errno == EACCES || errno == EPERM)
 		code = failed(cli, "", "the gateway's socket is not for this user: ask its group, or use sudo");
 	else

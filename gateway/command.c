@@ -182,3 +182,24 @@ gw_call_record(const struct gw_call *call, struct gw_ticket *ticket, struct gw_s
 		event.principal.len = GW_ID_MAX;
 	return gw_ticket_event(ticket, GW_RECORD_COMMAND, &event);
 }
+
+enum gw_error
+gw_call_note(struct gw_call *call, const char *words)
+{
+	struct gw_source source;
+	struct gw_ticket *ticket;
+	enum gw_error error;
+
+	if ((error = gw_source_init(&source, call->core->intake, 1)) != GW_OK)
+		return gw_fail(call->why, error, "%s", gw_error_text(error));
+	ticket = gw_ticket_get(&source);
+	error = ticket != NULL ? gw_call_record(call, ticket, gw_span("", 0), "%s", words) : GW_E_MEMORY;
+	if (error == GW_OK) {
+		ticket->essential = true;
+		error = gw_intake_commit(ticket);
+	}
+	if (ticket != NULL)
+		gw_ticket_release(ticket);
+	gw_source_fini(&source);
+	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "it is done, but \"%s\" could not be recorded: %s", words, gw_error_text(error));
+}

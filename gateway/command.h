@@ -9,10 +9,13 @@
 #include <stdatomic.h>
 #include <yyjson.h>
 
+struct gw_reload;
+
 // One command being done. The handler's thread only.
 struct gw_call {
 	struct gw_core *core;
-	const struct gw_parts *parts;   // NULL: no daemon runs
+	const struct gw_parts *parts;   // NULL: no daemon runs. To be held while one is used (gw_parts_hold)
+	struct gw_reload *reload;       // NULL: no daemon runs
 	yyjson_val *arguments;          // object; texts, or true for flags
 	const char *who;                // "uid 1000 (alice)": at most GW_ID_MAX bytes
 	const atomic_bool *stopping;    // end soon; may be NULL
@@ -51,5 +54,7 @@ bool gw_span_is_text(struct gw_span bytes);
 // Records "who did what" (GW_RECORD_COMMAND) in a ticket of the caller's.
 enum gw_error gw_call_record(const struct gw_call *call, struct gw_ticket *ticket, struct gw_span device, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+// The same in a ticket of its own, of what is done already.
+enum gw_error gw_call_note(struct gw_call *call, const char *words);
 
 #endif

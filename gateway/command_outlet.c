@@ -45,10 +45,12 @@ list_outlet(void *arg, const char *name, struct gw_span value)
 	yyjson_mut_obj_add_strcpy(doc, object, "outlet", name);
 	yyjson_mut_obj_add_uint(doc, object, "cursor", position);
 	yyjson_mut_obj_add_uint(doc, object, "behind_records", last > position ? last - position : 0);
+	gw_parts_hold(call->parts);
 	part = part_of(call->parts, name, &instance);
 	yyjson_mut_obj_add_bool(doc, object, "running", part != NULL);
 	if (part != NULL)
 		part->status(instance, doc, yyjson_mut_obj_add_obj(doc, object, "state"));
+	gw_parts_release(call->parts);
 	return gw_call_emit(call, doc);
 }
 
@@ -96,31 +98,9 @@ say_done(struct gw_call *call, const char *words)
 	return GW_OK;
 }
 
-// Who did it goes into the journal.
-static enum gw_error
-record(struct gw_call *call, const char *words)
-{
-	struct gw_source source;
-	struct gw_ticket *ticket;
-	enum gw_error error;
-
-	if ((error = gw_source_init(&source, call->core->intake, 1)) != GW_OK)
-		return gw_fail(call->why, error, "%s", gw_error_text(error));
-	ticket = gw_ticket_get(&source);
-	error = ticket != NULL ? gw_call_record(call, ticket, gw_span("", 0), "%s", words) : GW_E_MEMORY;
-	if (error == GW_OK) {
-		ticket->essential = true;
-		error = gw_intake_commit(ticket);
-	}
-	if (ticket != NULL)
-		gw_ticket_release(ticket);
-	gw_source_fini(&source);
-	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "it is done, but \"%s\" could not be recorded: %s", words, gw_error_text(error));
-}
-
 // ---- What one outlet does itself ----
 
-// The running outlet of that name, or why there is none: what an outlet has under way is known to its own thread only.
+// The running outlet of that name, or why there is none: what an outlet has under way is known to its own thread only. The parts are held.
 static enum gw_error
 running(const struct gw_call *call, const char *name, const struct gw_part **part, void **instance)
 {
@@ -152,11 +132,13 @@ outlet_command(struct gw_call *call, const char *name, const char *action, const
 	enum gw_error error;
 	void *instance;
 
+	gw_parts_hold(call->parts);
 	error = running(call, name, &part, &instance);
 	if (error == GW_OK)
 		error = ask_part(call, part, instance, action, &reply);
+	gw_parts_release(call->parts);
 	if (error == GW_OK)
-		error = record(call, words);
+		error = gw_call_note(call, words);
 	return error == GW_OK ? say_done(call, reply.text[0] != '\0' ? reply.text : words) : error;
 }
 
@@ -232,9 +214,9 @@ emit(void *arg, yyjson_mut_doc *doc)
 	return gw_call_emit(arg, doc);
 }
 
-// What the part has to tell, line by line.
+// What the part has to tell, line by line. The parts are held.
 static enum gw_error
-hl7_report(struct gw_call *call, const char *action)
+held_report(struct gw_call *call, const char *action)
 {
 	yyjson_mut_doc *copy;
 	yyjson_doc *arguments = NULL;
@@ -253,6 +235,17 @@ hl7_report(struct gw_call *call, const char *action)
 	    : part->report(instance, yyjson_doc_get_root(arguments), emit, call, call->why);
 	yyjson_doc_free(arguments);
 	yyjson_mut_doc_free(copy);
+	return error;
+}
+
+static enum gw_error
+hl7_report(struct gw_call *call, const char *action)
+{
+	enum gw_error error;
+
+	gw_parts_hold(call->parts);
+	error = held_report(call, action);
+	gw_parts_release(call->parts);
 	return error;
 }
 

@@ -235,9 +235,8 @@ replay_ticket(struct work *work, const struct kept *kept, struct gw_ticket *tick
 	return GW_OK;
 }
 
-// Messages of hospital systems are no frames of devices: the door that refused one takes it again, or not.
 static enum gw_error
-ask_door(struct work *work, uint64_t id, struct gw_why *reply)
+ask_held_door(struct work *work, uint64_t id, struct gw_why *reply)
 {
 	void *instance = NULL;
 	const struct gw_part *part = gw_parts_find(work->call->parts, gw_span_text("hl7_in"), &instance);
@@ -258,6 +257,18 @@ ask_door(struct work *work, uint64_t id, struct gw_why *reply)
 	error = arguments != NULL ? part->command(instance, yyjson_doc_get_root(arguments), reply) : gw_fail(reply, GW_E_MEMORY, "out of memory");
 	yyjson_doc_free(arguments);
 	yyjson_mut_doc_free(question);
+	return error;
+}
+
+// Messages of hospital systems are no frames of devices: the door that refused one takes it again, or not.
+static enum gw_error
+ask_door(struct work *work, uint64_t id, struct gw_why *reply)
+{
+	enum gw_error error;
+
+	gw_parts_hold(work->call->parts);
+	error = ask_held_door(work, id, reply);
+	gw_parts_release(work->call->parts);
 	return error;
 }
 

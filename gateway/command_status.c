@@ -100,11 +100,13 @@ add_parts(const struct gw_call *call, yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
 	yyjson_mut_val *parts = add_object(doc, root, "parts");
 
+	gw_parts_hold(call->parts);
 	for (size_t i = 0; call->parts != NULL && i < call->parts->count; i++) {
 		const struct gw_part *part = call->parts->slots[i].part;
 
 		part->status(call->parts->slots[i].instance, doc, add_object(doc, parts, part->name));
 	}
+	gw_parts_release(call->parts);
 }
 
 enum gw_error

@@ -13,6 +13,8 @@
 
 #define GW_CONFIG_ITEMS_MAX 256 // of one list
 
+struct gw_option;
+
 // What stands in lists; `line` is where in the file.
 struct gw_config_text {
 	char *text;
@@ -91,6 +93,19 @@ void gw_config_print(const struct gw_config *config, FILE *out);
 void gw_config_help(FILE *out);
 // The table as a commented configuration file in which every option stands at its default: what conf/vitalgate.yaml is made from.
 void gw_config_sample(FILE *out);
+
+// What differs between two configurations.
+enum gw_config_how { GW_CONFIG_CHANGED, GW_CONFIG_ADDED, GW_CONFIG_REMOVED };
+struct gw_config_change {
+	const struct gw_option *option;
+	const char *item;       // of a list whose items have names; NULL: the option as a whole
+	enum gw_config_how how; // options are only ever changed
+};
+typedef void gw_config_change_fn(void *arg, const struct gw_config_change *change);
+// Tells each difference in a section (NULL: in all) to take, which may be NULL; returns how many there are. Lines of the file do not count.
+size_t gw_config_diff(const struct gw_config *from, const struct gw_config *to, const char *section, gw_config_change_fn *take, void *arg);
+// Makes these sections (up to NULL) of a copied struct point to another's values. Owns nothing: free() it, while both that it was made of live.
+void gw_config_take(struct gw_config *config, const struct gw_config *other, const char *const *sections);
 
 // The table itself, for whoever lists or tests options.
 enum gw_option_type {

@@ -172,14 +172,19 @@ fail:
 static void
 do_request(struct slot *slot, const char *text, size_t len)
 {
+	const struct gw_control_options *options = &slot->control->options;
 	struct gw_why why = { "" };
+	struct gw_core core;
 	struct gw_call call = {
-		.core = slot->control->options.core, .parts = slot->control->options.parts, .who = slot->who,
+		.core = &core, .parts = options->parts, .reload = options->reload, .who = slot->who,
 		.stopping = &slot->control->stopping, .line = put_line, .arg = slot, .why = &why,
 	};
 	yyjson_doc *doc = yyjson_read(text, len, 0);
 	enum gw_error error;
 
+	gw_parts_hold(options->parts);
+	core = *options->core;
+	gw_parts_release(options->parts);
 	call.arguments = yyjson_doc_get_root(doc);
 	error = gw_command_do(&call);
 	put_end(slot, error, why.text);

@@ -8,11 +8,13 @@
 #include "gateway/daemon.h"
 
 struct gw_control;
+struct gw_reload;
 
 struct gw_control_options {
 	const char *path; // made anew (whoever has the store's lock owns it), mode 0660
-	struct gw_core *core;
-	const struct gw_parts *parts; // constant while it runs
+	const struct gw_core *core;   // each command gets a copy, made while the parts are held
+	const struct gw_parts *parts;
+	struct gw_reload *reload;     // NULL: the command `reload` says that there is none
 	uint32_t commands_max;        // at once; more are told to come again
 };
 

@@ -17,7 +17,7 @@
 struct gw_part;
 
 struct gw_core {
-	const struct gw_config *config; // constant while the program runs
+	const struct gw_config *config; // constant for a part; commands get a core of their own, main's has what a reload made of it
 	struct gw_journal *journal;
 	struct gw_intake *intake;
 	struct gw_registry *registry;
@@ -41,11 +41,14 @@ struct gw_traced {
 typedef bool gw_report_fn(void *arg, yyjson_mut_doc *doc);
 
 // An adapter (takes frames in) or an outlet (follows the journal). Started in the table's order, stopped in reverse. main's thread calls all of it,
-// except status, which any thread may call between start and close.
+// except status, report and command, which any thread may call between start and close (holding the parts: gw_parts_hold).
 struct gw_part {
 	const char *name; // "mqtt", "coap", "bus", "hl7"
 	bool outlet;
 	bool (*enabled)(const struct gw_config *config);
+	// Sections of the configuration (up to NULL) that a reload may change, by stopping, closing and starting this part alone: all others say the same as
+	// at the program's start. NULL: what concerns it takes effect at the next start.
+	const char *const *sections;
 	// What the configuration says for this part, where the table of options cannot tell: names, files, options that belong together. Opens nothing
 	// and starts nothing; why says what to do. May be NULL.
 	enum gw_error (*check)(const struct gw_config *config, struct gw_why *why);

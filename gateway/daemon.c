@@ -6,6 +6,7 @@
 #include "gateway/clock.h"
 #include "gateway/control.h"
 #include "gateway/follow.h"
+#include "gateway/reload.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +29,9 @@
 struct daemon {
 	struct gw_core core;
 	struct gw_parts parts;
+	pthread_rwlock_t parts_lock;
 	struct gw_control *control;
+	struct gw_reload *reload;
 	int signal_fd, failed_fd;
 	bool failed;
 	// The guard's.
@@ -138,13 +141,13 @@ stop_parts(struct daemon *daemon)
 	for (size_t i = parts->count; i-- > 0;)
 		parts->slots[i].part->stop(parts->slots[i].instance);
 	atomic_store(&daemon->stopping, "commands");
+	gw_reload_stop(daemon->reload);
 	gw_control_close(daemon->control);
 	daemon->control = NULL;
 	for (size_t i = parts->count; i-- > 0;) {
 		atomic_store(&daemon->stopping, parts->slots[i].part->name);
-		parts->slots[i].part->close(parts->slots[i].instance);
+		gw_parts_close(parts, i);
 	}
-	parts->count = 0;
 }
 
 // Ends everything in order. Returns the exit code; after a failed sync it does not return, for nothing may be written any more.
@@ -161,6 +164,7 @@ stop_all(struct daemon *daemon, int code)
 		_exit(GW_EXIT_SYNC);
 	atomic_store(&daemon->stopping, "the store");
 	gw_core_close(&daemon->core);
+	gw_reload_close(daemon->reload);
 	wake(daemon->ended_fd);
 	if (guarded)
 		pthread_join(daemon->guard, NULL);
@@ -170,21 +174,16 @@ stop_all(struct daemon *daemon, int code)
 // ---- Starting ----
 
 static enum gw_error
-start_parts(struct daemon *daemon, const struct gw_part *const *table, size_t count, struct gw_why *why)
+start_parts(struct daemon *daemon, struct gw_why *why)
 {
-	struct gw_parts *parts = &daemon->parts;
+	const struct gw_core *core = &daemon->core;
 	enum gw_error error = GW_OK;
-	struct gw_why part_why = { "" };
 
-	for (size_t i = 0; i < count && parts->count < GW_PARTS_MAX; i++) {
-		if (!table[i]->enabled(daemon->core.config))
-			continue;
-		error = table[i]->start(&daemon->core, &parts->slots[parts->count].instance, &part_why);
-		if (error != GW_OK)
-			return gw_fail(why, error, "%s: %.160s", table[i]->name, part_why.text[0] != '\0' ? part_why.text : gw_error_text(error));
-		parts->slots[parts->count++].part = table[i];
+	for (size_t i = 0; i < core->part_count && error == GW_OK; i++) {
+		if (core->parts[i]->enabled(core->config))
+			error = gw_parts_start(&daemon->parts, core->parts[i], core, why);
 	}
-	return GW_OK;
+	return error;
 }
 
 static void
@@ -202,17 +201,28 @@ say_ready(const struct daemon *daemon)
 }
 
 static enum gw_error
-start_all(struct daemon *daemon, const struct gw_part *const *table, size_t count, struct gw_why *why)
+start_all(struct daemon *daemon, struct gw_why *why)
 {
 	struct gw_control_options control = { .path = daemon->core.config->control_socket, .core = &daemon->core, .parts = &daemon->parts,
-		.commands_max = (uint32_t)daemon->core.config->control_commands_max };
-	enum gw_error error;
+		.reload = daemon->reload, .commands_max = (uint32_t)daemon->core.config->control_commands_max };
+	enum gw_error error = start_parts(daemon, why);
 
-	daemon->core.parts = table;
-	daemon->core.part_count = count;
-	error = start_parts(daemon, table, count, why);
 	if (error == GW_OK)
 		error = gw_control_open(&control, &daemon->control, why);
+	return error;
+}
+
+static enum gw_error
+open_core(struct daemon *daemon, const struct gw_config *config, const struct gw_part *const *table, size_t count, struct gw_why *why)
+{
+	enum gw_error error = gw_reload_open(&daemon->core, &daemon->parts, &daemon->reload, why);
+
+	if (error == GW_OK && (error = gw_core_open(config, store_failed, daemon, &daemon->core, why)) != GW_OK) {
+		gw_reload_close(daemon->reload);
+		daemon->reload = NULL;
+	}
+	daemon->core.parts = table;
+	daemon->core.part_count = count;
 	return error;
 }
 
@@ -241,45 +251,51 @@ tend_absent_outlets(const struct daemon *daemon)
 		gw_diag(GW_WARNING, "outlet.absent", "outlets that do not run keep their place: %s", gw_error_text(error));
 }
 
+// What a signal asks for. False: to stop.
+static bool
+take_signal(struct daemon *daemon, int number)
+{
+	if (number == SIGHUP) {
+		gw_diag(GW_NOTICE, "gateway.signal", "SIGHUP: reading the configuration anew");
+		gw_reload_run(daemon->reload);
+	} else if (number != 0) {
+		gw_diag(GW_NOTICE, "gateway.stopping", "%s: stopping in order; a second signal ends at once", strsignal(number));
+		return false;
+	}
+	return true;
+}
+
 // Until a signal to stop, or the store's failure.
 static void
 wait_for_end(struct daemon *daemon)
 {
-	struct pollfd fds[2] = { { .fd = daemon->failed_fd, .events = POLLIN }, { .fd = daemon->signal_fd, .events = POLLIN } };
-	int watchdog_ms = gw_notify_watchdog_ms(), number;
-	int64_t looked_us = INT64_MIN;
+	struct pollfd fds[] = { { .fd = daemon->failed_fd, .events = POLLIN }, { .fd = daemon->signal_fd, .events = POLLIN },
+		{ .fd = gw_reload_fd(daemon->reload), .events = POLLIN } };
+	const struct gw_config *looked_with = NULL;
+	int watchdog_ms = gw_notify_watchdog_ms();
+	int64_t looked_us = 0;
 
 	for (;;) {
-		if (looked_us == INT64_MIN || gw_clock_mono_us() - looked_us >= ABSENT_MS * INT64_C(1000)) {
+		if (looked_with != daemon->core.config || gw_clock_mono_us() - looked_us >= ABSENT_MS * INT64_C(1000)) {
 			looked_us = gw_clock_mono_us();
+			looked_with = daemon->core.config;
 			tend_absent_outlets(daemon);
 		}
-		if (poll(fds, 2, watchdog_ms > 0 && watchdog_ms < ABSENT_MS ? watchdog_ms : ABSENT_MS) < 0 && errno != EINTR)
-			return;
+		if (poll(fds, 3, watchdog_ms > 0 && watchdog_ms < ABSENT_MS ? watchdog_ms : ABSENT_MS) < 0) {
+			if (errno != EINTR)
+				return;
+			continue;
+		}
 		if (fds[0].revents != 0) {
 			daemon->failed = true;
 			return;
 		}
-		number = fds[1].revents != 0 ? next_signal(daemon) : 0;
-		if (number == SIGHUP)
-			gw_diag(GW_NOTICE, "gateway.signal", "SIGHUP has no effect in this version: restart to load profiles and configuration anew");
-		else if (number != 0) {
-			gw_diag(GW_NOTICE, "gateway.stopping", "%s: stopping in order; a second signal ends at once", strsignal(number));
+		if (fds[1].revents != 0 && !take_signal(daemon, next_signal(daemon)))
 			return;
-		}
+		if (fds[2].revents != 0)
+			gw_reload_run(daemon->reload);
 		gw_notify("WATCHDOG=1");
 	}
-}
-
-static enum gw_level
-level_of(const char *name)
-{
-	static const char *const names[] = { "debug", "info", "notice", "warning", "error" };
-	int level = GW_ERROR;
-
-	while (level > GW_DEBUG && strcmp(names[level], name) != 0)
-		level--;
-	return (enum gw_level)level;
 }
 
 int
@@ -289,14 +305,16 @@ gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table
 	struct gw_why why = { "" };
 	int code = 0;
 
-	gw_diag_open(config->log_json, level_of(config->log_level));
+	pthread_rwlock_init(&daemon.parts_lock, NULL);
+	daemon.parts.lock = &daemon.parts_lock;
+	gw_diag_open(config->log_json, gw_level_of(config->log_level));
 	umask(077);
 	raise_files_limit();
-	if (open_signals(&daemon, &why) != GW_OK || gw_core_open(config, store_failed, &daemon, &daemon.core, &why) != GW_OK) {
+	if (open_signals(&daemon, &why) != GW_OK || open_core(&daemon, config, table, count, &why) != GW_OK) {
 		gw_diag(GW_ERROR, "gateway.start", "%s", why.text);
 		return GW_EXIT_START;
 	}
-	if (start_all(&daemon, table, count, &why) == GW_OK) {
+	if (start_all(&daemon, &why) == GW_OK) {
 		say_ready(&daemon);
 		wait_for_end(&daemon);
 	} else {
@@ -309,5 +327,6 @@ gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table
 	close(daemon.signal_fd);
 	close(daemon.failed_fd);
 	close(daemon.ended_fd);
+	pthread_rwlock_destroy(&daemon.parts_lock);
 	return code;
 }

@@ -87,15 +87,3 @@ gw_core_close(struct gw_core *core)
 	gw_journal_close(core->journal);
 	gw_profiles_free((struct gw_profiles *)(uintptr_t)core->profiles); // constant for everybody else; opened here
 }
-
-const struct gw_part *
-gw_parts_find(const struct gw_parts *parts, struct gw_span name, void **instance)
-{
-	for (size_t i = 0; parts != NULL && i < parts->count; i++) {
-		if (!gw_span_is(name, parts->slots[i].part->name))
-			continue;
-		*instance = parts->slots[i].instance;
-		return parts->slots[i].part;
-	}
-	return NULL;
-}

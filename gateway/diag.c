@@ -28,6 +28,16 @@ gw_diag_open(bool json, enum gw_level least)
 	atomic_store(&least_level, (int)least);
 }
 
+enum gw_level
+gw_level_of(const char *name)
+{
+	int level = GW_ERROR;
+
+	while (level > GW_DEBUG && strcmp(level_names[level], name) != 0)
+		level--;
+	return (enum gw_level)level;
+}
+
 // A line under construction. WORDS_MAX_BYTES of words, each byte at most six, and what stands around them always fit.
 struct line {
 	char text[LINE_MAX_BYTES];

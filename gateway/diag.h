@@ -9,6 +9,8 @@
 enum gw_level { GW_DEBUG, GW_INFO, GW_NOTICE, GW_WARNING, GW_ERROR };
 
 void gw_diag_open(bool json, enum gw_level least);
+// "debug" to "error", as log.level has it.
+enum gw_level gw_level_of(const char *name);
 
 // event: "mqtt.refused", lower case with dots, stable. format: words for people with key=value pairs where they help.
 void gw_diag(enum gw_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -206,6 +206,7 @@ const struct gw_part gw_hl7_part = {
 	.name = "hl7",
 	.outlet = true,
 	.enabled = hl7_enabled,
+	.sections = (const char *const[]){ "hl7", NULL },
 	.check = hl7_check,
 	.start = hl7_start,
 	.stop = hl7_stop,

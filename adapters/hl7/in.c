@@ -624,6 +624,7 @@ stop(void *part)
 const struct gw_part gw_hl7_in_part = {
 	.name = "hl7_in",
 	.enabled = enabled,
+	.sections = (const char *const[]){ "hl7_in", NULL },
 	.check = check,
 	.start = start,
 	.stop = stop,

@@ -581,6 +581,7 @@ const struct gw_part gw_bus_part = {
 	.name = "bus",
 	.outlet = true,
 	.enabled = bus_enabled,
+	.sections = (const char *const[]){ "bus", NULL },
 	.start = bus_start,
 	.stop = bus_stop,
 	.close = bus_close,
