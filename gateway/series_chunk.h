@@ -62,7 +62,8 @@ struct gw_chunk_options {
 	uint32_t fit_bytes;
 };
 
-// points[0..count) in order, count 1..GW_CHUNK_POINTS_MAX. *out belongs to the encoder and lives until the next call. *taken (may be NULL without fit_bytes): how many
+// points[0..count) in order, count 1..GW_CHUNK_POINTS_MAX. The nomenclature is open and reading.signal set: by them a converted unit is recognised and costs nothing (98.6 [degF]
+// and its 37.0); a canonical value that they do not explain is kept beside, at some bytes. An origin's texts are at most 1,000 bytes together. *out belongs to the encoder and lives until the next call. *taken (may be NULL without fit_bytes): how many
 // points are in it. GW_E_ARGUMENT: not in order, or a value of no known type; GW_E_TOO_LARGE: past a limit above: encode fewer (one point of the journal always
 // fits); GW_E_MEMORY.
 enum gw_error gw_chunk_encode(struct gw_chunk_encoder *encoder, const struct gw_point *points, uint32_t count,
@@ -77,7 +78,7 @@ struct gw_chunk_reader; // some hundred kB of columns, and what the samples need
 struct gw_chunk_reader *gw_chunk_reader_new(void); // NULL: out of memory
 void gw_chunk_reader_free(struct gw_chunk_reader *reader);
 
-// Checks checksum and layout; decodes nothing yet. bytes must outlive all use of what is read; whatever the reader gives lives until the next gw_chunk_open(), and points
+// Checks checksum and layout; decodes nothing yet (what is damaged under a checksum that fits is found by what decodes it; times are always in order). bytes must outlive all use of what is read; whatever the reader gives lives until the next gw_chunk_open(), and points
 // into bytes or the reader. GW_E_CORRUPT, GW_E_VERSION.
 enum gw_error gw_chunk_open(struct gw_chunk_reader *reader, struct gw_span bytes, struct gw_why *why);
 const struct gw_chunk_head *gw_chunk_head(const struct gw_chunk_reader *reader);

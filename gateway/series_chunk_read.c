@@ -166,16 +166,20 @@ chunk_load_times(struct gw_chunk_reader *r, struct gw_why *why)
 {
 	bool loaded = (r->loaded >> COLUMN_TIME & 1) != 0;
 	enum gw_error error = chunk_load(r, COLUMN_TIME, r->head.count, why);
-	int64_t *times = r->columns[COLUMN_TIME];
+	int64_t *times = r->columns[COLUMN_TIME], last = r->head.first_us;
+	bool disorder = false;
 
 	if (loaded || error != GW_OK)
 		return error;
-	for (uint32_t i = 0; i < r->head.count; i++)
+	for (uint32_t i = 0; i < r->head.count; i++) {
 		times[i] = (int64_t)((uint64_t)times[i] + (uint64_t)r->head.first_us);
-	if (times[0] == r->head.first_us && times[r->head.count - 1] == r->head.last_us)
+		disorder |= times[i] < last;
+		last = times[i];
+	}
+	if (!disorder && times[0] == r->head.first_us && last == r->head.last_us)
 		return GW_OK;
 	r->loaded &= ~((uint32_t)1 << COLUMN_TIME);
-	return chunk_corrupt(why, "its times are not those of its head");
+	return chunk_corrupt(why, "its times are not in order, or not those of its head");
 }
 
 static enum gw_error
