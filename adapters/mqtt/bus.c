@@ -195,6 +195,7 @@ retry_parked(struct bus *bus)
 
 // ---- Rewinding ----
 
+// Only ever backwards: what is not acknowledged yet lies after bus->done, and is left out by nobody's choice of a time.
 static enum gw_error
 rewind_to(struct bus *bus, uint64_t position)
 {
@@ -208,6 +209,8 @@ rewind_to(struct bus *bus, uint64_t position)
 	}
 	if (gw_bus_link_pending(bus->link) > 0)
 		gw_bus_link_close(bus->link, false); // what is under way must not move the cursor later
+	if (position > bus->done)
+		position = bus->done;
 	if ((ticket = gw_ticket_get(&bus->source)) == NULL)
 		return GW_E_BUSY;
 	ticket->essential = true;

@@ -498,6 +498,27 @@ test_rewind_gives_the_same_identifiers(void **state)
 		assert_string_equal(taken[i].id, taken[60 + i].id);
 }
 
+// Back to a time after what the broker has taken: nothing of what it has not taken is left out.
+static void
+test_rewind_never_skips(void **state)
+{
+	struct gw_why reply = { "" };
+
+	(void)state;
+	broker.answer = mute;
+	start_bus();
+	give(1, 10);
+	WAIT_FOR(status("unacknowledged") > 0);
+	assert_int_equal(command("{\"action\":\"rewind\",\"to\":\"2099-01-01T00:00:00Z\"}", &reply), GW_OK);
+	stop_bus();
+	taken_count = 0;
+	broker.answer = accept_all;
+	start_bus();
+	WAIT_FOR(status("acknowledged") == 10);
+	stop_bus();
+	check_order(0, 1, 10);
+}
+
 static int
 close_often(unsigned index)
 {
@@ -563,6 +584,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_a_broker_that_acknowledges_nothing, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_broker_that_is_too_slow, begin, finish),
 		cmocka_unit_test_setup_teardown(test_rewind_gives_the_same_identifiers, begin, finish),
+		cmocka_unit_test_setup_teardown(test_rewind_never_skips, begin, finish),
 		cmocka_unit_test_setup_teardown(test_a_connection_that_ends_often, begin, finish),
 		cmocka_unit_test_setup_teardown(test_restarts_of_the_gateway, begin, finish),
 	};
