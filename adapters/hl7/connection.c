@@ -361,18 +361,20 @@ gw_hl7_connection_send(struct gw_hl7_connection *connection, struct gw_span mess
 
 // ---- Receiving ----
 
-// Some bytes; 0 where the socket has to be asked again.
+// Some bytes; 0 where the socket has to be asked again. until_us 0: what is there already.
 static enum gw_error
 tcp_fetch(struct gw_hl7_connection *connection, int64_t until_us, size_t *len)
 {
-	enum gw_error error = await(connection, POLLIN, until_us);
+	enum gw_error error = until_us != 0 ? await(connection, POLLIN, until_us) : GW_OK;
 	ssize_t n;
 
 	*len = 0;
 	if (error != GW_OK)
 		return error;
 	n = recv(connection->fd, connection->bytes, sizeof(connection->bytes), 0);
-	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK))
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return until_us != 0 ? GW_OK : GW_E_TIMEOUT;
+	if (n == 0 || (n < 0 && errno != EINTR))
 		return GW_E_CLOSED;
 	*len = n > 0 ? (size_t)n : 0;
 	return GW_OK;
@@ -390,7 +392,7 @@ tls_fetch(struct gw_hl7_connection *connection, int64_t until_us, size_t *len)
 enum gw_error
 gw_hl7_connection_receive(struct gw_hl7_connection *connection, int timeout_ms, struct gw_span *message)
 {
-	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
+	int64_t until_us = timeout_ms > 0 ? gw_clock_mono_us() + (int64_t)timeout_ms * 1000 : 0;
 	enum gw_error error;
 	size_t idle = 0, len;
 

@@ -59,8 +59,8 @@ back_off(struct gw_hl7_destination *d)
 
 // ---- Durable consequences ----
 
-static void
-submit_removals(struct gw_hl7_destination *d)
+void
+gw_hl7_submit_removals(struct gw_hl7_destination *d)
 {
 	if (d->removal == NULL)
 		return;
@@ -76,7 +76,7 @@ gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all)
 	struct gw_ticket *ticket, *next;
 
 	if (all)
-		submit_removals(d);
+		gw_hl7_submit_removals(d);
 	do {
 		if (all && d->removing > 0)
 			poll(&(struct pollfd){ .fd = d->removals.event_fd, .events = POLLIN }, 1, 1000);
@@ -101,8 +101,8 @@ settle_row(struct gw_hl7_destination *d, struct gw_ticket *ticket, enum gw_hl7_f
 	    message->control_id, state, d->answer_code, gw_clock_wall_us());
 }
 
-// Acknowledged: it leaves the outbox. Nothing waits for that commit, which takes some at once where messages go in quick succession; a crash before it sends
-// them again under the same MSH-10.
+// Acknowledged: it leaves the outbox. Nothing waits for that commit, which takes some at once where messages go in quick succession, together with the messages
+// that are made next; a crash before it sends them again under the same MSH-10.
 static void
 remove_first(struct gw_hl7_destination *d)
 {
@@ -115,7 +115,7 @@ remove_first(struct gw_hl7_destination *d)
 		if (gw_hl7_outbox_del(&d->outbox, d->removal, d->outbox.first) != GW_OK || settle_row(d, d->removal, GW_HL7_FILED_SENT) != GW_OK)
 			gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: out of memory; an acknowledged message may be sent again", d->settings->name);
 		if (++d->removal_count >= GW_HL7_REMOVALS_AT_ONCE)
-			submit_removals(d);
+			gw_hl7_submit_removals(d);
 	}
 	gw_hl7_outbox_shift(&d->outbox);
 }
@@ -485,5 +485,4 @@ gw_hl7_deliver(struct gw_hl7_destination *d)
 	gw_hl7_reap_removals(d, false);
 	while (!d->stopping && gw_clock_mono_us() < until && choose(d) && connected(d))
 		settle(d, send_first(d));
-	submit_removals(d);
 }

@@ -164,6 +164,8 @@ wait_ms(const struct gw_hl7_destination *d)
 {
 	int64_t left_us;
 
+	if (d->removal != NULL)
+		return 0; // submitted with what is made meanwhile, or alone
 	if (d->outbox.first == NULL)
 		return IDLE_MS;
 	left_us = d->next_us - gw_clock_mono_us();

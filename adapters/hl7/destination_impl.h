@@ -134,6 +134,8 @@ bool gw_hl7_filed_unsure(const struct gw_hl7_filed *filed);
 
 // deliver.c: sends messages while they are acknowledged at once, at most for a while.
 void gw_hl7_deliver(struct gw_hl7_destination *d);
+// Deletions that wait for others to share their commit: now. gw_hl7_commit_made() does so as well.
+void gw_hl7_submit_removals(struct gw_hl7_destination *d);
 // Takes back deletions that are committed; all: waits for every one.
 void gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all);
 void gw_hl7_set_state(struct gw_hl7_destination *d, enum gw_hl7_state state);

@@ -50,6 +50,7 @@ gw_hl7_commit_made(struct gw_hl7_destination *d)
 {
 	enum gw_error error;
 
+	gw_hl7_submit_removals(d); // the writer finds both
 	if (d->making == NULL || d->broken)
 		return;
 	if ((error = gw_intake_commit(d->making)) != GW_OK) {

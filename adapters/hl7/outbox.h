@@ -24,8 +24,8 @@
 #include <stdatomic.h>
 
 // Acknowledged messages whose deletion may be under way: after a crash that many at the front of each lane may have been sent, and the one behind them.
-#define GW_HL7_REMOVALS_MAX 16     // tickets
-#define GW_HL7_REMOVALS_AT_ONCE 16 // of one ticket: messages that a crash may send again
+#define GW_HL7_REMOVALS_MAX 2      // tickets
+#define GW_HL7_REMOVALS_AT_ONCE 64 // of one ticket: messages that a crash may send again
 
 struct gw_hl7_message {
 	struct gw_hl7_message *next;
