@@ -2,6 +2,7 @@
 // Rows of the ledger: encode, decode, walk. The header tells the format and who calls.
 #include "adapters/hl7/filed.h"
 
+#include "adapters/hl7/row_key.h"
 #include "gateway/bytes.h"
 
 #include <stdio.h>
@@ -48,9 +49,13 @@ static struct gw_span
 key_of(const char *prefix, const char *device, int64_t least_us, const char *control_id, char out[KEY_MAX])
 {
 	const char *table = strncmp(control_id, "held", 4) == 0 && strlen(control_id) == GW_HL7_ID_LEN ? "held" : "filed";
-	int len = snprintf(out, KEY_MAX, "%s%s/%s/%016llx/%s", prefix, table, device, (unsigned long long)least_us ^ (1ULL << 63), control_id);
+	uint8_t *at = (uint8_t *)out;
+	const uint8_t *end = at + KEY_MAX;
 
-	return gw_span(out, len < KEY_MAX ? (size_t)len : KEY_MAX - 1);
+	at = gw_hl7_key_text(gw_hl7_key_text(gw_hl7_key_text(at, end, prefix), end, table), end, "/");
+	at = gw_hl7_key_text(gw_hl7_key_text(at, end, device), end, "/");
+	at = gw_hl7_key_text(gw_hl7_key_number(at, end, (uint64_t)least_us ^ (1ULL << 63)), end, "/");
+	return gw_span(out, (size_t)(gw_hl7_key_text(at, end, control_id) - (uint8_t *)out));
 }
 
 static void

@@ -120,6 +120,13 @@ encode(struct gw_hl7_destination *d, const struct gw_hl7_group *group, enum gw_h
 	return error;
 }
 
+_Static_assert(sizeof(((struct gw_hl7_filed *)0)->device) == sizeof(((struct gw_hl7_group *)0)->device) &&
+    sizeof(((struct gw_hl7_filed *)0)->profile) == sizeof(((struct gw_hl7_group *)0)->profile) &&
+    sizeof(((struct gw_hl7_filed *)0)->origin) == sizeof(((struct gw_hl7_group *)0)->origin) &&
+    sizeof(((struct gw_hl7_filed *)0)->origin) == sizeof(((struct gw_hl7_ids *)0)->origin) &&
+    sizeof(((struct gw_hl7_filed *)0)->control_id) == sizeof(((struct gw_hl7_ids *)0)->control_id) &&
+    sizeof(((struct gw_hl7_message *)0)->device) == sizeof(((struct gw_hl7_group *)0)->device), "texts are copied whole");
+
 static int64_t
 least_of(const struct gw_hl7_group *group)
 {
@@ -151,8 +158,8 @@ file(struct gw_hl7_destination *d, const struct gw_hl7_group *group, enum gw_hl7
 
 	if ((filed.items = calloc(group->count, sizeof(*filed.items))) == NULL)
 		return GW_E_MEMORY;
-	snprintf(filed.device, sizeof(filed.device), "%s", group->device);
-	snprintf(filed.profile, sizeof(filed.profile), "%s", group->profile);
+	memcpy(filed.device, group->device, sizeof(filed.device));
+	memcpy(filed.profile, group->profile, sizeof(filed.profile));
 	for (size_t i = 0; i < group->count; i++) {
 		const struct gw_hl7_item *item = &group->items[i];
 
@@ -162,11 +169,11 @@ file(struct gw_hl7_destination *d, const struct gw_hl7_group *group, enum gw_hl7
 		filed.revised |= item->reading.revision > 0;
 	}
 	if (ids != NULL) {
-		snprintf(filed.control_id, sizeof(filed.control_id), "%s", ids->control_id);
-		snprintf(filed.origin, sizeof(filed.origin), "%s", ids->origin);
+		memcpy(filed.control_id, ids->control_id, sizeof(filed.control_id));
+		memcpy(filed.origin, ids->origin, sizeof(filed.origin));
 	} else {
 		gw_hl7_held_id(&filed.items[0], filed.control_id);
-		snprintf(filed.origin, sizeof(filed.origin), "%s", group->origin);
+		memcpy(filed.origin, group->origin, sizeof(filed.origin));
 	}
 	error = gw_hl7_filed_put(d->outbox.prefix, d->making, &filed);
 	free(filed.items);
@@ -188,7 +195,7 @@ gw_hl7_make_message(struct gw_hl7_lane *lane, const struct gw_hl7_group *group, 
 		return GW_E_BUSY;
 	if ((message = gw_hl7_outbox_make(&d->outbox, ids.control_id, gw_span(d->out.at, d->out.len), now_us)) == NULL)
 		return GW_E_MEMORY;
-	snprintf(message->device, sizeof(message->device), "%s", group->device);
+	memcpy(message->device, group->device, sizeof(message->device));
 	message->least_us = least_of(group);
 	message->backlog = lane->backlog;
 	if (d->number_free != 0) {

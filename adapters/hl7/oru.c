@@ -87,7 +87,7 @@ make_ids(const struct gw_hl7_oru *oru, const struct row *rows, struct gw_hl7_ids
 	char keys[GW_HL7_ID_LEN + 1];
 
 	make_origin(oru, rows, keys);
-	snprintf(ids->origin, sizeof(ids->origin), "%s", oru->group->origin[0] != '\0' ? oru->group->origin : keys);
+	memcpy(ids->origin, oru->group->origin[0] != '\0' ? oru->group->origin : keys, sizeof(ids->origin));
 	crypto_generichash_init(&state, NULL, 0, sizeof(hash));
 	hash_text(&state, keys);
 	hash_text(&state, ids->origin);
@@ -240,9 +240,19 @@ put_msh(struct writer *w)
 	put_field(w->out, settings->receiving_application);
 	put_field(w->out, settings->receiving_facility);
 	gw_hl7_put_time(w->out, w->oru->now_us);
-	gw_hl7_putf(w->out, "||ORU^R01^ORU_R01|%s|%s|%s|||%s|%s||%s|||", w->ids->control_id, settings->processing_id, settings->version, settings->accept_ack,
-	    settings->application_ack, charset_name(settings));
-	gw_hl7_put(w->out, "IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO");
+	gw_hl7_put(w->out, "||ORU^R01^ORU_R01|");
+	gw_hl7_put(w->out, w->ids->control_id);
+	gw_hl7_put(w->out, "|");
+	gw_hl7_put(w->out, settings->processing_id);
+	gw_hl7_put(w->out, "|");
+	gw_hl7_put(w->out, settings->version);
+	gw_hl7_put(w->out, "|||");
+	gw_hl7_put(w->out, settings->accept_ack);
+	gw_hl7_put(w->out, "|");
+	gw_hl7_put(w->out, settings->application_ack);
+	gw_hl7_put(w->out, "||");
+	gw_hl7_put(w->out, charset_name(settings));
+	gw_hl7_put(w->out, "|||IHE_PCD_001^IHE PCD^1.3.6.1.4.1.19376.1.6.1.1.1^ISO");
 	end_segment(w);
 }
 
@@ -405,7 +415,10 @@ put_equipment(const struct writer *w)
 	const struct gw_device *device = w->oru->device;
 
 	if (device != NULL && device->eui64 != 0) {
-		gw_hl7_putf(w->out, "%016llX^^%016llX^EUI-64", (unsigned long long)device->eui64, (unsigned long long)device->eui64);
+		gw_hl7_put_eui64(w->out, device->eui64);
+		gw_hl7_put(w->out, "^^");
+		gw_hl7_put_eui64(w->out, device->eui64);
+		gw_hl7_put(w->out, "^EUI-64");
 	} else if (device != NULL && device->serial[0] != '\0') {
 		put_text(w->out, device->serial);
 		gw_hl7_put(w->out, "^");

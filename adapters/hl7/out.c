@@ -32,25 +32,19 @@ make_room(struct gw_hl7_out *out, size_t more)
 	return true;
 }
 
-static void
+void
+gw_hl7_out_grow_and_put(struct gw_hl7_out *out, struct gw_span bytes)
+{
+	if (bytes.len == 0 || !make_room(out, bytes.len))
+		return;
+	memcpy(out->at + out->len, bytes.at, bytes.len);
+	out->len += bytes.len;
+}
+
+static inline void
 put_bytes(struct gw_hl7_out *out, const void *bytes, size_t len)
 {
-	if (len == 0 || !make_room(out, len))
-		return;
-	memcpy(out->at + out->len, bytes, len);
-	out->len += len;
-}
-
-void
-gw_hl7_put(struct gw_hl7_out *out, const char *text)
-{
-	put_bytes(out, text, strlen(text));
-}
-
-void
-gw_hl7_put_bytes(struct gw_hl7_out *out, struct gw_span bytes)
-{
-	put_bytes(out, bytes.at, bytes.len);
+	gw_hl7_put_bytes(out, gw_span(bytes, len));
 }
 
 void
@@ -79,6 +73,16 @@ gw_hl7_putf(struct gw_hl7_out *out, const char *format, ...)
 		out->failed = true;
 	else
 		put_bytes(out, text, (size_t)len);
+}
+
+void
+gw_hl7_put_eui64(struct gw_hl7_out *out, uint64_t eui64)
+{
+	char digits[16];
+
+	for (size_t i = 0; i < sizeof(digits); i++)
+		digits[i] = "0123456789ABCDEF"[eui64 >> (60 - 4 * i) & 15];
+	put_bytes(out, digits, sizeof(digits));
 }
 
 static const char *

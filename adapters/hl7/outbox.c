@@ -2,6 +2,7 @@
 // Rows of messages and devices: encode, load, count. The header tells the format and who calls.
 #include "adapters/hl7/outbox.h"
 
+#include "adapters/hl7/row_key.h"
 #include "gateway/bytes.h"
 
 #include <stdio.h>
@@ -18,8 +19,11 @@
 static struct gw_span
 number_key(const struct gw_hl7_outbox *outbox, const char *table, uint64_t number, char out[KEY_MAX])
 {
-	snprintf(out, KEY_MAX, "%s%s/%016llx", outbox->prefix, table, (unsigned long long)number);
-	return gw_span_text(out);
+	uint8_t *at = (uint8_t *)out;
+	const uint8_t *end = at + KEY_MAX;
+
+	at = gw_hl7_key_text(gw_hl7_key_text(gw_hl7_key_text(at, end, outbox->prefix), end, table), end, "/");
+	return gw_span(out, (size_t)(gw_hl7_key_number(at, end, number) - (uint8_t *)out));
 }
 
 static struct gw_span
@@ -102,13 +106,11 @@ read_row(struct gw_span key, struct gw_span value, struct gw_hl7_parked *row)
 static struct gw_hl7_message *
 new_message(uint64_t number, struct gw_span control_id, struct gw_span bytes, int64_t made_us)
 {
-	struct gw_hl7_message *message = calloc(1, sizeof(*message) + bytes.len);
+	struct gw_hl7_message *message = malloc(sizeof(*message) + bytes.len);
 
 	if (message == NULL)
 		return NULL;
-	message->number = number;
-	message->made_us = made_us;
-	message->len = bytes.len;
+	*message = (struct gw_hl7_message){ .number = number, .made_us = made_us, .len = bytes.len };
 	memcpy(message->control_id, control_id.at, control_id.len);
 	memcpy(message->bytes, bytes.at, bytes.len);
 	return message;
@@ -360,10 +362,12 @@ gw_hl7_outbox_park(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const
 enum gw_error
 gw_hl7_outbox_taken(struct gw_hl7_outbox *outbox, struct gw_ticket *ticket, const char *table, const char *device, struct gw_span state)
 {
-	char key[KEY_MAX];
+	uint8_t key[KEY_MAX], *at;
+	const uint8_t *end = key + sizeof(key);
 
-	snprintf(key, sizeof(key), "%s%s/%s", outbox->prefix, table, device);
-	return gw_ticket_put(ticket, gw_span_text(key), state);
+	at = gw_hl7_key_text(gw_hl7_key_text(gw_hl7_key_text(key, end, outbox->prefix), end, table), end, "/");
+	at = gw_hl7_key_text(at, end, device);
+	return gw_ticket_put(ticket, gw_span(key, (size_t)(at - key)), state);
 }
 
 struct find {
