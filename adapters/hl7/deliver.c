@@ -11,6 +11,7 @@
 
 #define CONNECT_MS_MAX 5000
 #define DELIVER_US 200000
+#define REMOVAL_US 100000 // a deletion waits so long for others, and for messages that are made
 #define UNASKED_MAX 64 // messages of the peer's that nobody asked for
 
 // What came of sending a message once.
@@ -70,6 +71,12 @@ gw_hl7_submit_removals(struct gw_hl7_destination *d)
 	d->removal_count = 0;
 }
 
+int64_t
+gw_hl7_removals_left_us(const struct gw_hl7_destination *d)
+{
+	return d->removal == NULL ? INT64_MAX : d->removal_us + REMOVAL_US - gw_clock_mono_us();
+}
+
 void
 gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all)
 {
@@ -111,6 +118,8 @@ remove_first(struct gw_hl7_destination *d)
 		d->removal = gw_ticket_get(&d->removals);
 	}
 	if (d->removal != NULL) {
+		if (d->removal_count == 0)
+			d->removal_us = gw_clock_mono_us();
 		d->removal->essential = true;
 		if (gw_hl7_outbox_del(&d->outbox, d->removal, d->outbox.first) != GW_OK || settle_row(d, d->removal, GW_HL7_FILED_SENT) != GW_OK)
 			gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: out of memory; an acknowledged message may be sent again", d->settings->name);

@@ -158,17 +158,14 @@ fulfil(struct gw_hl7_destination *d)
 
 // ---- The thread ----
 
-// Nothing to wait for but records: as long as that. A message that is due is not kept waiting.
+// Nothing to wait for but records: as long as that. A message or a deletion that is due is not kept waiting.
 static int
 wait_ms(const struct gw_hl7_destination *d)
 {
-	int64_t left_us;
+	int64_t left_us = gw_hl7_removals_left_us(d), message_us;
 
-	if (d->removal != NULL)
-		return 0; // submitted with what is made meanwhile, or alone
-	if (d->outbox.first == NULL)
-		return IDLE_MS;
-	left_us = d->next_us - gw_clock_mono_us();
+	if (d->outbox.first != NULL && (message_us = d->next_us - gw_clock_mono_us()) < left_us)
+		left_us = message_us;
 	return left_us <= 0 ? 0 : left_us < IDLE_MS * 1000 ? (int)(left_us / 1000) + 1 : IDLE_MS;
 }
 

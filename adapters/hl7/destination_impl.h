@@ -28,6 +28,7 @@ struct gw_hl7_lane {
 	uint64_t read;            // last record read (or left out)
 	uint64_t until;           // the last record that is this lane's; UINT64_MAX: all that come
 	uint64_t pending;         // messages made and not committed yet
+	bool full;                // has as many messages as may be: more are made when half of them are gone, so that many share a commit
 	int64_t limit_us;         // when the limits of the backlog were looked at
 };
 
@@ -46,6 +47,7 @@ struct gw_hl7_destination {
 	unsigned removing;         // ...that are under way
 	struct gw_ticket *removal; // the next of them, and how many messages it takes
 	unsigned removal_count;
+	int64_t removal_us;        // when it began (monotonic)
 	struct gw_hl7_out out;
 	struct gw_ticket *making;  // messages made since the last commit...
 	struct gw_hl7_message *made, **made_last; // ...and their list
@@ -134,8 +136,9 @@ bool gw_hl7_filed_unsure(const struct gw_hl7_filed *filed);
 
 // deliver.c: sends messages while they are acknowledged at once, at most for a while.
 void gw_hl7_deliver(struct gw_hl7_destination *d);
-// Deletions that wait for others to share their commit: now. gw_hl7_commit_made() does so as well.
+// Deletions that wait for others to share their commit: now, or when they have waited long enough. gw_hl7_commit_made() does so as well.
 void gw_hl7_submit_removals(struct gw_hl7_destination *d);
+int64_t gw_hl7_removals_left_us(const struct gw_hl7_destination *d); // until then; INT64_MAX: there are none
 // Takes back deletions that are committed; all: waits for every one.
 void gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all);
 void gw_hl7_set_state(struct gw_hl7_destination *d, enum gw_hl7_state state);

@@ -50,7 +50,8 @@ gw_hl7_commit_made(struct gw_hl7_destination *d)
 {
 	enum gw_error error;
 
-	gw_hl7_submit_removals(d); // the writer finds both
+	if (d->making != NULL || gw_hl7_removals_left_us(d) <= 0)
+		gw_hl7_submit_removals(d); // the writer finds both
 	if (d->making == NULL || d->broken)
 		return;
 	if ((error = gw_intake_commit(d->making)) != GW_OK) {
@@ -324,12 +325,16 @@ wait_for_room(struct gw_hl7_lane *lane, int wait_ms)
 }
 
 static bool
-is_full(const struct gw_hl7_lane *lane)
+is_full(struct gw_hl7_lane *lane)
 {
 	const struct gw_hl7_destination *d = lane->d;
 	uint64_t count = lane->backlog ? d->outbox.of_backlog : d->outbox.count - d->outbox.of_backlog;
 
-	return count + lane->pending >= d->settings->outbox_max;
+	if (count + lane->pending >= d->settings->outbox_max)
+		lane->full = true;
+	else if (count + lane->pending <= d->settings->outbox_max / 2)
+		lane->full = false;
+	return lane->full;
 }
 
 // The live lane has come upon what is old.
