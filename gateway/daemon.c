@@ -234,12 +234,14 @@ tend_absent_outlets(const struct daemon *daemon)
 	const struct gw_config_destination *destinations = config->hl7_destinations.at;
 	int64_t hours = config->bus_backlog_h_max;
 	static char names[GW_CONFIG_ITEMS_MAX][GW_ID_MAX + 1];
-	const char *running[1 + GW_CONFIG_ITEMS_MAX];
+	const char *running[2 + GW_CONFIG_ITEMS_MAX];
 	size_t count = 0;
 	enum gw_error error;
 
 	if (config->bus_enabled)
 		running[count++] = "bus";
+	if (config->series_enabled)
+		running[count++] = "series";
 	for (size_t i = 0; config->hl7_enabled && i < config->hl7_destinations.count; i++) {
 		snprintf(names[i], sizeof(names[i]), "hl7/%s", destinations[i].name);
 		running[count++] = names[i];

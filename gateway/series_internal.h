@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the series store's files share; nobody else includes this. LMDB is seen here and in series_*.c only.
+//
+// Locks, in this order: `write` is held by whoever changes anything (the outlet's thread, an erasure); `lock` guards what is in memory between it and
+// readers, held for a copy at most; `pool_lock` the spare read transactions.
+#ifndef GW_SERIES_INTERNAL_H
+#define GW_SERIES_INTERNAL_H
+
+#include "gateway/bytes.h"
+#include "gateway/series.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define GW_SERIES_FORMAT 1
+#define GW_SERIES_READERS_SPARE 16
+
+// ---- Keys ----
+
+// Where a reading stands within its series.
+struct gw_place {
+	int64_t time_us;
+	uint32_t sequence;
+	uint16_t revision;
+};
+
+static inline struct gw_place
+gw_place_of(const struct gw_point *point)
+{
+	return (struct gw_place){ point->reading.time_us, point->reading.sequence, point->reading.revision };
+}
+
+static inline int
+gw_place_compare(struct gw_place a, struct gw_place b)
+{
+	if (a.time_us != b.time_us)
+		return a.time_us < b.time_us ? -1 : 1;
+	if (a.sequence != b.sequence)
+		return a.sequence < b.sequence ? -1 : 1;
+	return (a.revision > b.revision) - (a.revision < b.revision);
+}
+
+// Key of a chunk: series u32, then its first reading's time (sign flipped) u64, sequence u32, revision u16: big-endian.
+#define GW_CHUNK_KEY 18
+void gw_chunk_key(uint32_t id, struct gw_place first, uint8_t key[GW_CHUNK_KEY]);
+struct gw_place gw_chunk_key_place(const uint8_t key[GW_CHUNK_KEY]);
+uint32_t gw_chunk_key_id(const uint8_t key[GW_CHUNK_KEY]);
+
+// What stands before a chunk's bytes in its value. Little-endian; schemas/series-format.md.
+enum {
+	FILED_CRC = 0,      // u32 CRC-32C of the key and of all of this after it
+	FILED_US = 4,       // i64 the store's clock when something was last put in
+	FILED_LAST_US = 12, // i64 device time of its last reading
+	FILED_LAST_SEQUENCE = 20, // u32
+	FILED_LAST_REVISION = 24, // u16
+	FILED_COUNT = 26,   // u16
+	FILED_HEAD = 28,
+};
+struct gw_filed {
+	int64_t filed_us;
+	struct gw_place first, last;
+	uint32_t id, count;
+	struct gw_span chunk;
+};
+void gw_filed_put(const struct gw_filed *filed, const uint8_t key[GW_CHUNK_KEY], uint8_t head[FILED_HEAD]);
+// False where it is damaged.
+bool gw_filed_get(MDB_val key, MDB_val value, struct gw_filed *filed);
+
+// ---- Memory of many small things: gateway/series_tail.c ----
+
+struct gw_arena_block;
+struct gw_arena {
+	struct gw_arena_block *blocks;
+};
+void *gw_arena_get(struct gw_arena *arena, size_t len);
+void gw_arena_reset(struct gw_arena *arena); // keeps a block
+void gw_arena_free(struct gw_arena *arena);
+
+// Points in order or not, with the memory that they point into.
+struct gw_points {
+	struct gw_point *at;
+	size_t count, cap;
+	struct gw_arena arena;
+};
+enum gw_error gw_points_reserve(struct gw_points *points, size_t count);
+void gw_points_free(struct gw_points *points);
+// In order of place; of equal ones the one that came first stays first.
+enum gw_error gw_points_sort(struct gw_points *points);
+
+// ---- Tails: gateway/series_tail.c ----
+
+// What the next reading is told against.
+struct gw_tail_state {
+	int64_t time_us, step_us, lag_us, mantissa, period_ns;
+	uint32_t unit, code, origin_at, unit_at; // *_at: 1 + offset of its bytes; 0: none yet
+	int16_t exponent;
+	uint16_t flags;
+	uint8_t kind, type, unit_len;
+};
+
+struct gw_tail {
+	uint8_t *bytes;
+	uint32_t len, cap, count;
+	struct gw_tail_state state;
+	int64_t least_us, most_us;               // device times
+	uint64_t first_position;                 // of the record of its oldest reading
+	uint64_t *marks;                         // that position for every GW_TAIL_MARK readings
+	int64_t since_us;                        // monotonic: when its oldest reading came
+	struct gw_place newest;                  // where the last one stands
+	bool shuffled;                           // not each later than the one before
+};
+#define GW_TAIL_MARK 64
+// Appends. canonical: received is what the value renders to. GW_E_MEMORY: as before.
+enum gw_error gw_tail_add(struct gw_tail *tail, const struct gw_point *point, bool canonical, uint64_t position);
+// Adds all of them to points, in the order in which they came. Spans point into tail->bytes and the points' arena.
+enum gw_error gw_tail_points(const struct gw_tail *tail, uint32_t signal, uint16_t instance, struct gw_points *points);
+void gw_tail_free(struct gw_tail *tail);
+
+// ---- The store ----
+
+struct gw_series_device {
+	uint64_t hash;
+	struct gw_series *series; // the first of its list
+	struct gw_series_device *next; // of equal slot
+	uint8_t len;
+	char name[GW_ID_MAX + 1];
+};
+
+struct gw_series {
+	uint32_t id, signal;
+	uint16_t instance;
+	bool waveform;
+	bool stored;         // has a row
+	bool looked;         // `last` and `disk` hold what the store has
+	bool queued;         // in the list of full tails
+	bool flushing;       // its tail is being written by the transaction under way
+	bool last_known, disk_known;
+	struct gw_series_device *device;
+	struct gw_series *next; // of the device
+	struct gw_tail tail;
+	uint32_t due;        // readings that about fill a chunk
+	float bytes_each;    // of a reading in the last chunk; 0: not known
+	uint64_t upto;       // what came up to this position is in chunks
+	struct gw_place last, disk; // newest of all, newest in chunks
+	struct gw_tail newest;      // the newest reading alone; count 0: it is in the last chunk
+};
+
+// A tail that is being written, and what stays of it.
+struct gw_flushed {
+	struct gw_series *series;
+	struct gw_tail rest;
+};
+
+enum gw_series_table { GW_S_META, GW_S_SERIES, GW_S_CHUNKS, GW_S_COUNT };
+
+struct gw_series_totals {
+	uint64_t chunks, readings, bytes;
+};
+
+struct gw_series_store {
+	struct gw_series_options options;
+	char *dir;
+	MDB_env *env;
+	MDB_dbi tables[GW_S_COUNT];
+	uint64_t page_size;
+
+	pthread_mutex_t write, lock, pool_lock;
+	MDB_txn *spare[GW_SERIES_READERS_SPARE];
+	size_t spare_count;
+
+	// Series by id - 1, and by hash; devices by hash. Guarded by `lock`.
+	struct gw_series **series;
+	size_t series_count, series_cap;
+	struct gw_series **by_key;
+	struct gw_series_device **by_device;
+	size_t key_mask, device_mask, device_count;
+	uint32_t ids;         // last id given to a row
+
+	// The writer's.
+	MDB_txn *txn;
+	enum gw_error error;
+	bool writing_failed;
+	struct gw_series **full; // series whose tails fill a chunk
+	size_t full_count, full_cap;
+	struct gw_points points, old, merged;
+	struct gw_chunk_reader *reader;
+	struct gw_chunk_encoder *encoder;
+	uint8_t *copy;           // of a chunk: LMDB lends its own only until the next change
+	size_t copy_cap;
+	size_t put_bytes;
+	bool crowded;            // a tail is much longer than a chunk
+	struct gw_flushed *flushed;
+	size_t flushed_count, flushed_cap;
+	int64_t cursor_us;       // monotonic: when the cursor was last committed
+	struct gw_series_totals totals, totals_before;
+	uint64_t incarnation;
+	// Retention
+	size_t sweep_at;         // series
+	double sweep_worst, sweep_limit;
+	int64_t sweep_oldest_us;
+	// The store's clock
+	int64_t clock_us, clock_mono_us;
+	// Room
+	uint64_t limit_pages, pressure_pages, free_pages;
+	int64_t counted_us, looked_us;
+	bool disk_short;
+
+	_Atomic uint64_t cursor, taken;
+	_Atomic uint64_t tail_bytes, tail_readings;
+	_Atomic uint64_t duplicates, renumbered, merged_chunks, deleted, refused, damaged;
+	_Atomic uint64_t total_chunks, total_readings, total_bytes, total_series, commits, commit_us_max;
+	_Atomic uint64_t file_bytes, free_bytes;
+	_Atomic int64_t clock_now_us, oldest_us;
+	_Atomic bool full_now, broken;
+};
+
+static inline MDB_val
+gw_series_val(const void *at, size_t len)
+{
+	return (MDB_val){ len, (void *)(uintptr_t)at };
+}
+
+// ---- gateway/series_store.c ----
+enum gw_error gw_series_error(int rc);
+enum gw_error gw_series_reader(struct gw_series_store *store, MDB_txn **txn);
+void gw_series_reader_end(struct gw_series_store *store, MDB_txn *txn);
+enum gw_error gw_series_meta_put(struct gw_series_store *store, MDB_txn *txn, const char *name, uint64_t value);
+enum gw_error gw_series_row_put(struct gw_series_store *store, MDB_txn *txn, const struct gw_series *series);
+
+// ---- gateway/series_table.c: with `lock` held ----
+struct gw_series_device *gw_series_device(const struct gw_series_store *store, struct gw_span name);
+struct gw_series *gw_series_lookup(const struct gw_series_store *store, const struct gw_series_device *device, uint32_t signal, uint16_t instance);
+// Makes what is not there. NULL: out of memory. id 0: the next.
+struct gw_series_device *gw_series_device_make(struct gw_series_store *store, struct gw_span name);
+struct gw_series *gw_series_make(struct gw_series_store *store, struct gw_series_device *device, uint32_t signal, uint16_t instance, uint32_t id);
+void gw_series_table_free(struct gw_series_store *store);
+
+// ---- gateway/series_merge.c ----
+// Both in order; out gets both in order, each once. *changed: out is not just `old`. Equal readings are dropped, different ones of equal place renumbered
+// (counted, where store is not NULL).
+enum gw_error gw_series_merge(struct gw_series_store *store, const struct gw_points *old, const struct gw_point *add, size_t add_count,
+    struct gw_points *out, bool *changed);
+
+// ---- gateway/series_write.c: with `write` held ----
+enum gw_error gw_series_begin(struct gw_series_store *store);
+// Commits with the cursor; or aborts what had an error, which it returns.
+enum gw_error gw_series_commit(struct gw_series_store *store, uint64_t cursor);
+void gw_series_abort(struct gw_series_store *store);
+// Puts points in order into chunks. kept not NULL: as many at the end as do not fill one stay out, and *kept is their number.
+enum gw_error gw_series_put(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count, size_t *kept);
+// The same in even shares, where one chunk cannot hold them: what comes later finds room in each.
+enum gw_error gw_series_put_shares(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count);
+// Deletes the chunk at which the cursor stands.
+enum gw_error gw_series_delete(struct gw_series_store *store, MDB_cursor *cursor, const struct gw_filed *filed);
+// Copies a chunk of LMDB's and decodes it to points. GW_E_CORRUPT.
+enum gw_error gw_series_load(struct gw_series_store *store, const struct gw_series *series, struct gw_span chunk, struct gw_points *points);
+// The newest reading in chunks, as it stands in txn.
+enum gw_error gw_series_look(struct gw_series_store *store, MDB_txn *txn, struct gw_series *series);
+// A damaged chunk was met: counted, logged.
+void gw_series_damaged(struct gw_series_store *store, const struct gw_series *series, struct gw_place first, const char *words);
+// Bytes that fill the pages of one chunk.
+#define GW_CHUNK_PAGES_LARGE 4
+static inline uint32_t
+gw_series_fit(unsigned pages)
+{
+	return pages * 4096 - 16 - FILED_HEAD;
+}
+
+// ---- gateway/series_flush.c: with `write` held ----
+// Puts a whole tail into chunks (all), or as much as fills some.
+enum gw_error gw_series_flush_one(struct gw_series_store *store, struct gw_series *series, bool all);
+// Ends the transaction with the cursor that it allows; the tails are then what is left of them.
+enum gw_error gw_series_flush_end(struct gw_series_store *store, enum gw_error error);
+
+// ---- gateway/series_room.c ----
+enum gw_error gw_series_room_open(struct gw_series_store *store, struct gw_why *why);
+// Whether so many bytes more may be put: GW_OK or GW_E_FULL.
+enum gw_error gw_series_room(struct gw_series_store *store, size_t bytes);
+bool gw_series_pressure(struct gw_series_store *store);
+// Moves the store's clock, and gives it.
+int64_t gw_series_tick(struct gw_series_store *store);
+
+// ---- gateway/series_read.c ----
+enum gw_error gw_series_decode(struct gw_chunk_reader *reader, const struct gw_series *series, struct gw_span chunk, struct gw_points *points);
+// To the chunk that begins at or before place, or where there is none to the series' first. MDB_NOTFOUND: it has none.
+int gw_series_seek(MDB_cursor *cursor, uint32_t id, struct gw_place place, MDB_val *key, MDB_val *value);
+
+#endif

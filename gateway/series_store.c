@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+// The series' LMDB environment: making it, opening it, rows, spare read transactions. What is made is made in one transaction of an empty file: a power cut
+// leaves a store or an empty one, which is made again.
+#include "gateway/clock.h"
+#include "gateway/series_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HOUR_US INT64_C(3600000000)
+#define TAIL_BYTES (256u << 20)
+#define DUE_FIRST 2048 // readings that are taken to fill a chunk until one has been written
+
+// A series' row. Little-endian; its key is the id, u32 big-endian.
+enum { ROW_SIGNAL = 0, ROW_INSTANCE = 4, ROW_WAVEFORM = 6, ROW_DEVICE_LEN = 7, ROW_UPTO = 8, ROW_DEVICE = 16, ROW_MAX = ROW_DEVICE + GW_ID_MAX };
+
+static const struct { const char *name; unsigned flags; } tables[GW_S_COUNT] = {
+	[GW_S_META] = { "meta", 0 },
+	[GW_S_SERIES] = { "series", 0 },
+	[GW_S_CHUNKS] = { "chunks", 0 },
+};
+
+enum gw_error
+gw_series_error(int rc)
+{
+	switch (rc) {
+	case MDB_SUCCESS:
+		return GW_OK;
+	case MDB_NOTFOUND:
+		return GW_E_NOT_FOUND;
+	case MDB_MAP_FULL:
+	case MDB_TXN_FULL:
+	case ENOSPC:
+	case EDQUOT:
+		return GW_E_FULL;
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_INVALID:
+		return GW_E_CORRUPT;
+	case MDB_VERSION_MISMATCH:
+		return GW_E_VERSION;
+	case ENOMEM:
+		return GW_E_MEMORY;
+	default:
+		return GW_E_SYNC;
+	}
+}
+
+// ---- Rows ----
+
+enum gw_error
+gw_series_meta_put(struct gw_series_store *store, MDB_txn *txn, const char *name, uint64_t value)
+{
+	uint8_t bytes[8];
+	MDB_val key = gw_series_val(name, strlen(name)), data = gw_series_val(bytes, sizeof(bytes));
+
+	gw_put64(bytes, value);
+	return gw_series_error(mdb_put(txn, store->tables[GW_S_META], &key, &data, 0));
+}
+
+static uint64_t
+meta_get(struct gw_series_store *store, MDB_txn *txn, const char *name)
+{
+	MDB_val key = gw_series_val(name, strlen(name)), data;
+
+	if (mdb_get(txn, store->tables[GW_S_META], &key, &data) != 0 || data.mv_size != 8)
+		return 0;
+	return gw_get64(data.mv_data);
+}
+
+enum gw_error
+gw_series_row_put(struct gw_series_store *store, MDB_txn *txn, const struct gw_series *series)
+{
+	uint8_t row[ROW_MAX], id[4] = { 0 };
+	MDB_val key = gw_series_val(id, sizeof(id)), data = gw_series_val(row, ROW_DEVICE + (size_t)series->device->len);
+	uint32_t big = htobe32(series->id);
+
+	memcpy(id, &big, sizeof(id));
+	gw_put32(row + ROW_SIGNAL, series->signal);
+	gw_put16(row + ROW_INSTANCE, series->instance);
+	row[ROW_WAVEFORM] = series->waveform;
+	row[ROW_DEVICE_LEN] = series->device->len;
+	gw_put64(row + ROW_UPTO, series->upto);
+	memcpy(row + ROW_DEVICE, series->device->name, series->device->len);
+	return gw_series_error(mdb_put(txn, store->tables[GW_S_SERIES], &key, &data, 0));
+}
+
+static enum gw_error
+load_row(struct gw_series_store *store, MDB_val key, MDB_val data)
+{
+	const uint8_t *row = data.mv_data;
+	struct gw_series_device *device;
+	struct gw_series *series;
+	uint32_t id;
+
+	if (key.mv_size != 4 || data.mv_size < ROW_DEVICE || data.mv_size != ROW_DEVICE + (size_t)row[ROW_DEVICE_LEN])
+		return GW_E_CORRUPT;
+	memcpy(&id, key.mv_data, sizeof(id));
+	if (id == 0 || be32toh(id) > store->ids + (1u << 24))
+		return GW_E_CORRUPT;
+	device = gw_series_device_make(store, gw_span(row + ROW_DEVICE, row[ROW_DEVICE_LEN]));
+	if (device == NULL)
+		return row[ROW_DEVICE_LEN] > GW_ID_MAX ? GW_E_CORRUPT : GW_E_MEMORY;
+	if (gw_series_lookup(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE)) != NULL)
+		return GW_E_CORRUPT;
+	if ((series = gw_series_make(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE), be32toh(id))) == NULL)
+		return GW_E_MEMORY;
+	series->waveform = row[ROW_WAVEFORM] != 0;
+	series->upto = gw_get64(row + ROW_UPTO);
+	series->due = DUE_FIRST;
+	series->stored = true;
+	return GW_OK;
+}
+
+static enum gw_error
+load_rows(struct gw_series_store *store, MDB_txn *txn)
+{
+	MDB_cursor *cursor;
+	MDB_val key, data;
+	enum gw_error error = GW_OK;
+	int rc = mdb_cursor_open(txn, store->tables[GW_S_SERIES], &cursor);
+
+	if (rc != 0)
+		return gw_series_error(rc);
+	while (error == GW_OK && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0)
+		error = load_row(store, key, data);
+	mdb_cursor_close(cursor);
+	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
+}
+
+static void
+load_meta(struct gw_series_store *store, MDB_txn *txn)
+{
+	uint64_t clock_us = meta_get(store, txn, "clock");
+
+	store->incarnation = meta_get(store, txn, "incarnation");
+	store->cursor = store->taken = meta_get(store, txn, "cursor");
+	store->totals.chunks = meta_get(store, txn, "chunks");
+	store->totals.readings = meta_get(store, txn, "readings");
+	store->totals.bytes = meta_get(store, txn, "bytes");
+	store->total_chunks = store->totals.chunks;
+	store->total_readings = store->totals.readings;
+	store->total_bytes = store->totals.bytes;
+	store->clock_us = clock_us != 0 ? (int64_t)clock_us : gw_clock_wall_us();
+}
+
+// ---- Readers ----
+
+enum gw_error
+gw_series_reader(struct gw_series_store *store, MDB_txn **txn)
+{
+	int rc;
+
+	pthread_mutex_lock(&store->pool_lock);
+	*txn = store->spare_count > 0 ? store->spare[--store->spare_count] : NULL;
+	pthread_mutex_unlock(&store->pool_lock);
+	if (*txn == NULL)
+		return gw_series_error(mdb_txn_begin(store->env, NULL, MDB_RDONLY, txn));
+	if ((rc = mdb_txn_renew(*txn)) != 0) {
+		mdb_txn_abort(*txn);
+		*txn = NULL;
+	}
+	return gw_series_error(rc);
+}
+
+void
+gw_series_reader_end(struct gw_series_store *store, MDB_txn *txn)
+{
+	bool kept;
+
+	mdb_txn_reset(txn);
+	pthread_mutex_lock(&store->pool_lock);
+	if ((kept = store->spare_count < GW_SERIES_READERS_SPARE))
+		store->spare[store->spare_count++] = txn;
+	pthread_mutex_unlock(&store->pool_lock);
+	if (!kept)
+		mdb_txn_abort(txn);
+}
+
+// ---- Opening ----
+
+static enum gw_error
+fail(struct gw_why *why, int rc, const char *what, const char *dir)
+{
+	enum gw_error error = rc > 0 && rc != ENOMEM && rc != ENOSPC ? GW_E_SYSTEM : gw_series_error(rc);
+
+	return gw_fail(why, error, "cannot %s the series store in %s: %s", what, dir, mdb_strerror(rc));
+}
+
+static enum gw_error
+open_env(struct gw_series_store *store, struct gw_why *why)
+{
+	const struct gw_series_options *options = &store->options;
+	uint64_t budget = options->budget_bytes & ~UINT64_C(4095);
+	unsigned flags = MDB_NOTLS | MDB_NORDAHEAD | (options->read_only ? MDB_RDONLY : 0);
+	int rc = mdb_env_create(&store->env), dead;
+
+	if (rc != 0)
+		return fail(why, rc, "open", store->dir);
+	if ((rc = mdb_env_set_mapsize(store->env, options->read_only ? 0 : budget)) != 0 || (rc = mdb_env_set_maxdbs(store->env, GW_S_COUNT)) != 0 ||
+	    (rc = mdb_env_open(store->env, store->dir, flags, 0600)) != 0 || (rc = mdb_reader_check(store->env, &dead)) != 0)
+		return rc == ENOENT ? gw_fail(why, GW_E_NOT_FOUND, "there is no series store in %s", store->dir) : fail(why, rc, "open", store->dir);
+	return GW_OK;
+}
+
+static enum gw_error
+check_format(struct gw_series_store *store, MDB_txn *txn, struct gw_why *why)
+{
+	MDB_stat stat;
+	uint64_t format = meta_get(store, txn, "format");
+
+	if (format == 0 && mdb_stat(txn, store->tables[GW_S_META], &stat) == 0 && stat.ms_entries == 0 && !store->options.read_only)
+		return gw_series_meta_put(store, txn, "format", GW_SERIES_FORMAT);
+	if (format > GW_SERIES_FORMAT)
+		return gw_fail(why, GW_E_VERSION, "the series store in %s is of format %llu, this program knows %d: use a newer one", store->dir,
+		    (unsigned long long)format, GW_SERIES_FORMAT);
+	return format != 0 ? GW_OK : gw_fail(why, GW_E_CORRUPT, "%s holds no series store", store->dir);
+}
+
+static enum gw_error
+open_tables(struct gw_series_store *store, struct gw_why *why)
+{
+	bool read_only = store->options.read_only;
+	enum gw_error error = GW_OK;
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(store->env, NULL, read_only ? MDB_RDONLY : 0, &txn);
+
+	if (rc != 0)
+		return fail(why, rc, "open", store->dir);
+	for (size_t i = 0; i < GW_S_COUNT && error == GW_OK; i++)
+		if ((rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | (read_only ? 0 : MDB_CREATE), &store->tables[i])) != 0)
+			error = fail(why, rc, "open a table of", store->dir);
+	if (error == GW_OK)
+		error = check_format(store, txn, why);
+	if (error == GW_OK && (error = load_rows(store, txn)) != GW_OK)
+		error = gw_fail(why, error, "the table of series in %s: %s", store->dir, gw_error_text(error));
+	if (error != GW_OK) {
+		mdb_txn_abort(txn);
+		return error;
+	}
+	load_meta(store, txn);
+	rc = mdb_txn_commit(txn);
+	return rc == 0 ? GW_OK : fail(why, rc, "write to", store->dir);
+}
+
+static enum gw_error
+make_dir(const char *dir, struct gw_why *why)
+{
+	char parent[4200];
+	int fd, rc;
+
+	if (mkdir(dir, 0700) != 0)
+		return errno == EEXIST ? GW_OK : gw_fail(why, GW_E_SYSTEM, "cannot make the directory %s: %s", dir, strerror(errno));
+	snprintf(parent, sizeof(parent), "%s/..", dir);
+	if ((fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return gw_fail(why, GW_E_SYSTEM, "cannot open %s: %s", parent, strerror(errno));
+	rc = fsync(fd);
+	close(fd);
+	return rc == 0 ? GW_OK : gw_fail(why, GW_E_SYNC, "cannot sync %s: %s", parent, strerror(errno));
+}
+
+static void
+set_defaults(struct gw_series_options *options)
+{
+	if (options->hold_us == 0)
+		options->hold_us = HOUR_US;
+	if (options->tail_bytes_max == 0)
+		options->tail_bytes_max = TAIL_BYTES;
+}
+
+static enum gw_error
+open_store(struct gw_series_store *store, struct gw_why *why)
+{
+	MDB_stat stat;
+	enum gw_error error;
+
+	if (strlen(store->dir) > 3900)
+		return gw_fail(why, GW_E_CONFIG, "the store's path is too long");
+	if (!store->options.read_only && (error = make_dir(store->dir, why)) != GW_OK)
+		return error;
+	if ((error = open_env(store, why)) != GW_OK)
+		return error;
+	if ((error = open_tables(store, why)) != GW_OK)
+		return error;
+	mdb_env_stat(store->env, &stat);
+	store->page_size = stat.ms_psize;
+	store->clock_mono_us = gw_clock_mono_us();
+	return gw_series_room_open(store, why);
+}
+
+enum gw_error
+gw_series_open(const struct gw_series_options *options, struct gw_series_store **out, struct gw_why *why)
+{
+	struct gw_series_store *store = calloc(1, sizeof(*store));
+	enum gw_error error;
+
+	if (store == NULL)
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
+	store->options = *options;
+	set_defaults(&store->options);
+	pthread_mutex_init(&store->write, NULL);
+	pthread_mutex_init(&store->lock, NULL);
+	pthread_mutex_init(&store->pool_lock, NULL);
+	store->dir = strdup(options->dir);
+	store->reader = gw_chunk_reader_new();
+	store->encoder = gw_chunk_encoder_new();
+	if (store->dir == NULL || store->reader == NULL || store->encoder == NULL)
+		error = gw_fail(why, GW_E_MEMORY, "out of memory");
+	else
+		error = open_store(store, why);
+	if (error != GW_OK)
+		gw_series_close(store);
+	else
+		*out = store;
+	return error;
+}
+
+void
+gw_series_close(struct gw_series_store *store)
+{
+	if (store == NULL)
+		return;
+	while (store->spare_count > 0)
+		mdb_txn_abort(store->spare[--store->spare_count]);
+	if (store->env != NULL)
+		mdb_env_close(store->env);
+	gw_series_table_free(store);
+	gw_points_free(&store->points);
+	gw_points_free(&store->old);
+	gw_points_free(&store->merged);
+	gw_chunk_reader_free(store->reader);
+	gw_chunk_encoder_free(store->encoder);
+	pthread_mutex_destroy(&store->write);
+	pthread_mutex_destroy(&store->lock);
+	pthread_mutex_destroy(&store->pool_lock);
+	free(store->flushed);
+	free(store->copy);
+	free(store->dir);
+	free(store);
+}
