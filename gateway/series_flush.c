@@ -18,16 +18,6 @@
 
 // ---- Taking ----
 
-// How long ago it came, for the monotonic clock: as far as the wall clock can be believed.
-static int64_t
-since_of(const struct gw_series_store *store, int64_t received_us)
-{
-	int64_t ago = gw_clock_wall_us() - received_us;
-
-	ago = ago < 0 ? 0 : ago > store->options.hold_us ? store->options.hold_us : ago;
-	return gw_clock_mono_us() - ago;
-}
-
 static enum gw_error
 look_once(struct gw_series_store *store, struct gw_series *series)
 {
@@ -101,8 +91,10 @@ take_point(struct gw_series_store *store, struct gw_series_device *device, struc
 		return GW_OK;
 	point->received_us = gw_chunk_received(point->reading.time_us, point->received_us, GW_CHUNK_RECEIVED_PLACES);
 	before = series->tail.len;
-	if (series->tail.count == 0)
-		series->tail.since_us = since_of(store, point->received_us);
+	if (series->tail.count == 0) {
+		series->tail.since_us = gw_clock_mono_us();
+		series->tail.received_us = point->received_us;
+	}
 	if ((error = gw_tail_add(&series->tail, point, canonical, position)) != GW_OK || (error = note_newest(series, point, canonical)) != GW_OK)
 		return error;
 	atomic_fetch_add_explicit(&store->tail_bytes, series->tail.len - before, memory_order_relaxed);
@@ -151,8 +143,10 @@ gw_series_take(struct gw_series_store *store, const struct gw_record *record)
 		error = take_readings(store, record);
 		pthread_mutex_unlock(&store->lock);
 	}
-	if (error == GW_OK)
+	if (error == GW_OK) {
+		store->stream_us = record->received_us;
 		atomic_store(&store->taken, record->position);
+	}
 	pthread_mutex_unlock(&store->write);
 	return error;
 }
@@ -270,6 +264,14 @@ has_room(struct gw_series_store *store, struct gw_series *series, size_t count)
 	return room;
 }
 
+static bool
+renders_so(const struct gw_reading *reading)
+{
+	char text[48];
+
+	return reading->type == GW_VALUE_DECIMAL && gw_span_equal(gw_span(text, gw_decimal_text(reading->decimal, text)), reading->received);
+}
+
 static enum gw_error
 keep(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count, struct gw_tail *rest)
 {
@@ -278,10 +280,10 @@ keep(struct gw_series_store *store, struct gw_series *series, const struct gw_po
 	for (size_t i = 0; i < count && error == GW_OK; i++) {
 		size_t index = series->tail.count - count + i; // it came in order
 
-		error = gw_tail_add(rest, &points[i], false, series->tail.marks[index / GW_TAIL_MARK]);
+		error = gw_tail_add(rest, &points[i], renders_so(&points[i].reading), series->tail.marks[index / GW_TAIL_MARK]);
 	}
-	if (count > 0)
-		rest->since_us = since_of(store, points[0].received_us);
+	rest->since_us = count == series->tail.count ? series->tail.since_us : gw_clock_mono_us();
+	rest->received_us = count > 0 ? points[0].received_us : 0;
 	return error;
 }
 
@@ -421,8 +423,8 @@ settle_one(struct gw_series_store *store, struct gw_flushed *flushed)
 {
 	struct gw_series *series = flushed->series;
 
-	atomic_fetch_sub_explicit(&store->tail_bytes, series->tail.len - flushed->rest.len, memory_order_relaxed);
-	atomic_fetch_sub_explicit(&store->tail_readings, series->tail.count - flushed->rest.count, memory_order_relaxed);
+	atomic_fetch_add_explicit(&store->tail_bytes, (uint64_t)flushed->rest.len - series->tail.len, memory_order_relaxed);
+	atomic_fetch_add_explicit(&store->tail_readings, (uint64_t)flushed->rest.count - series->tail.count, memory_order_relaxed);
 	series->upto = upto_of(store, &flushed->rest);
 	gw_tail_free(&series->tail);
 	series->tail = flushed->rest;
@@ -470,16 +472,24 @@ flush_full(struct gw_series_store *store, size_t *at)
 	return error;
 }
 
+// By the monotonic clock, for a device or a hub that fell silent; and by the receive times of what came after it, for what is read again after a restart
+// or late: then an hour of the journal is an hour, however fast it goes by. A clock that jumps lets tails go somewhat early.
+static bool
+is_aged(const struct gw_series_store *store, const struct gw_tail *tail, int64_t now_us, int64_t hold_us)
+{
+	return now_us - tail->since_us >= hold_us || store->stream_us - tail->received_us >= hold_us;
+}
+
 static enum gw_error
 flush_aged(struct gw_series_store *store, int64_t hold_us, bool *more)
 {
-	int64_t before_us = gw_clock_mono_us() - hold_us;
+	int64_t now_us = gw_clock_mono_us();
 	enum gw_error error = GW_OK;
 
 	for (size_t i = 0; i < store->ids && error == GW_OK; i++) {
 		struct gw_series *series = store->series[i];
 
-		if (series == NULL || series->tail.count == 0 || series->flushing || series->tail.since_us > before_us)
+		if (series == NULL || series->tail.count == 0 || series->flushing || !is_aged(store, &series->tail, now_us, hold_us))
 			continue;
 		if ((*more = enough(store)))
 			break;

@@ -106,7 +106,8 @@ struct gw_tail {
 	int64_t least_us, most_us;               // device times
 	uint64_t first_position;                 // of the record of its oldest reading
 	uint64_t *marks;                         // that position for every GW_TAIL_MARK readings
-	int64_t since_us;                        // monotonic: when its oldest reading came
+	int64_t since_us;                        // monotonic: when its oldest reading was taken
+	int64_t received_us;                     // and when the hub had it
 	struct gw_place newest;                  // where the last one stands
 	bool shuffled;                           // not each later than the one before
 };
@@ -192,6 +193,7 @@ struct gw_series_store {
 	bool crowded;            // a tail is much longer than a chunk
 	struct gw_flushed *flushed;
 	size_t flushed_count, flushed_cap;
+	int64_t stream_us;       // when the hub had the last record that was taken
 	int64_t cursor_us;       // monotonic: when the cursor was last committed
 	struct gw_series_totals totals, totals_before;
 	uint64_t incarnation;

@@ -185,7 +185,7 @@ gw_series_last(struct gw_series_store *store, uint32_t id, struct gw_series_valu
 {
 	struct gw_tail newest, loaded = { 0 };
 	struct gw_series *series = NULL;
-	struct gw_place place;
+	struct gw_place place = { 0 };
 	enum gw_error error = GW_OK;
 
 	for (bool again = false;; again = true) {

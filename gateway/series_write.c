@@ -210,11 +210,17 @@ group_floor(const struct gw_point *points, size_t count, size_t taken)
 	return at > 0 ? at : taken;
 }
 
+static bool
+is_large(const struct gw_series *series)
+{
+	return series->waveform || series->bytes_each * FEW_READINGS > (float)gw_series_fit(1);
+}
+
 // Encodes as many as fit.
 static enum gw_error
 encode(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count, size_t *taken, struct gw_span *chunk)
 {
-	bool large = series->waveform || series->bytes_each * FEW_READINGS > (float)gw_series_fit(1);
+	bool large = is_large(series);
 	struct gw_chunk_options options = { .received_places = GW_CHUNK_RECEIVED_PLACES };
 	uint32_t most = count < GW_CHUNK_POINTS_MAX ? (uint32_t)count : GW_CHUNK_POINTS_MAX, n = 0;
 	enum gw_error error;
@@ -263,7 +269,8 @@ gw_series_put(struct gw_series_store *store, struct gw_series *series, const str
 			break;
 		if (kept != NULL && at + taken == count && taken < GW_CHUNK_POINTS_MAX) {
 			*kept = taken;
-			series->due = (uint32_t)(taken + taken / 8 + 1);
+			if (at == 0) // too early
+				note_fill(series, (size_t)((float)gw_series_fit(is_large(series) ? GW_CHUNK_PAGES_LARGE : 1) / series->bytes_each));
 			break;
 		}
 		if (at + taken < count) {

@@ -7,6 +7,8 @@
 
 #include "gateway/series.h"
 
+#include "gateway/bytes.h"
+
 #include <string.h>
 
 #define RECORDS_MAX 400000
