@@ -462,22 +462,23 @@ enough(const struct gw_series_store *store)
 	return store->put_bytes >= PUT_BYTES_MAX || store->flushed_count >= FLUSHED_MAX;
 }
 
-static enum gw_error
-flush_full(struct gw_series_store *store, size_t *at)
-{
-	enum gw_error error = GW_OK;
-
-	for (; *at < store->full_count && !enough(store) && error == GW_OK; ++*at)
-		error = gw_series_flush_one(store, store->full[*at], false);
-	return error;
-}
-
 // By the monotonic clock, for a device or a hub that fell silent; and by the receive times of what came after it, for what is read again after a restart
 // or late: then an hour of the journal is an hour, however fast it goes by. A clock that jumps lets tails go somewhat early.
 static bool
 is_aged(const struct gw_series_store *store, const struct gw_tail *tail, int64_t now_us, int64_t hold_us)
 {
 	return now_us - tail->since_us >= hold_us || store->stream_us - tail->received_us >= hold_us;
+}
+
+static enum gw_error
+flush_full(struct gw_series_store *store, int64_t hold_us, size_t *at)
+{
+	int64_t now_us = gw_clock_mono_us();
+	enum gw_error error = GW_OK;
+
+	for (; *at < store->full_count && !enough(store) && error == GW_OK; ++*at)
+		error = gw_series_flush_one(store, store->full[*at], is_aged(store, &store->full[*at]->tail, now_us, hold_us));
+	return error;
 }
 
 static enum gw_error
@@ -515,12 +516,14 @@ flush(struct gw_series_store *store, int64_t hold_us, bool *more)
 	size_t full = 0;
 	enum gw_error error;
 
+	if (store->tail_bytes > store->options.tail_bytes_max)
+		hold_us = 0;
 	if ((error = gw_series_room(store, PUT_BYTES_MAX / 2)) != GW_OK || (error = gw_series_begin(store)) != GW_OK)
 		return error;
-	error = flush_full(store, &full);
+	error = flush_full(store, hold_us, &full);
 	*more = full < store->full_count;
 	if (error == GW_OK)
-		error = flush_aged(store, store->tail_bytes > store->options.tail_bytes_max ? 0 : hold_us, more);
+		error = flush_aged(store, hold_us, more);
 	if (error == GW_OK && store->flushed_count == 0 &&
 	    (bound(store) == store->cursor || (hold_us > 0 && gw_clock_mono_us() - store->cursor_us < CURSOR_EVERY_US))) {
 		gw_series_abort(store); // nothing to say

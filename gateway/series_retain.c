@@ -195,6 +195,8 @@ gw_series_retain(struct gw_series_store *store, const struct gw_series_retention
 			gw_series_abort(store);
 		else
 			error = gw_series_commit(store, store->cursor);
+		if (sweep.deleted > 0)
+			store->counted_us = 0; // more is free than was counted: the next sweep must not take it for full
 	}
 	if ((*more = store->sweep_at < store->ids) == false)
 		store->sweep_at = 0;

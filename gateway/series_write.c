@@ -216,19 +216,33 @@ is_large(const struct gw_series *series)
 	return series->waveform || series->bytes_each * FEW_READINGS > (float)gw_series_fit(1);
 }
 
+// How many to try: what surely does not fit costs time to find out.
+static uint32_t
+most_of(const struct gw_series *series, size_t count, uint32_t fit)
+{
+	size_t most = count < GW_CHUNK_POINTS_MAX ? count : GW_CHUNK_POINTS_MAX;
+	float guess = series->bytes_each > 0 ? (float)fit / series->bytes_each * 1.2F + 8 : GW_CHUNK_POINTS_MAX;
+
+	if (series->bytes_each <= 0 && series->waveform)
+		guess = 256;
+	return guess < (float)most ? (uint32_t)guess : (uint32_t)most;
+}
+
 // Encodes as many as fit.
 static enum gw_error
 encode(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count, size_t *taken, struct gw_span *chunk)
 {
-	bool large = is_large(series);
 	struct gw_chunk_options options = { .received_places = GW_CHUNK_RECEIVED_PLACES };
-	uint32_t most = count < GW_CHUNK_POINTS_MAX ? (uint32_t)count : GW_CHUNK_POINTS_MAX, n = 0;
+	uint32_t fit = gw_series_fit(is_large(series) ? GW_CHUNK_PAGES_LARGE : 1), most = most_of(series, count, fit), n = 0;
 	enum gw_error error;
 
-	options.fit_bytes = gw_series_fit(large ? GW_CHUNK_PAGES_LARGE : 1) + 1; // "before this many"
+	options.fit_bytes = fit + 1; // "before this many"
 	error = gw_chunk_encode(store->encoder, points, most, &options, &n, chunk, NULL);
-	if (error == GW_OK && !large && n < FEW_READINGS && n < most) {
+	if (error == GW_OK && !is_large(series) && n < FEW_READINGS && n < most) {
 		options.fit_bytes = gw_series_fit(GW_CHUNK_PAGES_LARGE) + 1;
+		error = gw_chunk_encode(store->encoder, points, most, &options, &n, chunk, NULL);
+	} else if (error == GW_OK && n == most && most < count && most < GW_CHUNK_POINTS_MAX) {
+		most = count < GW_CHUNK_POINTS_MAX ? (uint32_t)count : GW_CHUNK_POINTS_MAX;
 		error = gw_chunk_encode(store->encoder, points, most, &options, &n, chunk, NULL);
 	}
 	*taken = n;
