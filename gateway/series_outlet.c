@@ -335,6 +335,8 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	yyjson_mut_obj_add_uint(doc, object, "commit_us_max", stats.commit_us_max);
 }
 
+static const char *const sections[] = { "series", NULL };
+
 const struct gw_part gw_series_part = {
-	.name = "series", .outlet = true, .enabled = enabled, .start = start, .stop = stop, .close = close_part, .status = status,
+	.name = "series", .outlet = true, .enabled = enabled, .sections = sections, .start = start, .stop = stop, .close = close_part, .status = status,
 };
