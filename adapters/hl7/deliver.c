@@ -11,7 +11,7 @@
 
 #define CONNECT_MS_MAX 5000
 #define DELIVER_US 200000
-#define REMOVAL_US 100000 // a deletion waits so long for others, and for messages that are made
+#define REMOVAL_US 100000 // a deletion waits so long for those of the messages that stand behind it
 #define UNASKED_MAX 64 // messages of the peer's that nobody asked for
 
 // What came of sending a message once.
@@ -74,7 +74,9 @@ gw_hl7_submit_removals(struct gw_hl7_destination *d)
 int64_t
 gw_hl7_removals_left_us(const struct gw_hl7_destination *d)
 {
-	return d->removal == NULL ? INT64_MAX : d->removal_us + REMOVAL_US - gw_clock_mono_us();
+	if (d->removal == NULL)
+		return INT64_MAX;
+	return d->outbox.first == NULL ? 0 : d->removal_us + REMOVAL_US - gw_clock_mono_us();
 }
 
 void
