@@ -117,14 +117,12 @@ load_newest(struct gw_series_store *store, struct gw_series *series, struct gw_t
 	struct gw_series_cursor *cursor;
 	const struct gw_point *point;
 	struct gw_series_block block;
-	struct gw_series copy = *series;
+	struct gw_series copy = { .id = series->id, .signal = series->signal, .instance = series->instance, .device = series->device };
 	MDB_txn *txn;
 	enum gw_error error = gw_series_reader(store, &txn);
 
 	if (error != GW_OK)
 		return error;
-	copy.last_known = copy.looked = false;
-	copy.newest = (struct gw_tail){ 0 };
 	error = gw_series_look(store, txn, &copy);
 	gw_series_reader_end(store, txn);
 	if (error != GW_OK || !copy.disk_known)
