@@ -201,6 +201,8 @@ struct gw_series_store {
 	size_t sweep_at;         // series
 	double sweep_worst, sweep_limit;
 	int64_t sweep_oldest_us;
+	int64_t sweep_worst_us;  // age of the chunk that sweep_worst tells of
+	int64_t sweep_ended_us;  // by the store's clock
 	// The store's clock
 	int64_t clock_us, clock_mono_us;
 	// Room

@@ -43,8 +43,10 @@ note_stays(struct sweep *sweep, const struct gw_filed *filed)
 	struct gw_series_store *store = sweep->store;
 	double used = used_up(sweep, filed);
 
-	if (used > store->sweep_worst)
+	if (used > store->sweep_worst) {
 		store->sweep_worst = used;
+		store->sweep_worst_us = store->clock_us - filed->filed_us;
+	}
 	if (store->sweep_oldest_us == 0 || filed->filed_us < store->sweep_oldest_us)
 		store->sweep_oldest_us = filed->filed_us;
 }
@@ -146,13 +148,15 @@ static void
 begin_sweep(struct gw_series_store *store)
 {
 	double worst = store->sweep_worst;
+	// What the last sweep saw has grown older since: where that matters this one only looks, and the next deletes.
+	bool stale = store->clock_us - store->sweep_ended_us > store->sweep_worst_us / 64;
 
 	atomic_store_explicit(&store->oldest_us, store->sweep_oldest_us, memory_order_relaxed);
 	store->sweep_at = 0;
 	store->sweep_worst = 0;
 	store->sweep_oldest_us = 0;
 	store->sweep_limit = 1;
-	if (gw_series_pressure(store) && worst > 0 && worst * SHORTER < 1)
+	if (gw_series_pressure(store) && !stale && worst > 0 && worst * SHORTER < 1)
 		store->sweep_limit = worst * SHORTER;
 }
 
@@ -198,8 +202,10 @@ gw_series_retain(struct gw_series_store *store, const struct gw_series_retention
 		if (sweep.deleted > 0)
 			store->counted_us = 0; // more is free than was counted: the next sweep must not take it for full
 	}
-	if ((*more = store->sweep_at < store->ids) == false)
+	if ((*more = store->sweep_at < store->ids) == false) {
 		store->sweep_at = 0;
+		store->sweep_ended_us = store->clock_us;
+	}
 	pthread_mutex_unlock(&store->write);
 	return error;
 }
