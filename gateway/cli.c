@@ -128,8 +128,8 @@ has_config(struct gw_cli *cli)
 	return cli->config_path != NULL;
 }
 
-static struct gw_config *
-load_config(struct gw_cli *cli)
+struct gw_config *
+gw_cli_config(struct gw_cli *cli)
 {
 	struct gw_config *config = NULL;
 	struct gw_why why = { "" };
@@ -273,6 +273,8 @@ prepare(struct gw_cli *cli, struct gw_why *why)
 
 	if (strstr(cli->command->arguments, "FILE.csv") != NULL)
 		return gw_cli_read_csv(gw_cli_argument(cli, "file"), cli->request, cli->arguments, why);
+	if (strcmp(cli->command->name, "backup") == 0)
+		return gw_cli_prepare_backup(cli, why);
 	if (strcmp(cli->command->name, "device add") != 0 || password == NULL || strcmp(password, "-") != 0)
 		return GW_OK;
 	if (fgets(line, sizeof(line), stdin) == NULL)
@@ -297,11 +299,13 @@ do_command(struct gw_cli *cli, int argc, char **argv)
 		return usage_error(cli, &why);
 	if (cli->command->local != NULL)
 		return cli->command->local(cli);
+	if (strcmp(cli->command->name, "verify") == 0 && gw_cli_given(cli, "dir"))
+		return gw_cli_verify_backup(cli);
 	if (prepare(cli, &why) != GW_OK) {
 		fprintf(stderr, "vitalgate: %s\n", why.text);
 		return GW_EXIT_START;
 	}
-	config = load_config(cli);
+	config = gw_cli_config(cli);
 	if (config == NULL) {
 		if (strcmp(cli->command->name, "reload") == 0)
 			puts("nothing has changed");

@@ -43,6 +43,14 @@ bool gw_cli_given(const struct gw_cli *cli, const char *name);
 // "vitalgate device show ID [--json]"
 void gw_cli_usage(const struct gw_cli_command *command, FILE *out);
 
+// The configuration that -c names or that is found; NULL after having said why not.
+struct gw_config *gw_cli_config(struct gw_cli *cli);
+
+// What `backup` needs of this side: an absolute folder, and the key out of the files that were named. GW_OK where the command is another.
+enum gw_error gw_cli_prepare_backup(struct gw_cli *cli, struct gw_why *why);
+// `verify DIR`: here, with the rights of who asks, and so that a damaged file cannot harm the gateway.
+int gw_cli_verify_backup(struct gw_cli *cli);
+
 // Does cli->command through the daemon or in process; returns the exit code.
 int gw_cli_request(struct gw_cli *cli, const struct gw_config *config);
 

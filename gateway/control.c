@@ -26,6 +26,7 @@
 #define REPLY_MS_MAX 120000           // somebody pages through the output
 #define FAREWELL_MS_MAX 500           // for the rest of a reply once the daemon stops
 #define OUT_BYTES 32768
+#define OUT_US_MAX 200000             // how old the output that waits for more may be
 
 enum slot_state { SLOT_FREE, SLOT_RUNNING, SLOT_DONE };
 
@@ -38,6 +39,7 @@ struct slot {
 	// Output on its way; broken once somebody failed to take it.
 	char out[OUT_BYTES];
 	size_t out_len;
+	int64_t sent_us; // when output was last sent: what comes slowly goes out at once
 	bool broken;
 };
 
@@ -95,6 +97,7 @@ flush(struct slot *slot)
 	bool sent = send_all(slot, slot->out, slot->out_len);
 
 	slot->out_len = 0;
+	slot->sent_us = gw_clock_mono_us();
 	return sent;
 }
 
@@ -111,6 +114,8 @@ put_line(void *arg, const char *text, size_t len)
 	memcpy(slot->out + slot->out_len, text, len);
 	slot->out[slot->out_len + len] = '\n';
 	slot->out_len += len + 1;
+	if (gw_clock_mono_us() - slot->sent_us > OUT_US_MAX)
+		return flush(slot);
 	return !slot->broken;
 }
 
@@ -272,6 +277,7 @@ take_connection(struct gw_control *control)
 	slot->control = control;
 	slot->fd = fd;
 	slot->out_len = 0;
+	slot->sent_us = gw_clock_mono_us();
 	slot->broken = false;
 	learn_who(slot);
 	atomic_store(&slot->state, SLOT_RUNNING);

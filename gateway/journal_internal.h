@@ -99,6 +99,8 @@ struct gw_journal {
 	struct gw_once *once;
 	struct gw_room room;
 
+	_Atomic int holds;      // while above 0 nothing is trimmed
+
 	pthread_mutex_t pool_lock;
 	MDB_txn *spare[GW_READERS_SPARE];
 	size_t spare_count;
@@ -117,6 +119,8 @@ enum gw_full { GW_FULL_NOT, GW_FULL_MAP, GW_FULL_DISK };
 // ---- gateway/journal_store.c ----
 enum gw_error gw_store_open(struct gw_journal *journal, struct gw_why *why);
 void gw_store_close(struct gw_journal *journal);
+// Tables, incarnation, first and last of an environment that was opened to be read only.
+enum gw_error gw_store_open_tables(struct gw_journal *journal, struct gw_why *why);
 // LMDB's return code in our words: GW_E_FULL, GW_E_NOT_FOUND, GW_E_CORRUPT, GW_E_VERSION, GW_E_MEMORY or GW_E_SYNC.
 enum gw_error gw_store_error(int rc);
 // A read transaction of the newest state. Give it back soon.

@@ -3,6 +3,7 @@
 // another name and renamed when it is whole and synced, so that a power cut leaves a store or none.
 #include "gateway/journal_internal.h"
 #include "gateway/bytes.h"
+#include "gateway/restore.h"
 #include "gateway/clock.h"
 
 #include <errno.h>
@@ -324,6 +325,28 @@ load_ends(struct gw_journal *journal, MDB_txn *txn)
 }
 
 enum gw_error
+gw_store_open_tables(struct gw_journal *journal, struct gw_why *why)
+{
+	MDB_stat stat;
+	MDB_txn *txn;
+	enum gw_error error = GW_OK;
+	int rc = mdb_txn_begin(journal->env, NULL, MDB_RDONLY, &txn);
+
+	if (rc != 0)
+		return lmdb_fail(why, rc, "read", journal->dir);
+	for (size_t i = 0; rc == 0 && i < GW_T_COUNT; i++)
+		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags, &journal->tables[i]);
+	if (rc != 0)
+		error = gw_fail(why, GW_E_CORRUPT, "%s holds no journal of Vitalgate's", journal->dir);
+	else if ((error = check_format(journal, txn, false, why)) == GW_OK)
+		load_ends(journal, txn);
+	mdb_env_stat(journal->env, &stat);
+	journal->page_size = stat.ms_psize;
+	rc = mdb_txn_commit(txn); // so that the tables' handles stay
+	return error == GW_OK && rc != 0 ? lmdb_fail(why, rc, "read", journal->dir) : error;
+}
+
+enum gw_error
 gw_store_open(struct gw_journal *journal, struct gw_why *why)
 {
 	char data[4096];
@@ -334,6 +357,8 @@ gw_store_open(struct gw_journal *journal, struct gw_why *why)
 	if (strlen(journal->dir) > 3900)
 		return gw_fail(why, GW_E_CONFIG, "the store's path is too long");
 	if ((error = make_dir(journal->dir, why)) != GW_OK || (error = take_lock(journal, why)) != GW_OK)
+		return error;
+	if ((error = gw_restore_finish(journal->dir, why)) != GW_OK)
 		return error;
 	snprintf(data, sizeof(data), "%s/data.mdb", journal->dir);
 	if (access(data, F_OK) != 0 && (error = make_store(journal, data, why)) != GW_OK)

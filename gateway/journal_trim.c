@@ -229,7 +229,7 @@ gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more)
 
 	*more = false;
 	clear_readers(journal);
-	if (trim.first == 0)
+	if (trim.first == 0 || atomic_load(&journal->holds) > 0)
 		return GW_OK;
 	if ((trim.copy = malloc(GW_RECORD_MAX)) == NULL)
 		return GW_E_MEMORY;

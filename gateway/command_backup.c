@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands on the store as a whole: backup and verify. Threads: as command.h says; a backup has two more of its own (gateway/backup.h).
+#include "gateway/command_handlers.h"
+
+#include "gateway/backup.h"
+#include "gateway/clock.h"
+#include "gateway/journal_copy.h"
+#include "gateway/verify_row.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define PROGRESS_US 500000
+#define DAMAGE_LINES 100 // places that are named
+
+// ---- What there is to copy ----
+
+static enum gw_error
+copy_journal(void *arg, int fd)
+{
+	return gw_journal_copy(arg, fd);
+}
+
+static uint64_t
+journal_bytes(void *arg)
+{
+	return gw_journal_copy_bytes(arg);
+}
+
+static uint64_t
+journal_extent(void *arg)
+{
+	return gw_journal_extent(arg);
+}
+
+static bool
+journal_strains(void *arg, uint64_t extent_before)
+{
+	return gw_journal_copy_strains(arg, extent_before);
+}
+
+// Those that follow the journal first, the journal last. Returns how many.
+static size_t
+list_sources(const struct gw_core *core, struct gw_backup_source sources[GW_BACKUP_FILES_MAX])
+{
+	size_t count = 0;
+
+	sources[count++] = (struct gw_backup_source){ .name = "journal", .arg = core->journal, .copy = copy_journal, .bytes = journal_bytes,
+		.extent = journal_extent, .strains = journal_strains };
+	return count;
+}
+
+// ---- backup ----
+
+struct watching {
+	struct gw_call *call;
+	int64_t told_us;
+	bool tell;
+};
+
+static bool
+watch(void *arg, const char *name, uint64_t done, uint64_t total)
+{
+	struct watching *watching = arg;
+	yyjson_mut_val *object, *progress;
+	yyjson_mut_doc *doc;
+	int64_t now = gw_clock_mono_us();
+
+	if (gw_call_ending(watching->call))
+		return false;
+	if (!watching->tell || (now - watching->told_us < PROGRESS_US && done < total))
+		return true;
+	watching->told_us = now;
+	if ((doc = gw_call_object(&object)) == NULL)
+		return true;
+	progress = yyjson_mut_obj_add_obj(doc, object, "progress");
+	yyjson_mut_obj_add_strcpy(doc, progress, "name", name);
+	yyjson_mut_obj_add_uint(doc, progress, "bytes", done);
+	yyjson_mut_obj_add_uint(doc, progress, "of_about", total > done ? total : done);
+	return gw_call_emit(watching->call, doc);
+}
+
+// The key comes made from whoever asks: see gateway/backup_key.c.
+static enum gw_error
+take_key(const struct gw_call *call, struct gw_backup_key *key)
+{
+	const char *hex = gw_call_text(call, "key"), *field = gw_call_text(call, "key_field"), *cipher = gw_call_text(call, "cipher");
+
+	*key = (struct gw_backup_key){ .cipher = GW_BACKUP_PLAIN };
+	if (hex == NULL && field == NULL && cipher == NULL) {
+		if (gw_call_flag(call, "passphrase-file") || gw_call_flag(call, "encrypt-to"))
+			return gw_fail(call->why, GW_E_ARGUMENT, "encryption was asked for, but no key was given");
+		return GW_OK;
+	}
+	if (hex == NULL || field == NULL || cipher == NULL || strlen(hex) != 2 * GW_BACKUP_KEY || strlen(field) != 2 * GW_BACKUP_FIELD ||
+	    sodium_hex2bin(key->key, GW_BACKUP_KEY, hex, strlen(hex), NULL, NULL, NULL) != 0 ||
+	    sodium_hex2bin(key->field, GW_BACKUP_FIELD, field, strlen(field), NULL, NULL, NULL) != 0)
+		return gw_fail(call->why, GW_E_ARGUMENT, "the key of a backup is damaged");
+	key->cipher = strcmp(cipher, "passphrase") == 0 ? GW_BACKUP_PASSPHRASE : GW_BACKUP_PUBLIC_KEY;
+	return GW_OK;
+}
+
+static void
+emit_made(struct gw_call *call, const char *dir, const struct gw_manifest *manifest)
+{
+	char incarnation[20];
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = gw_call_object(&object);
+	uint64_t bytes = 0;
+
+	if (doc == NULL)
+		return;
+	for (size_t i = 0; i < manifest->file_count; i++)
+		bytes += manifest->files[i].bytes;
+	snprintf(incarnation, sizeof(incarnation), "%016" PRIx64, manifest->incarnation);
+	gw_json_span(doc, object, "backup", gw_span_text(dir));
+	gw_json_time(doc, object, "made", manifest->made_us);
+	yyjson_mut_obj_add_uint(doc, object, "bytes", bytes);
+	yyjson_mut_obj_add_uint(doc, object, "last_position", manifest->last);
+	yyjson_mut_obj_add_strcpy(doc, object, "incarnation", incarnation);
+	yyjson_mut_obj_add_str(doc, object, "encryption", gw_backup_cipher_name(manifest->cipher));
+	yyjson_mut_obj_add_uint(doc, object, "took_ms", (uint64_t)((manifest->made_us - manifest->begun_us) / 1000));
+	(void)gw_call_emit(call, doc);
+}
+
+// A copy of all that was measured leaves the store: who took it stands in the journal before it begins.
+static enum gw_error
+record(const struct gw_call *call, const char *dir)
+{
+	struct gw_source source;
+	struct gw_ticket *ticket;
+	enum gw_error error;
+
+	if ((error = gw_source_init(&source, call->core->intake, 1)) != GW_OK)
+		return gw_fail(call->why, error, "%s", gw_error_text(error));
+	ticket = gw_ticket_get(&source);
+	error = ticket != NULL ? gw_call_record(call, ticket, gw_span("", 0), "backup %s", dir) : GW_E_MEMORY;
+	if (error == GW_OK) {
+		ticket->essential = true;
+		error = gw_intake_commit(ticket);
+	}
+	if (ticket != NULL)
+		gw_ticket_release(ticket);
+	gw_source_fini(&source);
+	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "nothing was copied: that it was asked for could not be recorded: %s", gw_error_text(error));
+}
+
+enum gw_error
+gw_command_backup(struct gw_call *call)
+{
+	struct gw_journal *journal = call->core->journal;
+	struct watching watching = { .call = call, .tell = gw_call_flag(call, "progress") };
+	struct gw_backup_source sources[GW_BACKUP_FILES_MAX];
+	struct gw_backup_key key;
+	struct gw_backup_options options = { .dir = gw_call_text(call, "dir"), .sources = sources, .key = &key, .watch = watch, .arg = &watching };
+	struct gw_manifest manifest = { 0 };
+	enum gw_error error;
+
+	if (options.dir == NULL || options.dir[0] != '/')
+		return gw_fail(call->why, GW_E_ARGUMENT, "a backup needs a folder, as an absolute path");
+	if ((error = take_key(call, &key)) != GW_OK || (error = record(call, options.dir)) != GW_OK)
+		return error;
+	options.source_count = list_sources(call->core, sources);
+	gw_journal_hold(journal);
+	manifest.incarnation = gw_journal_incarnation(journal);
+	manifest.last = gw_journal_last(journal);
+	error = gw_backup_make(&options, &manifest, call->why);
+	gw_journal_release(journal);
+	sodium_memzero(&key, sizeof(key));
+	if (error == GW_OK)
+		emit_made(call, options.dir, &manifest);
+	gw_diag(error == GW_OK ? GW_NOTICE : GW_WARNING, error == GW_OK ? "backup.made" : "backup.failed", "%s%s%s", options.dir,
+	    error == GW_OK ? "" : ": ", error == GW_OK ? "" : call->why->text);
+	return error;
+}
+
+// ---- verify ----
+
+struct verifying {
+	struct gw_call *call;
+	int64_t told_us;
+	bool tell;
+	uint64_t named;
+};
+
+static void
+damaged(void *arg, const char *what)
+{
+	struct verifying *verifying = arg;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+
+	if (verifying->named++ >= DAMAGE_LINES || (doc = gw_call_object(&object)) == NULL)
+		return;
+	gw_json_span(doc, object, "damaged", gw_span_text(what));
+	(void)gw_call_emit(verifying->call, doc);
+}
+
+static bool
+progress(void *arg, const struct gw_verified *seen)
+{
+	struct verifying *verifying = arg;
+	yyjson_mut_val *object, *member;
+	yyjson_mut_doc *doc;
+	int64_t now = gw_clock_mono_us();
+
+	if (gw_call_ending(verifying->call))
+		return false;
+	if (!verifying->tell || now - verifying->told_us < PROGRESS_US || (doc = gw_call_object(&object)) == NULL)
+		return true;
+	verifying->told_us = now;
+	member = yyjson_mut_obj_add_obj(doc, object, "progress");
+	yyjson_mut_obj_add_str(doc, member, "name", "journal");
+	yyjson_mut_obj_add_uint(doc, member, "bytes", seen->bytes);
+	yyjson_mut_obj_add_uint(doc, member, "of_about", seen->bytes_total > seen->bytes ? seen->bytes_total : seen->bytes);
+	return gw_call_emit(verifying->call, doc);
+}
+
+enum gw_error
+gw_command_verify(struct gw_call *call)
+{
+	struct verifying verifying = { .call = call, .tell = gw_call_flag(call, "progress") };
+	struct gw_verify verify = { .damage = damaged, .progress = progress, .row = gw_verify_row, .arg = &verifying };
+	struct gw_verified seen;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+	enum gw_error error = gw_journal_verify(call->core->journal, &verify, &seen);
+
+	if (error != GW_OK)
+		return gw_fail(call->why, error, "the store could not be checked to its end: %s", gw_error_text(error));
+	if ((doc = gw_call_object(&object)) == NULL)
+		return gw_fail(call->why, GW_E_MEMORY, "out of memory");
+	gw_verified_members(&seen, doc, object);
+	(void)gw_call_emit(call, doc);
+	if (seen.damaged > 0)
+		return gw_fail(call->why, GW_E_CORRUPT, "%" PRIu64 " places are damaged; what is whole is served as before", seen.damaged);
+	return GW_OK;
+}
