@@ -191,24 +191,36 @@ check_room(const struct restore *restore)
 	    (unsigned long long)(free_bytes >> 20));
 }
 
+// "replaced-20261120T081500Z-3fa2": no name that is taken, also where clocks go back and restores follow each other within a second.
+static void
+name_aside(const struct restore *restore, char *out, size_t cap)
+{
+	time_t now = (time_t)(gw_clock_wall_us() / 1000000);
+	char stamp[20];
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	do
+		snprintf(out, cap, GW_RESTORE_ASIDE "%s-%04x", stamp, (unsigned)randombytes_uniform(65536));
+	while (faccessat(restore->store_fd, out, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
+}
+
 // An empty stage: a folder for each place, one for what will be replaced.
 static enum gw_error
 make_stage(struct restore *restore)
 {
-	char stamp[32];
-	time_t now = (time_t)(gw_clock_wall_us() / 1000000);
-	struct tm tm;
+	char aside[sizeof(restore->restored->aside)];
 
 	snprintf(restore->stage, sizeof(restore->stage), "%s/" GW_RESTORE_STAGE, restore->options->to);
 	nftw(restore->stage, remove_one, 8, FTW_DEPTH | FTW_PHYS); // of a restore that was cut off
-	gmtime_r(&now, &tm);
-	strftime(stamp, sizeof(stamp), GW_RESTORE_ASIDE "%Y%m%dT%H%M%SZ", &tm);
+	name_aside(restore, aside, sizeof(aside));
 	if (mkdirat(restore->store_fd, GW_RESTORE_STAGE, 0700) != 0 ||
 	    (restore->stage_fd = openat(restore->store_fd, GW_RESTORE_STAGE, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
-	    mkdirat(restore->stage_fd, "series", 0700) != 0 || mkdirat(restore->stage_fd, stamp, 0700) != 0)
+	    mkdirat(restore->stage_fd, "series", 0700) != 0 || mkdirat(restore->stage_fd, aside, 0700) != 0)
 		return gw_fail(restore->why, GW_E_SYSTEM, "cannot make %.120s: %s", restore->stage, strerror(errno));
 	if (faccessat(restore->store_fd, "data.mdb", F_OK, 0) == 0 || faccessat(restore->store_fd, "series", F_OK, 0) == 0)
-		snprintf(restore->restored->aside, sizeof(restore->restored->aside), "%s", stamp);
+		snprintf(restore->restored->aside, sizeof(restore->restored->aside), "%s", aside);
 	return GW_OK;
 }
 

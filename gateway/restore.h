@@ -2,7 +2,7 @@
 // A store out of a backup. The caller's thread; no gateway runs on that store meanwhile (its lock is held).
 //
 // The new store is made whole and synced in STORE/restoring.part: files, a new incarnation, the record of it. Renaming that to STORE/restored is the moment
-// from which the restored store counts; what is left is moving its files to their places and the old ones to STORE/replaced-<time>, which
+// from which the restored store counts; what is left is moving its files to their places and the old ones to STORE/replaced-<time>-<any>, which
 // whoever has the store's lock next goes on with where it was cut off. Before that moment the old store is as it was. Renaming inside the one folder
 // works wherever the store itself does: on a mount point, and without rights above it.
 #ifndef GW_RESTORE_H
@@ -25,7 +25,7 @@ struct gw_restored {
 	uint64_t first, last;    // positions of the copy
 	uint64_t incarnation;    // the new one
 	uint64_t before;         // the copy's own
-	char aside[32];          // "replaced-20261120T081500Z" in the store's folder; empty: nothing was there
+	char aside[40];          // "replaced-20261120T081500Z-3fa2" in the store's folder; empty: nothing was there
 };
 enum gw_error gw_restore(const struct gw_restore_options *options, struct gw_restored *restored, struct gw_why *why);
 
