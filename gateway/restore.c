@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define PATH 4096
+#define MIB (1u << 20)
 #define MAP_MORE (64u << 20) // for the new incarnation and its record
 
 // Where an environment goes back to. A folder of its own: its name before the '/'.
@@ -187,8 +188,8 @@ check_room(const struct restore *restore)
 	free_bytes = (uint64_t)at.f_bavail * at.f_frsize;
 	if (need <= free_bytes)
 		return GW_OK;
-	return gw_fail(restore->why, GW_E_FULL, "%llu MB are needed in %.100s, %llu MB are free", (unsigned long long)(need >> 20), restore->options->to,
-	    (unsigned long long)(free_bytes >> 20));
+	return gw_fail(restore->why, GW_E_FULL, "%llu MB are needed in %.100s, %llu MB are free", (unsigned long long)((need + MIB - 1) / MIB), restore->options->to,
+	    (unsigned long long)(free_bytes / MIB));
 }
 
 // "replaced-20261120T081500Z-3fa2": no name that is taken, also where clocks go back and restores follow each other within a second.
