@@ -249,5 +249,5 @@ gw_journal_verify(struct gw_journal *journal, const struct gw_verify *verify, st
 	check.after = 0;
 	if ((error = check_table(&check, GW_T_QUARANTINE, some_quarantine)) != GW_OK)
 		return error;
-	return gw_journal_each(journal, gw_span(NULL, 0), gw_span(NULL, 0), check_row, &check);
+	return gw_journal_each(journal, gw_span("", 0), gw_span("", 0), check_row, &check);
 }
