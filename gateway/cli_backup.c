@@ -102,6 +102,8 @@ take_outlet(void *arg, const char *name, struct gw_span cursor)
 	struct outlets *outlets = arg;
 	uint64_t position = 0;
 
+	if (strcmp(name, "series") == 0) // inside the hub: the same reading again changes nothing there
+		return true;
 	for (size_t i = 0; i < 8 && i < cursor.len; i++)
 		position |= (uint64_t)cursor.at[i] << (8 * i);
 	if (outlets->count < 64)

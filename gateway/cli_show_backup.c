@@ -53,10 +53,11 @@ gw_show_verify(struct gw_show *show, yyjson_val *line)
 		fprintf(show->out, "damaged: %s\n", gw_show_string(line, "damaged"));
 		return;
 	}
-	fprintf(show->out, "%llu readings in %llu records (positions %llu to %llu), %llu entries of the index, %llu rows, %llu frames in quarantine: ",
+	fprintf(show->out, "%llu readings in %llu records (positions %llu to %llu), %llu entries of the index, %llu rows, %llu frames in quarantine; "
+	    "%llu chunks of series with %llu readings: ",
 	    (unsigned long long)number(line, "readings"), (unsigned long long)number(line, "records"), (unsigned long long)number(line, "first_position"),
 	    (unsigned long long)number(line, "last_position"), (unsigned long long)number(line, "index_entries"), (unsigned long long)number(line, "rows"),
-	    (unsigned long long)number(line, "quarantined"));
+	    (unsigned long long)number(line, "quarantined"), (unsigned long long)number(line, "chunks"), (unsigned long long)number(line, "chunk_readings"));
 	if (number(line, "damaged_places") == 0)
 		fputs("all whole\n", show->out);
 	else

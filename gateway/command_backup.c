@@ -5,6 +5,8 @@
 #include "gateway/backup.h"
 #include "gateway/clock.h"
 #include "gateway/journal_copy.h"
+#include "gateway/series_copy.h"
+#include "gateway/series_outlet.h"
 #include "gateway/verify_row.h"
 
 #include <inttypes.h>
@@ -41,12 +43,55 @@ journal_strains(void *arg, uint64_t extent_before)
 	return gw_journal_copy_strains(arg, extent_before);
 }
 
+static enum gw_error
+copy_series(void *arg, int fd)
+{
+	return gw_series_copy(arg, fd);
+}
+
+static uint64_t
+series_bytes(void *arg)
+{
+	return gw_series_copy_bytes(arg);
+}
+
+static uint64_t
+series_extent(void *arg)
+{
+	return gw_series_extent(arg);
+}
+
+static bool
+series_strains(void *arg, uint64_t extent_before)
+{
+	return gw_series_copy_strains(arg, extent_before);
+}
+
+// The series store: the running one, or opened for the command (then *opened is to be closed). NULL where there is none.
+static enum gw_error
+find_series(const struct gw_call *call, struct gw_series_store **store, struct gw_series_store **opened)
+{
+	enum gw_error error;
+
+	*opened = NULL;
+	if ((*store = gw_series_running()) != NULL)
+		return GW_OK;
+	if (call->parts != NULL && call->core->config->series_enabled)
+		return gw_fail(call->why, GW_E_BUSY, "the series store is not open: try again");
+	error = gw_series_open_config(call->core->config, true, opened, call->why);
+	*store = *opened;
+	return error == GW_E_NOT_FOUND ? GW_OK : error;
+}
+
 // Those that follow the journal first, the journal last. Returns how many.
 static size_t
-list_sources(const struct gw_core *core, struct gw_backup_source sources[GW_BACKUP_FILES_MAX])
+list_sources(const struct gw_core *core, struct gw_series_store *series, struct gw_backup_source sources[GW_BACKUP_FILES_MAX])
 {
 	size_t count = 0;
 
+	if (series != NULL)
+		sources[count++] = (struct gw_backup_source){ .name = "series", .arg = series, .copy = copy_series, .bytes = series_bytes,
+			.extent = series_extent, .strains = series_strains };
 	sources[count++] = (struct gw_backup_source){ .name = "journal", .arg = core->journal, .copy = copy_journal, .bytes = journal_bytes,
 		.extent = journal_extent, .strains = journal_strains };
 	return count;
@@ -155,19 +200,22 @@ gw_command_backup(struct gw_call *call)
 	struct gw_backup_source sources[GW_BACKUP_FILES_MAX];
 	struct gw_backup_key key;
 	struct gw_backup_options options = { .dir = gw_call_text(call, "dir"), .sources = sources, .key = &key, .watch = watch, .arg = &watching };
+	struct gw_series_store *series, *opened;
 	struct gw_manifest manifest = { 0 };
 	enum gw_error error;
 
 	if (options.dir == NULL || options.dir[0] != '/')
 		return gw_fail(call->why, GW_E_ARGUMENT, "a backup needs a folder, as an absolute path");
-	if ((error = take_key(call, &key)) != GW_OK || (error = record(call, options.dir)) != GW_OK)
+	if ((error = take_key(call, &key)) != GW_OK || (error = record(call, options.dir)) != GW_OK ||
+	    (error = find_series(call, &series, &opened)) != GW_OK)
 		return error;
-	options.source_count = list_sources(call->core, sources);
+	options.source_count = list_sources(call->core, series, sources);
 	gw_journal_hold(journal);
 	manifest.incarnation = gw_journal_incarnation(journal);
 	manifest.last = gw_journal_last(journal);
 	error = gw_backup_make(&options, &manifest, call->why);
 	gw_journal_release(journal);
+	gw_series_close(opened);
 	sodium_memzero(&key, sizeof(key));
 	if (error == GW_OK)
 		emit_made(call, options.dir, &manifest);
@@ -218,11 +266,38 @@ progress(void *arg, const struct gw_verified *seen)
 	return gw_call_emit(verifying->call, doc);
 }
 
+static void
+chunk_damaged(void *arg, const struct gw_series_info *info, int64_t first_us, const char *words)
+{
+	char text[256], first[40];
+
+	if (info != NULL)
+		snprintf(text, sizeof(text), "series %s %u/%u, chunk from %s: %.80s", info->device, (unsigned)info->signal, (unsigned)info->instance,
+		    gw_time_format(first_us, first), words);
+	else
+		snprintf(text, sizeof(text), "series: %.200s", words);
+	damaged(arg, text);
+}
+
+static enum gw_error
+verify_series(struct gw_call *call, struct verifying *verifying, struct gw_series_verified *seen)
+{
+	struct gw_series_store *series, *opened;
+	enum gw_error error = find_series(call, &series, &opened);
+
+	*seen = (struct gw_series_verified){ 0 };
+	if (error == GW_OK && series != NULL && (error = gw_series_verify(series, chunk_damaged, verifying, seen)) != GW_OK)
+		error = gw_fail(call->why, error, "the series store could not be checked to its end: %s", gw_error_text(error));
+	gw_series_close(opened);
+	return error;
+}
+
 enum gw_error
 gw_command_verify(struct gw_call *call)
 {
 	struct verifying verifying = { .call = call, .tell = gw_call_flag(call, "progress") };
 	struct gw_verify verify = { .damage = damaged, .progress = progress, .row = gw_verify_row, .arg = &verifying };
+	struct gw_series_verified chunks;
 	struct gw_verified seen;
 	yyjson_mut_val *object;
 	yyjson_mut_doc *doc;
@@ -230,8 +305,13 @@ gw_command_verify(struct gw_call *call)
 
 	if (error != GW_OK)
 		return gw_fail(call->why, error, "the store could not be checked to its end: %s", gw_error_text(error));
+	if ((error = verify_series(call, &verifying, &chunks)) != GW_OK)
+		return error;
 	if ((doc = gw_call_object(&object)) == NULL)
 		return gw_fail(call->why, GW_E_MEMORY, "out of memory");
+	seen.damaged += chunks.damaged;
+	yyjson_mut_obj_add_uint(doc, object, "chunks", chunks.chunks);
+	yyjson_mut_obj_add_uint(doc, object, "chunk_readings", chunks.readings);
 	gw_verified_members(&seen, doc, object);
 	(void)gw_call_emit(call, doc);
 	if (seen.damaged > 0)

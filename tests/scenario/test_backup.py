@@ -74,6 +74,7 @@ def test_a_lost_hub_goes_on_from_its_backup(hubs):
     hub.cli("verify", hub.state / "backup")
     said = hub.cli("restore", hub.state / "backup", "--to", hub.state / "elsewhere").stdout
     assert "outlet bus: goes on after position" in said and "delivered again, under new identifiers" in said and "is missing here" in said
+    assert "outlet series" not in said and (hub.state / "elsewhere" / "series" / "data.mdb").exists()
     assert all(path.stat().st_mode & 0o077 == 0 for path in (hub.state / "elsewhere").rglob("*"))
     hub.options["store"] = {"dir": "elsewhere", "budget_mb": 1024, "disk_reserve_mb": 16}
     hub.write_config()
@@ -136,5 +137,7 @@ def test_a_store_is_replaced_and_a_command_works_without_a_gateway(hubs):
     assert "the store that was there is in" in said
     hub.start_gateway()
     assert [r["value"] for r in hub.readings("m1")] == [61]
-    aside = list((hub.state / "data").glob("replaced-*/data.mdb"))
-    assert len(aside) == 1
+    for name in ("data.mdb", "series/data.mdb"):
+        assert len(list((hub.state / "data").glob(f"replaced-*/{name}"))) == 1
+    assert (hub.state / "data" / "series" / "data.mdb").exists()
+    assert "all whole" in hub.cli("verify").stdout
