@@ -67,7 +67,8 @@ series_strains(void *arg, uint64_t extent_before)
 	return gw_series_copy_strains(arg, extent_before);
 }
 
-// The series store: the running one, or opened for the command (then *opened is to be closed). NULL where there is none.
+// The series store: the running one, or opened for the command (then *opened is to be closed). NULL where there is none. The parts are held for as long
+// as it is used: a reload would close it.
 static enum gw_error
 find_series(const struct gw_call *call, struct gw_series_store **store, struct gw_series_store **opened)
 {
@@ -206,16 +207,19 @@ gw_command_backup(struct gw_call *call)
 
 	if (options.dir == NULL || options.dir[0] != '/')
 		return gw_fail(call->why, GW_E_ARGUMENT, "a backup needs a folder, as an absolute path");
-	if ((error = take_key(call, &key)) != GW_OK || (error = record(call, options.dir)) != GW_OK ||
-	    (error = find_series(call, &series, &opened)) != GW_OK)
+	if ((error = take_key(call, &key)) != GW_OK || (error = record(call, options.dir)) != GW_OK)
 		return error;
-	options.source_count = list_sources(call->core, series, sources);
+	gw_parts_hold(call->parts);
 	gw_journal_hold(journal);
-	manifest.incarnation = gw_journal_incarnation(journal);
-	manifest.last = gw_journal_last(journal);
-	error = gw_backup_make(&options, &manifest, call->why);
-	gw_journal_release(journal);
+	if ((error = find_series(call, &series, &opened)) == GW_OK) {
+		options.source_count = list_sources(call->core, series, sources);
+		manifest.incarnation = gw_journal_incarnation(journal);
+		manifest.last = gw_journal_last(journal);
+		error = gw_backup_make(&options, &manifest, call->why);
+	}
 	gw_series_close(opened);
+	gw_journal_release(journal);
+	gw_parts_release(call->parts);
 	sodium_memzero(&key, sizeof(key));
 	if (error == GW_OK)
 		emit_made(call, options.dir, &manifest);
@@ -283,12 +287,15 @@ static enum gw_error
 verify_series(struct gw_call *call, struct verifying *verifying, struct gw_series_verified *seen)
 {
 	struct gw_series_store *series, *opened;
-	enum gw_error error = find_series(call, &series, &opened);
+	enum gw_error error;
 
 	*seen = (struct gw_series_verified){ 0 };
+	gw_parts_hold(call->parts);
+	error = find_series(call, &series, &opened);
 	if (error == GW_OK && series != NULL && (error = gw_series_verify(series, chunk_damaged, verifying, seen)) != GW_OK)
 		error = gw_fail(call->why, error, "the series store could not be checked to its end: %s", gw_error_text(error));
 	gw_series_close(opened);
+	gw_parts_release(call->parts);
 	return error;
 }
 
