@@ -6,6 +6,7 @@
 #include "gateway/journal_copy.h"
 #include "gateway/restore.h"
 #include "gateway/restore_internal.h"
+#include "gateway/series_copy.h"
 #include "gateway/verify_row.h"
 #include "store_help.h"
 
@@ -538,6 +539,139 @@ a_restored_store_goes_on(void **state)
 	gw_journal_close(journal);
 }
 
+// ---- The series store beside it ----
+
+static enum gw_error
+copy_series(void *arg, int fd)
+{
+	return gw_series_copy(arg, fd);
+}
+
+static uint64_t
+series_bytes(void *arg)
+{
+	return gw_series_copy_bytes(arg);
+}
+
+static uint64_t
+series_extent(void *arg)
+{
+	return gw_series_extent(arg);
+}
+
+static bool
+series_strains(void *arg, uint64_t before)
+{
+	return gw_series_copy_strains(arg, before);
+}
+
+static struct gw_series_store *
+open_series(const char *dir)
+{
+	char path[600];
+	const struct gw_series_options options = { .dir = path, .budget_bytes = 64 * MB };
+	struct gw_series_store *store;
+	struct gw_why why = { "" };
+
+	snprintf(path, sizeof(path), "%s/series", dir);
+	if (gw_series_open(&options, &store, &why) != GW_OK)
+		fail_msg("%s", why.text);
+	return store;
+}
+
+// All records of the journal after the store's cursor, into chunks.
+static void
+catch_up(struct gw_series_store *store, struct gw_journal *journal)
+{
+	static uint8_t buf[GW_RECORD_MAX + 16];
+	uint64_t from;
+	size_t used = 1;
+	bool more = true;
+
+	assert_int_equal(gw_series_follow(store, gw_journal_incarnation(journal)), GW_OK);
+	from = gw_series_cursor(store) + 1;
+	while (used > 0) {
+		struct gw_record record;
+		assert_int_equal(gw_journal_read(journal, from, buf, sizeof(buf), &used, &from), GW_OK);
+		for (struct gw_span rest = gw_span(buf, used); gw_journal_step(&rest, &record);)
+			assert_int_equal(gw_series_take(store, &record), GW_OK);
+	}
+	while (more)
+		assert_int_equal(gw_series_flush(store, 0, &more), GW_OK);
+}
+
+static struct gw_series_verified
+verify_series(struct gw_series_store *store)
+{
+	struct gw_series_verified seen = { 0 };
+
+	assert_int_equal(gw_series_verify(store, NULL, NULL, &seen), GW_OK);
+	assert_int_equal(seen.damaged, 0);
+	return seen;
+}
+
+static void
+series_come_along(void **state)
+{
+	struct gw_journal *journal = store_open();
+	struct gw_series_store *series = open_series(store_dir);
+	struct gw_backup_source sources[2] = {
+		{ .name = "series", .arg = series, .copy = copy_series, .bytes = series_bytes, .extent = series_extent, .strains = series_strains },
+		{ .name = "journal", .arg = journal, .copy = copy, .bytes = bytes, .extent = extent, .strains = strains },
+	};
+	const struct gw_backup_options options = { .dir = backup_dir, .sources = sources, .source_count = 2, .key = &no_key };
+	struct gw_manifest manifest = { .incarnation = gw_journal_incarnation(journal) };
+	struct gw_restored restored;
+	struct gw_why why = { "" };
+
+	(void)state;
+	fill(journal, 0, 400);
+	catch_up(series, journal);
+	assert_int_equal(verify_series(series).readings, 3200);
+	fill(journal, 400, 500); // the journal is ahead
+	assert_int_equal(gw_backup_make(&options, &manifest, &why), GW_OK);
+	assert_int_equal(manifest.file_count, 2);
+	fill(journal, 500, 510);
+	catch_up(series, journal);
+	gw_series_close(series);
+	gw_journal_close(journal);
+
+	assert_int_equal(restore(store_dir, true, &restored), GW_OK); // over both
+	journal = store_open();
+	series = open_series(store_dir);
+	assert_int_equal(verify_series(series).readings, 3200);
+	catch_up(series, journal); // all of the journal again, under its new incarnation: each reading is there once
+	assert_int_equal(verify_series(series).readings, 4000);
+	gw_series_close(series);
+	gw_journal_close(journal);
+}
+
+// A backup without series over a store with some: those belong to the store that was there.
+static void
+series_of_the_old_store_go_aside(void **state)
+{
+	struct gw_journal *journal = store_open();
+	struct gw_series_store *series;
+	struct gw_manifest manifest;
+	struct gw_restored restored;
+	char path[700];
+
+	(void)state;
+	fill(journal, 0, 100);
+	assert_int_equal(backup(journal, &no_key, &manifest), GW_OK);
+	series = open_series(store_dir);
+	catch_up(series, journal);
+	gw_series_close(series);
+	gw_journal_close(journal);
+	assert_int_equal(restore(store_dir, true, &restored), GW_OK);
+	snprintf(path, sizeof(path), "%s/series", store_dir);
+	assert_int_equal(access(path, F_OK), -1);
+	snprintf(path, sizeof(path), "%s/%s", store_dir, restored.aside);
+	series = open_series(path);
+	assert_int_equal(verify_series(series).readings, 800);
+	gw_series_close(series);
+}
+
 static void
 a_damaged_backup_changes_nothing(void **state)
 {
@@ -784,7 +918,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_copy_while_it_is_written), TEST(one_that_is_stopped_leaves_nothing), TEST(a_target_that_is_full),
 		TEST(a_copy_that_takes_too_long_gives_way), TEST(encrypted_and_damaged_in_every_way), TEST(cut_off_at_every_chunk), TEST(keys_of_people),
-		TEST(a_restored_store_goes_on), TEST(a_damaged_backup_changes_nothing), TEST(killed_while_restoring), TEST(cut_off_between_the_last_moves),
+		TEST(a_restored_store_goes_on), TEST(series_come_along), TEST(series_of_the_old_store_go_aside),
+		TEST(a_damaged_backup_changes_nothing), TEST(killed_while_restoring), TEST(cut_off_between_the_last_moves),
 		TEST(killed_while_backing_up), TEST(damage_is_named), TEST(rows_are_looked_at),
 	};
 
