@@ -3,6 +3,7 @@
 #include "gateway/cli_handlers.h"
 
 #include "gateway/backup.h"
+#include "gateway/cli_show.h"
 #include "gateway/clock.h"
 #include "gateway/restore.h"
 #include "gateway/verify_row.h"
@@ -12,6 +13,7 @@
 #include <inttypes.h>
 #include <pwd.h>
 #include <sodium.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -114,8 +116,10 @@ take_outlet(void *arg, const char *name, struct gw_span cursor)
 static bool
 show_progress(void *arg, const char *name, uint64_t done, uint64_t total)
 {
+	char has[32], all[32];
+
 	(void)arg;
-	fprintf(stderr, "%s: %" PRIu64 " MB of %" PRIu64 " MB\n", name, done >> 20, total >> 20);
+	fprintf(stderr, "%s: %s of %s checked and copied\n", name, gw_show_bytes(done / 2, has), gw_show_bytes(total / 2, all));
 	return true;
 }
 
@@ -188,13 +192,36 @@ struct backup_check {
 	struct gw_why why;
 };
 
+// A line for people, or with --json an object with that line as `key`.
+static void __attribute__((format(printf, 3, 4)))
+say(const struct backup_check *check, const char *key, const char *format, ...)
+{
+	yyjson_mut_doc *doc = gw_cli_given(check->cli, "json") ? yyjson_mut_doc_new(NULL) : NULL;
+	char text[512], *json;
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (doc == NULL) {
+		printf("%s%s%s\n", strcmp(key, "damaged") == 0 ? key : "", strcmp(key, "damaged") == 0 ? ": " : "", text);
+		return;
+	}
+	yyjson_mut_doc_set_root(doc, yyjson_mut_obj(doc));
+	yyjson_mut_obj_add_str(doc, yyjson_mut_doc_get_root(doc), key, text);
+	if ((json = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, NULL)) != NULL)
+		puts(json);
+	free(json);
+	yyjson_mut_doc_free(doc);
+}
+
 static void
 name_damage(void *arg, const char *what)
 {
 	struct backup_check *check = arg;
 
 	check->damaged++;
-	printf("damaged: %s\n", what);
+	say(check, "damaged", "%s", what);
 }
 
 static bool
@@ -228,8 +255,8 @@ walk_journal(struct backup_check *check, const struct gw_backup_file *file)
 	if ((error = gw_journal_open_copy(path, &journal, &check->why)) != GW_OK)
 		return error;
 	if ((error = gw_journal_verify(journal, &verify, &seen)) == GW_OK)
-		printf("%" PRIu64 " readings in %" PRIu64 " records (positions %" PRIu64 " to %" PRIu64 "), %" PRIu64 " entries of the index, %" PRIu64
-		    " rows, %" PRIu64 " frames in quarantine\n", seen.readings, seen.records, seen.first, seen.last, seen.index_entries, seen.rows,
+		say(check, "journal", "%" PRIu64 " readings in %" PRIu64 " records (positions %" PRIu64 " to %" PRIu64 "), %" PRIu64 " entries of the index, %" PRIu64
+		    " rows, %" PRIu64 " frames in quarantine", seen.readings, seen.records, seen.first, seen.last, seen.index_entries, seen.rows,
 		    seen.quarantined);
 	if (error == GW_OK && gw_journal_incarnation(journal) != check->manifest.incarnation)
 		name_damage(check, "the manifest tells another incarnation than the journal");
@@ -247,9 +274,9 @@ check_file(struct backup_check *check, const struct gw_backup_file *file, const 
 		return GW_OK;
 	}
 	if (error == GW_OK)
-		printf("%s: %" PRIu64 " bytes, the hash is right\n", file->file, file->bytes);
+		say(check, "file", "%s: %" PRIu64 " bytes, the hash is right", file->file, file->bytes);
 	if (error == GW_OK && key != NULL && (error = gw_backup_extract(check->folder_fd, file, key, check->manifest.id, -1, check_progress, check, &check->why)) == GW_OK)
-		printf("%s: opens with this key, to its end\n", file->file);
+		say(check, "file", "%s: opens with this key, to its end", file->file);
 	if (error == GW_OK && check->manifest.cipher == GW_BACKUP_PLAIN && strcmp(file->name, "journal") == 0)
 		error = walk_journal(check, file);
 	return error;
@@ -266,7 +293,7 @@ check_backup(struct backup_check *check)
 
 	if (error != GW_OK)
 		return error;
-	printf("backup of %s, incarnation %016" PRIx64 ", everything up to position %" PRIu64 ", encryption: %s\n",
+	say(check, "backup", "backup of %s, incarnation %016" PRIx64 ", everything up to position %" PRIu64 ", encryption: %s",
 	    gw_time_format(check->manifest.begun_us, begun), check->manifest.incarnation, check->manifest.last, gw_backup_cipher_name(check->manifest.cipher));
 	if (check->manifest.cipher != GW_BACKUP_PLAIN && (passphrase != NULL || key_file != NULL)) {
 		if ((error = gw_restore_key(check->folder_fd, &check->manifest, passphrase, key_file, &key, &check->why)) != GW_OK)

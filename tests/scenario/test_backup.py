@@ -141,3 +141,20 @@ def test_a_store_is_replaced_and_a_command_works_without_a_gateway(hubs):
         assert len(list((hub.state / "data").glob(f"replaced-*/{name}"))) == 1
     assert (hub.state / "data" / "series" / "data.mdb").exists()
     assert "all whole" in hub.cli("verify").stdout
+
+
+def test_a_damaged_backup_is_named_and_not_restored(hubs):
+    hub = hubs(bus=False).start()
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    assert Device(hub, "m1").send(now_ms(), 61)
+    hub.cli("backup", hub.state / "b1")
+    whole = [json.loads(line) for line in hub.cli("verify", hub.state / "b1", "--json").stdout.splitlines()]
+    assert all("damaged" not in line for line in whole) and any("journal" in line for line in whole)
+    file = hub.state / "b1" / "journal.mdb"
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    done = hub.cli("verify", hub.state / "b1", check=False)
+    assert done.returncode != 0 and "damaged: journal.mdb" in done.stdout and "cannot be relied on" in done.stderr
+    done = hub.cli("restore", hub.state / "b1", "--to", hub.state / "new", check=False)
+    assert done.returncode != 0 and "hash" in done.stderr and not (hub.state / "new" / "data.mdb").exists()
