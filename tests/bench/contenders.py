@@ -52,6 +52,7 @@ class Gateway:
         self.hub = Hub(self.folder, program, bus=False, ports=ports, options={
             "store": {"dir": "data", "budget_mb": 16384, "disk_reserve_mb": 16},
             "log": {"level": "warning"},
+            "series": {"enabled": False},
         })
         self.pki = self.hub.pki
 
