@@ -56,12 +56,35 @@ senml_pack(struct gw_show *show, const char *text, size_t len)
 	fwrite(text + 1, 1, len - 2, show->out);
 }
 
+// What is said beside the output, and does not belong into it.
+static bool
+is_aside(const char *text, size_t len)
+{
+	return len > 15 && (memcmp(text, "{\"note\":", 8) == 0 || memcmp(text, "{\"series_done\":", 15) == 0);
+}
+
+static void
+put_aside(struct gw_show *show, const char *text, size_t len)
+{
+	yyjson_doc *doc = yyjson_read(text, len, 0);
+	yyjson_val *line = yyjson_doc_get_root(doc);
+
+	if (yyjson_obj_get(line, "note") != NULL)
+		fprintf(stderr, "vitalgate %s: %s\n", show->cli->command->name, gw_show_string(line, "note"));
+	else
+		fprintf(stderr, "%llu of %llu series, %llu rows\n", (unsigned long long)yyjson_get_uint(yyjson_obj_get(line, "series_done")),
+		    (unsigned long long)yyjson_get_uint(yyjson_obj_get(line, "series")), (unsigned long long)yyjson_get_uint(yyjson_obj_get(line, "rows")));
+	yyjson_doc_free(doc);
+}
+
 bool
 gw_show_line(struct gw_show *show, const char *text, size_t len)
 {
 	yyjson_doc *doc;
 
-	if (show->format == GW_SHOW_SENML)
+	if (is_aside(text, len))
+		put_aside(show, text, len);
+	else if (show->format == GW_SHOW_SENML)
 		senml_pack(show, text, len);
 	else if (show->format == GW_SHOW_JSON) {
 		fwrite(text, 1, len, show->out);

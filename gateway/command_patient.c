@@ -183,9 +183,8 @@ gw_command_patient_merge(struct gw_call *call)
 
 // ---- Reading ----
 
-// Durable before anything is shown.
-static enum gw_error
-record_reading(struct gw_call *call, struct gw_span device, const char *what)
+enum gw_error
+gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *what)
 {
 	struct gw_source source;
 	struct gw_ticket *ticket;
@@ -319,7 +318,7 @@ gw_command_patient_show(struct gw_call *call)
 		snprintf(what, sizeof(what), "patient show: number %llu", (unsigned long long)query.patient);
 	else
 		snprintf(what, sizeof(what), "patient show: %s %.120s", query.bed.len > 0 ? "bed" : "device", gw_call_text(call, query.bed.len > 0 ? "bed" : "device"));
-	error = record_reading(call, query.device.len <= GW_ID_MAX ? query.device : gw_span("", 0), what);
+	error = gw_call_record_reading(call, query.device.len <= GW_ID_MAX ? query.device : gw_span("", 0), what);
 	if (error == GW_OK)
 		error = gw_patients_timeline(call->core->patients, &query, &entries, &count);
 	if (error != GW_OK)
@@ -335,7 +334,7 @@ gw_command_patient_conflicts(struct gw_call *call)
 {
 	struct gw_timeline *entries;
 	size_t count;
-	enum gw_error error = record_reading(call, gw_span("", 0), "patient conflicts");
+	enum gw_error error = gw_call_record_reading(call, gw_span("", 0), "patient conflicts");
 
 	if (error == GW_OK)
 		error = gw_patients_conflicts(call->core->patients, gw_clock_wall_us() - SHOWN_US, &entries, &count);

@@ -9,5 +9,7 @@
 void gw_identifier_parse(const char *text, struct gw_identifier *identifier);
 // "Müller, Ada"
 void gw_patient_words(const struct gw_patient *patient, char *out, size_t cap);
+// That somebody looks at a patient's data (GW_RECORD_COMMAND): durable when it returns, to be called before anything is shown.
+enum gw_error gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *what);
 
 #endif

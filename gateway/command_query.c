@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0
+// `query` and `latest`: readings out of the series store, with a running daemon from its store, without one from a store that is opened for reading.
+// Output is gathered by the piece while the parts are held, and written when they are not: who reads slowly keeps no part from ending.
+// A line of a reading is the document of `readings`. Lines {"note": ...} and {"series_done": ...} are for whoever looks on. Threads: as command.h says.
+#include "gateway/command_handlers.h"
+
+#include "gateway/clock.h"
+#include "gateway/command_patient.h"
+#include "gateway/decode.h"
+#include "gateway/nomenclature.h"
+#include "gateway/series_outlet.h"
+#include "gateway/series_query.h"
+#include "gateway/text_out.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PIECE_BYTES (256u * 1024)
+#define PROGRESS_EVERY_US 500000
+#define FOLLOW_US 2000         // between looks whether the store has followed
+#define FOLLOW_US_MAX 10000000
+
+// Lines that are to be written, each behind its length.
+struct piece {
+	char *at;
+	size_t len, cap;
+};
+
+struct work {
+	struct gw_call *call;
+	struct gw_series_store *store;
+	bool own;             // opened here
+	bool held;
+	bool senml;
+	struct piece piece;
+	uint64_t incarnation;
+	uint64_t upto;        // the journal's last position when it was asked
+	int64_t waited_us;
+	bool behind;          // the store did not get there
+};
+
+// ---- The store ----
+
+static enum gw_error
+open_own(struct work *work)
+{
+	struct gw_core *core = work->call->core;
+	enum gw_error error = gw_series_open_config(core->config, true, &work->store, work->call->why);
+
+	if (error == GW_E_NOT_FOUND)
+		return gw_fail(work->call->why, error, "there is no series store yet: it is made when the gateway runs with series.enabled");
+	if (error != GW_OK)
+		return error;
+	work->own = true;
+	return gw_series_catch_up(work->store, core->journal, work->call->why);
+}
+
+static void
+release(struct work *work)
+{
+	if (!work->held)
+		return;
+	gw_parts_release(work->call->parts);
+	work->held = false;
+	work->store = NULL;
+}
+
+static enum gw_error
+hold_running(struct work *work)
+{
+	gw_parts_hold(work->call->parts);
+	work->held = true;
+	work->store = gw_series_running();
+	if (work->store != NULL)
+		return GW_OK;
+	return gw_fail(work->call->why, GW_E_NOT_FOUND, "the series store does not run: series.enabled is false, or it was switched off meanwhile");
+}
+
+// The store may be used until release. It follows the journal, by a moment, and after a start by what is not in chunks yet: what was acknowledged before the
+// question was asked is in the answer. One that cannot follow does not hold up the answer for long; there is a note then.
+static enum gw_error
+hold(struct work *work)
+{
+	enum gw_error error;
+
+	if (work->own)
+		return GW_OK;
+	if (work->call->parts == NULL)
+		return open_own(work);
+	while ((error = hold_running(work)) == GW_OK && gw_series_taken(work->store) < work->upto && !work->behind && !gw_call_ending(work->call)) {
+		work->behind = work->waited_us >= FOLLOW_US_MAX;
+		release(work);
+		usleep(FOLLOW_US);
+		work->waited_us += FOLLOW_US;
+	}
+	return error;
+}
+
+static void
+end(struct work *work)
+{
+	release(work);
+	if (work->own)
+		gw_series_close(work->store);
+	free(work->piece.at);
+}
+
+// ---- Lines ----
+
+static bool
+room(struct piece *piece, size_t need)
+{
+	size_t cap = piece->cap;
+	char *more;
+
+	if (need <= cap - piece->len)
+		return true;
+	while (cap - piece->len < need)
+		cap = cap == 0 ? PIECE_BYTES * 2 : cap * 2;
+	if ((more = realloc(piece->at, cap)) == NULL)
+		return false;
+	piece->at = more;
+	piece->cap = cap;
+	return true;
+}
+
+// Writes what was gathered; false: nobody reads any more.
+static bool
+flush(struct work *work)
+{
+	struct gw_call *call = work->call;
+	bool wanted = true;
+	uint32_t len;
+
+	for (size_t at = 0; at < work->piece.len && wanted; at += sizeof(len) + len) {
+		memcpy(&len, work->piece.at + at, sizeof(len));
+		wanted = call->line(call->arg, work->piece.at + at + sizeof(len), len) && !gw_call_ending(call);
+	}
+	work->piece.len = 0;
+	return wanted;
+}
+
+// Where the next line's text begins, and what it may have.
+static struct gw_text_out
+line_out(struct work *work)
+{
+	struct piece *piece = &work->piece;
+	size_t used = piece->len + sizeof(uint32_t);
+
+	return used < piece->cap ? (struct gw_text_out){ piece->at + used, piece->cap - used, 0 } : (struct gw_text_out){ NULL, 0, 0 };
+}
+
+// True: the line is there. False with *error GW_OK: there is more room now, and it has to be made again.
+static bool
+line_end(struct work *work, const struct gw_text_out *out, enum gw_error *error)
+{
+	uint32_t len = (uint32_t)out->len;
+
+	if (out->len > out->cap) {
+		*error = room(&work->piece, sizeof(len) + out->len) ? GW_OK : GW_E_MEMORY;
+		return *error != GW_OK;
+	}
+	memcpy(work->piece.at + work->piece.len, &len, sizeof(len));
+	work->piece.len += sizeof(len) + len;
+	*error = GW_OK;
+	return true;
+}
+
+// The members that every line of a reading has; open at its end.
+static void
+put_point(struct work *work, struct gw_text_out *out, const struct gw_series_info *series, const struct gw_point *point)
+{
+	const struct gw_origin *origin = &point->origin;
+	struct gw_batch_head head = { .received_us = point->received_us, .door = origin->door, .auth = origin->auth, .device = gw_span_text(series->device),
+		.principal = origin->principal, .route = origin->route, .profile = origin->profile };
+
+	out->len = gw_bus_encode(work->incarnation, &head, &point->reading, out->at, out->cap) - 1; // the closing brace comes later
+	gw_put_text(out, ",\"principal\":");
+	gw_put_json(out, origin->principal);
+	gw_put_text(out, ",\"door\":");
+	gw_put_json(out, gw_span_text(gw_door_name(origin->door)));
+	gw_put_text(out, ",\"auth\":");
+	gw_put_json(out, gw_span_text(gw_auth_name(origin->auth)));
+	gw_put_text(out, ",\"profile\":");
+	gw_put_json(out, origin->profile);
+}
+
+static void
+put_key(struct gw_text_out *out, const char *key)
+{
+	gw_put_text(out, ",\"");
+	gw_put_text(out, key);
+	gw_put_text(out, "\":");
+}
+
+static void
+put_float(struct gw_text_out *out, const char *key, double value)
+{
+	char text[32];
+
+	put_key(out, key);
+	text[gw_decimal_from_float(value, 64, text)] = '\0';
+	gw_put_text(out, text);
+}
+
+static void
+put_mean(struct gw_text_out *out, double value)
+{
+	char text[40];
+
+	put_key(out, "mean");
+	snprintf(text, sizeof(text), "%.9g", value);
+	gw_put_text(out, text);
+}
+
+static void
+put_when(struct gw_text_out *out, const char *key, int64_t us)
+{
+	char text[40];
+
+	put_key(out, key);
+	gw_put_json(out, gw_span_text(gw_time_format(us, text)));
+}
+
+static void
+put_count(struct gw_text_out *out, const char *key, uint64_t count)
+{
+	put_key(out, key);
+	gw_put_number(out, (int64_t)count);
+}
+
+static void
+put_step(struct gw_text_out *out, const struct gw_series_info *series, const struct gw_series_step *step)
+{
+	const struct gw_signal *signal = gw_signal_by_code(series->signal);
+	char text[40];
+
+	gw_put_text(out, "{\"time\":");
+	gw_put_json(out, gw_span_text(gw_time_format(step->from_us, text)));
+	put_key(out, "device");
+	gw_put_json(out, gw_span_text(series->device));
+	snprintf(text, sizeof(text), "%u", series->signal);
+	put_key(out, "signal");
+	gw_put_json(out, gw_span_text(signal != NULL ? signal->name : text));
+	put_count(out, "mdc", series->signal);
+	put_count(out, "instance", series->instance);
+	put_count(out, "count", step->count);
+	put_float(out, "min", step->min);
+	put_float(out, "max", step->max);
+	put_mean(out, step->mean);
+	put_float(out, "first", step->first);
+	put_float(out, "last", step->last);
+	put_when(out, "first_time", step->first_us);
+	put_when(out, "last_time", step->last_us);
+	if (signal != NULL && signal->unit != NULL) {
+		put_key(out, "unit");
+		gw_put_json(out, gw_span_text(signal->unit->ucum));
+	}
+	if (step->questionable > 0)
+		put_count(out, "questionable", step->questionable);
+	if (step->test > 0)
+		put_count(out, "test", step->test);
+	gw_put_text(out, "}");
+}
+
+static enum gw_error
+put_row(struct work *work, const struct gw_series_row *row)
+{
+	struct gw_text_out out;
+	enum gw_error error;
+
+	do {
+		out = line_out(work);
+		if (row->step != NULL)
+			put_step(&out, row->series, row->step);
+		else if (work->senml)
+			out.len = gw_senml_encode(gw_span_text(row->series->device), &row->point->reading, 1, out.at, out.cap);
+		else {
+			put_point(work, &out, row->series, row->point);
+			gw_put_text(&out, row->unsure ? ",\"unsure\":true}" : "}");
+		}
+	} while (!line_end(work, &out, &error));
+	return error;
+}
+
+static void
+work_begin(struct work *work)
+{
+	work->incarnation = gw_journal_incarnation(work->call->core->journal);
+	work->upto = gw_journal_last(work->call->core->journal);
+}
+
+// For whoever looks on; left_out 0: no number belongs to it.
+static void
+note(struct gw_call *call, uint64_t left_out, const char *words)
+{
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = gw_call_object(&object);
+	char text[200];
+
+	if (doc == NULL)
+		return;
+	if (left_out > 0)
+		snprintf(text, sizeof(text), "%llu %s", (unsigned long long)left_out, words);
+	yyjson_mut_obj_add_strcpy(doc, object, "note", left_out > 0 ? text : words);
+	if (left_out > 0)
+		yyjson_mut_obj_add_uint(doc, object, "left_out", left_out);
+	(void)gw_call_emit(call, doc);
+}
+
+static void
+finish(struct work *work, enum gw_error error)
+{
+	release(work);
+	if (work->behind && error == GW_OK)
+		note(work->call, 0, "the newest readings may be missing: the series store is behind the journal (see `vitalgate status`)");
+	end(work);
+}
+
+// ---- What is asked for ----
+
+// "90s", "15m", "1h", "1d": whole ones. 0: none.
+static enum gw_error
+take_step(struct gw_call *call, int64_t *step_us)
+{
+	static const struct { char unit; int64_t us; } units[] = { { 's', 1000000 }, { 'm', 60000000 }, { 'h', INT64_C(3600000000) }, { 'd', INT64_C(86400000000) } };
+	const char *text = gw_call_text(call, "step");
+	char *after;
+	long long number;
+
+	*step_us = 0;
+	if (text == NULL)
+		return GW_OK;
+	number = strtoll(text, &after, 10);
+	for (size_t i = 0; i < 4; i++)
+		if (number > 0 && number <= 100000 && after[0] == units[i].unit && after[1] == '\0')
+			*step_us = number * units[i].us;
+	if (*step_us > 0)
+		return GW_OK;
+	return gw_fail(call->why, GW_E_ARGUMENT, "--step is a length of time such as 10s, 1m, 15m, 1h or 1d, not \"%.40s\"", text);
+}
+
+static enum gw_error
+take_want(struct gw_call *call, struct gw_series_want *want)
+{
+	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *patient = gw_call_text(call, "patient");
+	struct gw_identifier identifier;
+	int64_t limit = 0;
+	enum gw_error error;
+
+	if ((device != NULL) + (bed != NULL) + (patient != NULL) != 1)
+		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --patient");
+	*want = (struct gw_series_want){ .device = gw_span_text(device), .bed = gw_span_text(bed), .signals = gw_span_text(gw_call_text(call, "signal")),
+		.unsure = gw_call_flag(call, "unsure") };
+	if ((error = gw_call_time(call, "from", INT64_MIN, &want->from_us)) != GW_OK ||
+	    (error = gw_call_time(call, "to", INT64_MAX, &want->to_us)) != GW_OK ||
+	    (error = gw_call_number(call, "limit", 1, INT64_MAX, 0, &limit)) != GW_OK || (error = take_step(call, &want->step_us)) != GW_OK)
+		return error;
+	want->limit = (uint64_t)limit;
+	if (patient == NULL)
+		return GW_OK;
+	gw_identifier_parse(patient, &identifier);
+	return gw_patients_find(call->core->patients, &identifier, &want->patient, call->why);
+}
+
+// Durable before anything is shown.
+static enum gw_error
+record_want(struct gw_call *call, const struct gw_series_want *want)
+{
+	char what[160];
+
+	if (want->patient != 0)
+		snprintf(what, sizeof(what), "query: patient number %llu", (unsigned long long)want->patient);
+	else if (want->bed.len > 0)
+		snprintf(what, sizeof(what), "query: bed %.120s", gw_call_text(call, "bed"));
+	else
+		snprintf(what, sizeof(what), "query: device %.120s", gw_call_text(call, "device"));
+	return gw_call_record_reading(call, want->device.len <= GW_ID_MAX ? want->device : gw_span("", 0), what);
+}
+
+static bool
+progress(struct gw_call *call, const struct gw_series_query *query, int64_t *said_us)
+{
+	struct gw_series_query_stats stats;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+	int64_t now_us = gw_clock_mono_us();
+
+	if (!gw_call_flag(call, "progress") || now_us - *said_us < PROGRESS_EVERY_US || (doc = gw_call_object(&object)) == NULL)
+		return true;
+	*said_us = now_us;
+	gw_series_query_stats(query, &stats);
+	yyjson_mut_obj_add_uint(doc, object, "series_done", stats.series_done);
+	yyjson_mut_obj_add_uint(doc, object, "series", stats.series);
+	yyjson_mut_obj_add_uint(doc, object, "readings", stats.readings);
+	yyjson_mut_obj_add_uint(doc, object, "rows", stats.rows);
+	return gw_call_emit(call, doc);
+}
+
+// Rows until the piece is full, or much was looked at for none. GW_E_NOT_FOUND at the end.
+static enum gw_error
+gather(struct work *work, struct gw_series_query *query)
+{
+	struct gw_series_row row;
+	enum gw_error error;
+
+	while ((error = gw_series_query_next(query, &row)) == GW_OK && row.series != NULL)
+		if ((error = put_row(work, &row)) != GW_OK || work->piece.len >= PIECE_BYTES)
+			break;
+	return error;
+}
+
+static enum gw_error
+run(struct work *work, struct gw_series_query *query)
+{
+	int64_t said_us = gw_clock_mono_us();
+	enum gw_error error;
+	bool wanted = true;
+
+	for (;;) {
+		error = gather(work, query);
+		gw_series_query_pause(query);
+		release(work);
+		if (error != GW_OK)
+			said_us -= PROGRESS_EVERY_US; // the end is told in any case
+		wanted = flush(work) && !gw_call_ending(work->call) && progress(work->call, query, &said_us);
+		if (error != GW_OK || !wanted)
+			break;
+		if ((error = hold(work)) != GW_OK)
+			return error;
+		gw_series_query_resume(query, work->store);
+	}
+	return error == GW_OK || error == GW_E_NOT_FOUND ? GW_OK : gw_fail(work->call->why, error, "the series cannot be read: %s", gw_error_text(error));
+}
+
+enum gw_error
+gw_command_query(struct gw_call *call)
+{
+	const char *format = gw_call_text(call, "format");
+	struct work work = { .call = call, .senml = format != NULL && strcmp(format, "senml") == 0 };
+	struct gw_series_query *query = NULL;
+	struct gw_series_query_stats stats;
+	struct gw_series_want want;
+	enum gw_error error = take_want(call, &want);
+
+	if (error == GW_OK && work.senml && want.step_us > 0)
+		error = gw_fail(call->why, GW_E_ARGUMENT, "SenML has readings, not steps: leave out --step or --format senml");
+	if (error != GW_OK || (error = record_want(call, &want)) != GW_OK)
+		return error;
+	work_begin(&work);
+	if ((error = hold(&work)) == GW_OK && (error = gw_series_query_open(work.store, call->core->patients, &want, &query, call->why)) == GW_OK)
+		error = run(&work, query);
+	if (error == GW_OK)
+		gw_series_query_stats(query, &stats);
+	if (error == GW_OK && stats.left_out > 0)
+		note(call, stats.left_out, "readings were left out: they may have been measured before or after a change (--unsure shows them)");
+	gw_series_query_close(query);
+	finish(&work, error);
+	return error;
+}
+
+// ---- latest ----
+
+struct gathered {
+	struct work *work;
+	enum gw_error error;
+};
+
+// gw_series_latest_fn
+static bool
+put_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed)
+{
+	struct gathered *gathered = arg;
+	struct work *work = gathered->work;
+	struct gw_text_out out;
+
+	do {
+		out = line_out(work);
+		put_point(work, &out, series, point);
+		put_key(&out, "bed");
+		gw_put_json(&out, gw_span_text(bed));
+		gw_put_text(&out, "}");
+	} while (!line_end(work, &out, &gathered->error));
+	return gathered->error == GW_OK && !gw_call_ending(work->call);
+}
+
+static enum gw_error
+take_latest(struct work *work, const struct gw_series_latest *want, uint64_t *left_out)
+{
+	struct gw_core *core = work->call->core;
+	struct gathered gathered = { .work = work };
+	enum gw_error error = gw_series_latest(work->store, core->patients, core->registry, want, put_latest, &gathered, left_out, work->call->why);
+
+	if (error == GW_OK && gathered.error != GW_OK)
+		error = gw_fail(work->call->why, gathered.error, "%s", gw_error_text(gathered.error));
+	return error;
+}
+
+enum gw_error
+gw_command_latest(struct gw_call *call)
+{
+	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *ward = gw_call_text(call, "ward");
+	struct gw_series_latest want = { .device = gw_span_text(device), .bed = gw_span_text(bed), .ward = gw_span_text(ward),
+		.signals = gw_span_text(gw_call_text(call, "signal")) };
+	struct work work = { .call = call };
+	uint64_t left_out = 0;
+	char what[160];
+	enum gw_error error;
+
+	if ((device != NULL) + (bed != NULL) + (ward != NULL) > 1)
+		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --ward");
+	snprintf(what, sizeof(what), "latest: %s%.120s", device != NULL ? "device " : bed != NULL ? "bed " : ward != NULL ? "ward " : "all devices",
+	    device != NULL ? device : bed != NULL ? bed : ward != NULL ? ward : "");
+	if ((error = gw_call_record_reading(call, want.device.len <= GW_ID_MAX ? want.device : gw_span("", 0), what)) != GW_OK)
+		return error;
+	work_begin(&work);
+	if ((error = hold(&work)) == GW_OK)
+		error = take_latest(&work, &want, &left_out);
+	release(&work);
+	if (error == GW_OK && flush(&work) && left_out > 0)
+		note(call, left_out, "signals were left out: their newest reading may have been measured at another bed");
+	finish(&work, error);
+	return error;
+}

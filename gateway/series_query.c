@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: Apache-2.0
+// A query: one series after the other, one chunk at a time. Steps of a device are summed up from a chunk's columns; readings whose owner has to be
+// asked for are walked one by one. The caller's thread.
+#include "gateway/series_whose.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_MAX 65536 // readings without a row, until the caller hears of it
+
+// What a step is made of. A number waits until it is known that no revision of it follows.
+struct item {
+	int64_t time_us;
+	double value; // NaN: none
+	uint32_t sequence;
+	uint16_t flags, revision;
+	bool any_sequence; // not known
+};
+
+struct gw_series_query {
+	struct gw_series_store *store; // NULL: paused
+	struct gw_series_want want;    // spans are not used after open
+	struct gw_series_whose whose;
+	struct gw_series_infos series;
+	size_t at;                     // of the series
+	struct gw_series_cursor *cursor;
+	struct gw_series_query_stats stats;
+
+	// Where a paused query goes on.
+	bool given;                    // the last that was looked at:
+	int64_t given_us;
+	uint32_t given_sequence;
+	uint16_t given_revision;
+	int64_t step_next_us;          // with steps: all before it were given
+	bool step_given;
+
+	// Steps.
+	struct gw_chunk_reader *reader;
+	struct gw_series_block block;
+	struct gw_chunk_columns columns;
+	size_t block_at;               // of count
+	enum { IN_NONE, IN_COLUMNS, IN_CHUNK, IN_POINTS } in;
+	struct item ahead;             // taken out of the source, and not into anything
+	bool has_ahead;
+	struct item pending;
+	bool has_pending;
+	struct gw_series_step step, out;
+	double sum;
+};
+
+// ---- Open and close ----
+
+static enum gw_error
+check(const struct gw_series_want *want, struct gw_patients *patients, struct gw_why *why)
+{
+	if ((want->device.len > 0) + (want->bed.len > 0) + (want->patient != 0) != 1)
+		return gw_fail(why, GW_E_ARGUMENT, "one of a device, a bed and a patient");
+	if (want->from_us >= want->to_us)
+		return gw_fail(why, GW_E_ARGUMENT, "the range ends before it begins");
+	if (want->step_us < 0)
+		return gw_fail(why, GW_E_ARGUMENT, "a step is longer than nothing");
+	if (want->device.len == 0 && patients == NULL)
+		return gw_fail(why, GW_E_ARGUMENT, "nothing is known of beds and patients");
+	return gw_series_signals_check(want->signals, why);
+}
+
+static enum gw_error
+list_devices(struct gw_series_query *query, const struct gw_series_want *want, struct gw_series_devices *devices)
+{
+	if (want->patient != 0)
+		return gw_series_devices_of_patient(devices, query->whose.patients, query->whose.patient);
+	return gw_series_devices_of_bed(devices, query->whose.patients, want->bed, INT64_MIN, GW_TIME_OPEN);
+}
+
+static enum gw_error
+list_series(struct gw_series_query *query, const struct gw_series_want *want)
+{
+	struct gw_series_devices devices = { 0 };
+	enum gw_error error = GW_OK;
+
+	query->series.signals = want->signals;
+	query->series.numbers_only = want->step_us > 0;
+	if (want->device.len > 0)
+		error = gw_series_infos_add(&query->series, query->store, want->device);
+	else if ((error = list_devices(query, want, &devices)) == GW_OK) {
+		gw_series_devices_sort(&devices);
+		for (size_t i = 0; i < devices.count && error == GW_OK; i++)
+			error = gw_series_infos_add(&query->series, query->store, gw_span_text(devices.at[i]));
+	}
+	free(devices.at);
+	gw_series_infos_sort(&query->series);
+	query->stats.series = query->series.count;
+	return error;
+}
+
+enum gw_error
+gw_series_query_open(struct gw_series_store *store, struct gw_patients *patients, const struct gw_series_want *want, struct gw_series_query **query,
+    struct gw_why *why)
+{
+	struct gw_series_query *made;
+	enum gw_error error = check(want, patients, why);
+
+	if (error != GW_OK)
+		return error;
+	if ((made = calloc(1, sizeof(*made))) == NULL)
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
+	made->store = store;
+	made->want = *want;
+	made->whose.patients = patients;
+	if (want->patient != 0)
+		made->whose.patient = gw_patients_resolve(patients, want->patient);
+	if (want->patient != 0 && made->whose.patient == 0)
+		error = gw_fail(why, GW_E_NOT_FOUND, "the patient is not known any more");
+	else if (want->bed.len > 0 && gw_bed_name(want->bed, made->whose.bed) > GW_BED_MAX)
+		error = gw_fail(why, GW_E_ARGUMENT, "a bed's name has at most %d bytes", GW_BED_MAX);
+	else if (want->bed.len > 0 && made->whose.bed[0] == '\0')
+		error = gw_fail(why, GW_E_ARGUMENT, "a bed has a name");
+	else if ((error = list_series(made, want)) == GW_OK && want->step_us > 0 && (made->reader = gw_chunk_reader_new()) == NULL)
+		error = GW_E_MEMORY;
+	if (error == GW_OK)
+		*query = made;
+	else {
+		(void)gw_fail(why, error, "%s", why->text[0] != '\0' ? why->text : gw_error_text(error));
+		gw_series_query_close(made);
+	}
+	return error;
+}
+
+void
+gw_series_query_pause(struct gw_series_query *query)
+{
+	gw_series_end(query->cursor);
+	query->cursor = NULL;
+	query->store = NULL;
+	query->in = IN_NONE;
+	query->has_ahead = query->has_pending = false;
+	query->step.count = 0;
+}
+
+void
+gw_series_query_resume(struct gw_series_query *query, struct gw_series_store *store)
+{
+	query->store = store;
+}
+
+void
+gw_series_query_close(struct gw_series_query *query)
+{
+	if (query == NULL)
+		return;
+	gw_series_query_pause(query);
+	gw_chunk_reader_free(query->reader);
+	free(query->series.at);
+	free(query);
+}
+
+void
+gw_series_query_stats(const struct gw_series_query *query, struct gw_series_query_stats *stats)
+{
+	*stats = query->stats;
+	stats->series_done = query->at;
+}
+
+// ---- One series ----
+
+// A reading's owner is asked for by its receive time, which columns do not have.
+static bool
+is_owned(const struct gw_series_query *query)
+{
+	return query->whose.patient != 0 || query->whose.bed[0] != '\0';
+}
+
+// The cursor of the series at `at`, from where it was left. GW_E_NOT_FOUND: no series is left.
+static enum gw_error
+open_series(struct gw_series_query *query)
+{
+	const struct gw_series_want *want = &query->want;
+
+	while (query->at < query->series.count) {
+		struct gw_series_info *info = &query->series.at[query->at], now;
+		int64_t from_us = want->from_us;
+		enum gw_error error;
+
+		if (query->given && want->step_us == 0)
+			from_us = query->given_us;
+		if (query->step_given && query->step_next_us > from_us)
+			from_us = query->step_next_us;
+		if (from_us < want->to_us && gw_series_find(query->store, gw_span_text(info->device), info->signal, info->instance, &now)) {
+			error = gw_series_read(query->store, now.id, from_us, want->to_us, &query->cursor);
+			if (error != GW_E_NOT_FOUND)
+				return error;
+		}
+		query->at++;
+		query->given = query->step_given = false;
+	}
+	return GW_E_NOT_FOUND;
+}
+
+static void
+end_series(struct gw_series_query *query)
+{
+	gw_series_end(query->cursor);
+	query->cursor = NULL;
+	query->at++;
+	query->given = query->step_given = false;
+	query->in = IN_NONE;
+}
+
+// Whether it was looked at before the pause.
+static bool
+was_given(const struct gw_series_query *query, const struct gw_reading *reading)
+{
+	if (!query->given || reading->time_us != query->given_us)
+		return query->given && reading->time_us < query->given_us;
+	if (reading->sequence != query->given_sequence)
+		return reading->sequence < query->given_sequence;
+	return reading->revision <= query->given_revision;
+}
+
+static void
+set_given(struct gw_series_query *query, const struct gw_reading *reading)
+{
+	query->given = true;
+	query->given_us = reading->time_us;
+	query->given_sequence = reading->sequence;
+	query->given_revision = reading->revision;
+}
+
+// Whether it is asked for. *unsure: it may be.
+static bool
+is_wanted(struct gw_series_query *query, const struct gw_point *point, bool *unsure)
+{
+	enum gw_belongs belongs = gw_series_belongs(&query->whose, query->series.at[query->at].device, point);
+
+	*unsure = belongs == GW_BELONGS_UNSURE;
+	if (*unsure && !query->want.unsure)
+		query->stats.left_out++;
+	return belongs == GW_BELONGS || (*unsure && query->want.unsure);
+}
+
+// ---- Readings themselves ----
+
+static enum gw_error
+next_point(struct gw_series_query *query, struct gw_series_row *row)
+{
+	const struct gw_point *point;
+	enum gw_error error;
+	bool unsure;
+
+	for (size_t looked = 0; looked < LOOK_MAX; looked++) {
+		if (query->cursor == NULL && (error = open_series(query)) != GW_OK)
+			return error;
+		if ((error = gw_series_next(query->cursor, &point)) == GW_E_NOT_FOUND) {
+			end_series(query);
+			continue;
+		}
+		if (error != GW_OK)
+			return error;
+		if (was_given(query, &point->reading))
+			continue;
+		set_given(query, &point->reading);
+		query->stats.readings++;
+		if (!is_wanted(query, point, &unsure))
+			continue;
+		*row = (struct gw_series_row){ .series = &query->series.at[query->at], .point = point, .unsure = unsure };
+		return GW_OK;
+	}
+	return GW_OK;
+}
+
+// ---- Steps ----
+
+static int64_t
+step_of(int64_t us, int64_t step_us)
+{
+	int64_t rest = us % step_us;
+
+	if (rest < 0)
+		rest += step_us;
+	return us < INT64_MIN + rest ? INT64_MIN : us - rest;
+}
+
+static bool
+in_step(const struct gw_series_query *query, int64_t us)
+{
+	return query->step.count == 0 || us < query->step.from_us || us - query->step.from_us < query->want.step_us;
+}
+
+// NaN leaves the figures alone.
+static inline void
+add_number(struct gw_series_query *query, int64_t time_us, double value, uint16_t flags)
+{
+	struct gw_series_step *step = &query->step;
+
+	if (isnan(value) || (flags & (GW_FLAG_INVALID | GW_FLAG_NOT_AVAILABLE)))
+		return;
+	if (step->count++ == 0) {
+		*step = (struct gw_series_step){ .from_us = step_of(time_us, query->want.step_us), .first_us = time_us, .count = 1, .min = value, .max = value,
+			.first = value };
+		query->sum = 0;
+	}
+	step->min = value < step->min ? value : step->min;
+	step->max = value > step->max ? value : step->max;
+	step->last = value;
+	step->last_us = time_us;
+	step->questionable += (flags & GW_FLAG_QUESTIONABLE) != 0;
+	step->test += (flags & GW_FLAG_TEST) != 0;
+	query->sum += value;
+}
+
+static bool
+give_step(struct gw_series_query *query, struct gw_series_row *row)
+{
+	struct gw_series_step *out = &query->out;
+
+	if (query->step.count == 0)
+		return false;
+	*out = query->step;
+	query->step.count = 0;
+	// Rounding may carry the mean of equal values past them.
+	out->mean = query->sum / (double)out->count;
+	out->mean = out->mean < out->min ? out->min : out->mean > out->max ? out->max : out->mean;
+	query->step_given = true;
+	if (__builtin_add_overflow(out->from_us, query->want.step_us, &query->step_next_us))
+		query->step_next_us = INT64_MAX;
+	*row = (struct gw_series_row){ .series = &query->series.at[query->at], .step = out };
+	return true;
+}
+
+static struct item
+item_of(const struct gw_reading *reading)
+{
+	struct item item = { .time_us = reading->time_us, .value = NAN, .sequence = reading->sequence, .flags = reading->flags, .revision = reading->revision };
+
+	return item;
+}
+
+// A chunk: by columns where it has no revisions, else reading by reading.
+static enum gw_error
+enter_chunk(struct gw_series_query *query)
+{
+	enum gw_error error = gw_chunk_open(query->reader, query->block.chunk, NULL);
+
+	if (error == GW_OK)
+		error = gw_chunk_columns(query->reader, &query->columns, NULL);
+	if (error != GW_OK)
+		return error;
+	query->in = query->columns.revisions == NULL ? IN_COLUMNS : IN_CHUNK;
+	query->block_at = 0;
+	return GW_OK;
+}
+
+static enum gw_error
+next_block(struct gw_series_query *query)
+{
+	enum gw_error error;
+
+	query->in = IN_NONE;
+	query->block_at = 0;
+	if ((error = gw_series_next_block(query->cursor, &query->block)) != GW_OK)
+		return error;
+	query->stats.readings += query->block.count;
+	if (query->block.chunk.len > 0)
+		return enter_chunk(query);
+	query->in = IN_POINTS;
+	return GW_OK;
+}
+
+// Correctly rounded, as columns are.
+static double
+number_of(const struct gw_reading *reading)
+{
+	static const double powers[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9 };
+	struct gw_decimal value = reading->decimal;
+	char text[48];
+
+	if (reading->type != GW_VALUE_DECIMAL)
+		return NAN;
+	if (value.exponent <= 0 && value.exponent > -10 && llabs(value.mantissa) < INT64_C(1) << 53)
+		return (double)value.mantissa / powers[-value.exponent];
+	gw_decimal_text(value, text);
+	return strtod(text, NULL);
+}
+
+// The next that belongs, where owners are asked for.
+static enum gw_error
+next_owned(struct gw_series_query *query, const struct gw_point **point)
+{
+	enum gw_error error;
+	bool unsure;
+
+	while ((error = gw_series_next(query->cursor, point)) == GW_OK) {
+		query->stats.readings++;
+		if (is_wanted(query, *point, &unsure))
+			break;
+	}
+	return error;
+}
+
+// The next of the block; NULL at its end.
+static const struct gw_reading *
+next_of_block(struct gw_series_query *query, struct gw_point *storage)
+{
+	if (query->in == IN_CHUNK)
+		return gw_chunk_next(query->reader, storage, NULL) ? &storage->reading : NULL;
+	if (query->in == IN_POINTS && query->block_at < query->block.count)
+		return &query->block.points[query->block_at++].reading;
+	return NULL;
+}
+
+static void
+set_ahead(struct gw_series_query *query, const struct gw_reading *reading)
+{
+	query->ahead = item_of(reading);
+	query->ahead.value = number_of(reading);
+	query->has_ahead = true;
+}
+
+static void
+ahead_of_columns(struct gw_series_query *query)
+{
+	const struct gw_chunk_columns *columns = &query->columns;
+	size_t i = query->block_at++;
+
+	query->ahead = (struct item){ .time_us = columns->times_us[i], .value = columns->values[i], .flags = columns->flags[i], .any_sequence = true };
+	query->has_ahead = true;
+}
+
+static enum gw_error
+take_ahead(struct gw_series_query *query)
+{
+	const struct gw_reading *reading;
+	const struct gw_point *point;
+	struct gw_point storage;
+	enum gw_error error;
+
+	if (is_owned(query)) {
+		if ((error = next_owned(query, &point)) == GW_OK)
+			set_ahead(query, &point->reading);
+		return error;
+	}
+	while (!query->has_ahead) {
+		if (query->in == IN_COLUMNS && query->block_at < query->columns.count)
+			ahead_of_columns(query);
+		else if ((reading = next_of_block(query, &storage)) != NULL)
+			set_ahead(query, reading);
+		else if ((error = next_block(query)) != GW_OK)
+			return error;
+	}
+	return GW_OK;
+}
+
+// Whether `ahead` says the pending reading anew.
+static bool
+is_revised(const struct gw_series_query *query)
+{
+	const struct item *old = &query->pending, *now = &query->ahead;
+
+	return query->has_pending && now->time_us == old->time_us && now->revision > old->revision && (old->any_sequence || now->sequence == old->sequence);
+}
+
+// The pending one goes into its step. False: that is another than the present one, which has to go out first.
+static bool
+settle(struct gw_series_query *query)
+{
+	if (!query->has_pending)
+		return true;
+	if (!in_step(query, query->pending.time_us))
+		return false;
+	add_number(query, query->pending.time_us, query->pending.value, query->pending.flags);
+	query->has_pending = false;
+	return true;
+}
+
+// Readings of the columns that lie in the present step, but for the chunk's last, which may be revised in the next one.
+static void
+run_columns(struct gw_series_query *query)
+{
+	const struct gw_chunk_columns *columns = &query->columns;
+	size_t i = query->block_at;
+
+	while (i + 1 < columns->count && in_step(query, columns->times_us[i])) {
+		add_number(query, columns->times_us[i], columns->values[i], columns->flags[i]);
+		i++;
+	}
+	query->block_at = i;
+}
+
+// The end of a series. False: nothing is left of it.
+static bool
+give_rest(struct gw_series_query *query, struct gw_series_row *row)
+{
+	if (!settle(query) || query->step.count > 0)
+		return give_step(query, row);
+	end_series(query);
+	return false;
+}
+
+static enum gw_error
+next_step(struct gw_series_query *query, struct gw_series_row *row)
+{
+	enum gw_error error;
+
+	if (query->cursor == NULL && (error = open_series(query)) != GW_OK)
+		return error;
+	for (;;) {
+		if (!query->has_ahead && query->in == IN_COLUMNS && query->block_at + 1 < query->columns.count) {
+			if (!settle(query)) {
+				(void)give_step(query, row);
+				return GW_OK;
+			}
+			run_columns(query);
+		}
+		if (!query->has_ahead && (error = take_ahead(query)) == GW_E_NOT_FOUND) {
+			(void)give_rest(query, row);
+			return GW_OK;
+		} else if (!query->has_ahead)
+			return error;
+		if (!is_revised(query) && !settle(query)) {
+			(void)give_step(query, row);
+			return GW_OK;
+		}
+		query->pending = query->ahead;
+		query->has_pending = true;
+		query->has_ahead = false;
+	}
+}
+
+enum gw_error
+gw_series_query_next(struct gw_series_query *query, struct gw_series_row *row)
+{
+	enum gw_error error;
+
+	*row = (struct gw_series_row){ 0 };
+	if (query->want.limit > 0 && query->stats.rows == query->want.limit)
+		return GW_E_NOT_FOUND;
+	error = query->want.step_us > 0 ? next_step(query, row) : next_point(query, row);
+	query->stats.rows += row->series != NULL;
+	return error;
+}

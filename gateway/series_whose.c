@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose a stored reading is, and which series a question is about. The caller's thread; nothing is shared.
+#include "gateway/series_whose.h"
+
+#include "gateway/device_clock.h"
+#include "gateway/nearest.h"
+#include "gateway/nomenclature.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_BYTES 64
+#define CHANGES_MAX 64 // of a device's owner within one reading's bounds; more is unsure anyway
+
+// ---- When it was taken ----
+
+static int64_t
+less(int64_t a, int64_t b)
+{
+	int64_t result;
+
+	return __builtin_sub_overflow(a, b, &result) ? INT64_MIN : result;
+}
+
+void
+gw_series_moment(const struct gw_point *point, int64_t *first_us, int64_t *last_us)
+{
+	int64_t received = point->received_us, time = point->reading.time_us, newest = gw_reading_newest(&point->reading);
+
+	if (newest == GW_CLOCK_NO_TIME || newest < time)
+		newest = time;
+	*last_us = received;
+	if (point->reading.flags & GW_FLAG_NO_DEVICE_TIME)
+		*first_us = less(received, GW_DEVICE_CLOCK_LATENCY_US);
+	else if (less(time, GW_DEVICE_CLOCK_STEP_US) > received) // a clock that is ahead: taken whenever
+		*first_us = less(received, GW_DEVICE_CLOCK_STORED_US);
+	else {
+		*first_us = less(time < received ? time : received, GW_DEVICE_CLOCK_FLOOR_US);
+		*last_us = newest > received ? newest : received;
+	}
+}
+
+// ---- Whose ----
+
+static bool
+is_it(struct gw_series_whose *whose)
+{
+	if (whose->patient == 0)
+		return strcmp(whose->owner.bed, whose->bed) == 0;
+	return whose->owner.whose == GW_WHOSE_PATIENT && gw_patients_resolve(whose->patients, whose->owner.patient) == whose->patient;
+}
+
+static void
+ask(struct gw_series_whose *whose, const char *device, int64_t us)
+{
+	if (whose->kept && us >= whose->owner.from_us && us < whose->owner.to_us && strcmp(device, whose->device) == 0 &&
+	    whose->owner.generation == gw_patients_generation(whose->patients))
+		return;
+	gw_patients_owner(whose->patients, gw_span_text(device), us, 0, &whose->owner);
+	strcpy(whose->device, device);
+	whose->kept = true;
+}
+
+enum gw_belongs
+gw_series_belongs(struct gw_series_whose *whose, const char *device, const struct gw_point *point)
+{
+	int64_t us, last_us;
+	bool some = false, all = true;
+
+	if (whose->patient == 0 && whose->bed[0] == '\0')
+		return GW_BELONGS;
+	gw_series_moment(point, &us, &last_us);
+	for (size_t i = 0;; i++) {
+		ask(whose, device, us);
+		if (is_it(whose))
+			some = true;
+		else
+			all = false;
+		if (whose->owner.to_us > last_us)
+			return all ? GW_BELONGS : some ? GW_BELONGS_UNSURE : GW_BELONGS_NOT;
+		if ((some && !all) || i == CHANGES_MAX)
+			return GW_BELONGS_UNSURE;
+		us = whose->owner.to_us > us ? whose->owner.to_us : us + 1;
+	}
+}
+
+// ---- Signals ----
+
+// The next of the list, without white space around; false at the end.
+static bool
+next_name(struct gw_span *rest, char name[NAME_BYTES])
+{
+	size_t len = 0, kept = 0;
+
+	if (rest->at == NULL)
+		return false;
+	while (len < rest->len && rest->at[len] != ',')
+		len++;
+	for (size_t i = 0; i < len && kept + 1 < NAME_BYTES; i++)
+		if (rest->at[i] != ' ')
+			name[kept++] = (char)rest->at[i];
+	name[kept] = '\0';
+	*rest = len < rest->len ? gw_span(rest->at + len + 1, rest->len - len - 1) : (struct gw_span){ 0 };
+	return true;
+}
+
+static const char *
+signal_name(uint32_t code, char text[NAME_BYTES])
+{
+	const struct gw_signal *signal = gw_signal_by_code(code);
+
+	if (signal != NULL)
+		return signal->name;
+	snprintf(text, NAME_BYTES, "%u", code);
+	return text;
+}
+
+bool
+gw_series_signal_fits(struct gw_span signals, uint32_t signal)
+{
+	char pattern[NAME_BYTES], text[NAME_BYTES];
+	const char *name = signal_name(signal, text);
+
+	if (signals.len == 0)
+		return true;
+	while (next_name(&signals, pattern))
+		if (fnmatch(pattern, name, 0) == 0)
+			return true;
+	return false;
+}
+
+enum gw_error
+gw_series_signals_check(struct gw_span signals, struct gw_why *why)
+{
+	const struct gw_signal *signal;
+	char name[NAME_BYTES], hint[160];
+	struct gw_nearest nearest;
+
+	while (signals.len > 0 && next_name(&signals, name)) {
+		if (strpbrk(name, "*?[") != NULL || gw_signal_by_name(gw_span_text(name)) != NULL)
+			continue;
+		gw_nearest_init(&nearest, gw_span_text(name));
+		for (size_t i = 0; (signal = gw_signal_at(i)) != NULL; i++)
+			gw_nearest_try(&nearest, signal->name);
+		return gw_fail(why, GW_E_NOT_FOUND, "there is no signal \"%.60s\"%s", name, gw_nearest_words(&nearest, hint));
+	}
+	return GW_OK;
+}
+
+// ---- Devices ----
+
+enum gw_error
+gw_series_devices_add(struct gw_series_devices *devices, const char *id)
+{
+	if (devices->count == devices->cap) {
+		size_t cap = devices->cap == 0 ? 16 : devices->cap * 2;
+		void *more = realloc(devices->at, cap * sizeof(*devices->at));
+
+		if (more == NULL)
+			return GW_E_MEMORY;
+		devices->at = more;
+		devices->cap = cap;
+	}
+	snprintf(devices->at[devices->count++], sizeof(devices->at[0]), "%s", id);
+	return GW_OK;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+void
+gw_series_devices_sort(struct gw_series_devices *devices)
+{
+	size_t kept = 0;
+
+	if (devices->count > 0)
+		qsort(devices->at, devices->count, sizeof(devices->at[0]), by_id);
+	for (size_t i = 0; i < devices->count; i++) {
+		if (kept > 0 && strcmp(devices->at[i], devices->at[kept - 1]) == 0)
+			continue;
+		if (kept != i)
+			memcpy(devices->at[kept], devices->at[i], sizeof(devices->at[0]));
+		kept++;
+	}
+	devices->count = kept;
+}
+
+enum gw_error
+gw_series_devices_of_bed(struct gw_series_devices *devices, struct gw_patients *patients, struct gw_span bed, int64_t from_us, int64_t to_us)
+{
+	char (*ids)[GW_ID_MAX + 1];
+	size_t count;
+	enum gw_error error = gw_patients_devices(patients, bed, from_us, to_us, &ids, &count);
+
+	if (error != GW_OK)
+		return error;
+	for (size_t i = 0; i < count && error == GW_OK; i++)
+		error = gw_series_devices_add(devices, ids[i]);
+	free(ids);
+	return error;
+}
+
+enum gw_error
+gw_series_devices_of_patient(struct gw_series_devices *devices, struct gw_patients *patients, uint64_t patient)
+{
+	struct gw_timeline_query query = { .patient = patient, .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
+	struct gw_timeline *entries;
+	size_t count;
+	enum gw_error error = gw_patients_timeline(patients, &query, &entries, &count);
+
+	if (error != GW_OK)
+		return error;
+	for (size_t i = 0; i < count && error == GW_OK; i++) {
+		if (entries[i].kind == GW_TIMELINE_DIRECT)
+			error = gw_series_devices_add(devices, entries[i].device);
+		else if (entries[i].kind == GW_TIMELINE_STAY)
+			error = gw_series_devices_of_bed(devices, patients, gw_span_text(entries[i].bed), entries[i].from_us, entries[i].to_us);
+	}
+	free(entries);
+	return error;
+}
+
+// ---- Series ----
+
+static bool
+add_info(void *arg, const struct gw_series_info *info)
+{
+	struct gw_series_infos *infos = arg;
+
+	if ((infos->numbers_only && info->waveform) || !gw_series_signal_fits(infos->signals, info->signal))
+		return true;
+	if (infos->count == infos->cap) {
+		size_t cap = infos->cap == 0 ? 32 : infos->cap * 2;
+		void *more = realloc(infos->at, cap * sizeof(*infos->at));
+
+		if (more == NULL) {
+			infos->failed = true;
+			return false;
+		}
+		infos->at = more;
+		infos->cap = cap;
+	}
+	infos->at[infos->count++] = *info;
+	return true;
+}
+
+enum gw_error
+gw_series_infos_add(struct gw_series_infos *infos, struct gw_series_store *store, struct gw_span device)
+{
+	enum gw_error error = gw_series_each(store, device, add_info, infos);
+
+	return infos->failed ? GW_E_MEMORY : error;
+}
+
+static int
+by_series(const void *left, const void *right)
+{
+	const struct gw_series_info *a = left, *b = right;
+	int order = strcmp(a->device, b->device);
+
+	if (order != 0)
+		return order;
+	if (a->signal != b->signal)
+		return a->signal < b->signal ? -1 : 1;
+	return (a->instance > b->instance) - (a->instance < b->instance);
+}
+
+void
+gw_series_infos_sort(struct gw_series_infos *infos)
+{
+	if (infos->count > 0)
+		qsort(infos->at, infos->count, sizeof(*infos->at), by_series);
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// For gateway/series_query*.c only: whose a stored reading is, and which series are asked about. See gateway/series_query.h for the rule.
+#ifndef GW_SERIES_WHOSE_H
+#define GW_SERIES_WHOSE_H
+
+#include "gateway/series_query.h"
+
+enum gw_belongs { GW_BELONGS_NOT, GW_BELONGS, GW_BELONGS_UNSURE };
+
+// The last answer is kept: neighbours usually share it.
+struct gw_series_whose {
+	struct gw_patients *patients;
+	uint64_t patient;         // whom; 0: the bed
+	char bed[GW_BED_MAX + 1]; // both empty: everything belongs
+	struct gw_owner owner;    // of `device`
+	char device[GW_ID_MAX + 1];
+	bool kept;
+};
+enum gw_belongs gw_series_belongs(struct gw_series_whose *whose, const char *device, const struct gw_point *point);
+// Between which moments, both included, a reading was taken.
+void gw_series_moment(const struct gw_point *point, int64_t *first_us, int64_t *last_us);
+
+// Whether a signal's name fits one of the names and patterns; empty: all do.
+bool gw_series_signal_fits(struct gw_span signals, uint32_t signal);
+// Names that are no signal's and no pattern.
+enum gw_error gw_series_signals_check(struct gw_span signals, struct gw_why *why);
+
+// Devices, sorted, each once; the caller frees at.
+struct gw_series_devices {
+	char (*at)[GW_ID_MAX + 1];
+	size_t count, cap;
+};
+enum gw_error gw_series_devices_add(struct gw_series_devices *devices, const char *id);
+enum gw_error gw_series_devices_of_bed(struct gw_series_devices *devices, struct gw_patients *patients, struct gw_span bed, int64_t from_us, int64_t to_us);
+// Whatever may ever have measured the patient.
+enum gw_error gw_series_devices_of_patient(struct gw_series_devices *devices, struct gw_patients *patients, uint64_t patient);
+void gw_series_devices_sort(struct gw_series_devices *devices);
+
+// The series of a device (empty: all devices) whose signals fit, by device, signal, instance; the caller frees at.
+struct gw_series_infos {
+	struct gw_series_info *at;
+	size_t count, cap;
+	struct gw_span signals;
+	bool numbers_only, failed;
+};
+enum gw_error gw_series_infos_add(struct gw_series_infos *infos, struct gw_series_store *store, struct gw_span device);
+void gw_series_infos_sort(struct gw_series_infos *infos);
+
+#endif
