@@ -28,7 +28,7 @@ struct gw_series_query {
 	struct gw_series_query_stats stats;
 
 	// Where a paused query goes on.
-	bool given;                    // the last that was looked at:
+	bool given;                    // the last that was looked at one by one:
 	int64_t given_us;
 	uint32_t given_sequence;
 	uint16_t given_revision;
@@ -234,8 +234,11 @@ is_wanted(struct gw_series_query *query, const struct gw_point *point, bool *uns
 	enum gw_belongs belongs = gw_series_belongs(&query->whose, query->series.at[query->at].device, point);
 
 	*unsure = belongs == GW_BELONGS_UNSURE;
-	if (*unsure && !query->want.unsure)
-		query->stats.left_out++;
+	if (!was_given(query, &point->reading)) { // steps look at some again after a pause
+		set_given(query, &point->reading);
+		query->stats.readings++;
+		query->stats.left_out += *unsure && !query->want.unsure;
+	}
 	return belongs == GW_BELONGS || (*unsure && query->want.unsure);
 }
 
@@ -259,8 +262,6 @@ next_point(struct gw_series_query *query, struct gw_series_row *row)
 			return error;
 		if (was_given(query, &point->reading))
 			continue;
-		set_given(query, &point->reading);
-		query->stats.readings++;
 		if (!is_wanted(query, point, &unsure))
 			continue;
 		*row = (struct gw_series_row){ .series = &query->series.at[query->at], .point = point, .unsure = unsure };
@@ -390,11 +391,8 @@ next_owned(struct gw_series_query *query, const struct gw_point **point)
 	enum gw_error error;
 	bool unsure;
 
-	while ((error = gw_series_next(query->cursor, point)) == GW_OK) {
-		query->stats.readings++;
-		if (is_wanted(query, *point, &unsure))
-			break;
-	}
+	while ((error = gw_series_next(query->cursor, point)) == GW_OK && !is_wanted(query, *point, &unsure))
+		;
 	return error;
 }
 

@@ -58,7 +58,7 @@ void gw_series_query_close(struct gw_series_query *query); // NULL does nothing
 
 struct gw_series_query_stats {
 	size_t series, series_done;
-	uint64_t rows, readings; // given, looked at
+	uint64_t rows, readings; // given, looked at (of steps some twice, after a pause)
 	uint64_t left_out;       // unsure
 };
 void gw_series_query_stats(const struct gw_series_query *query, struct gw_series_query_stats *stats);
