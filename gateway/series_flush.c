@@ -503,6 +503,8 @@ flush_aged(struct gw_series_store *store, int64_t hold_us, bool *more)
 static void
 drop_full(struct gw_series_store *store, size_t done)
 {
+	if (done == 0)
+		return;
 	for (size_t i = 0; i < done; i++)
 		store->full[i]->queued = false;
 	memmove(store->full, store->full + done, (store->full_count - done) * sizeof(struct gw_series *));
