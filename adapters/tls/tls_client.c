@@ -216,26 +216,6 @@ gw_tls_link_close(struct gw_tls_link *link)
 
 // ---- Steps ----
 
-static enum gw_tls_step
-step_of(struct gw_tls_link *link, int rc)
-{
-	switch (rc) {
-	case MBEDTLS_ERR_SSL_WANT_READ:
-	case MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET:
-		return GW_TLS_WANT_READ;
-	case MBEDTLS_ERR_SSL_WANT_WRITE:
-		return GW_TLS_WANT_WRITE;
-	case 0:
-	case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
-	case MBEDTLS_ERR_SSL_CONN_EOF:
-		link->error = MBEDTLS_ERR_SSL_CONN_EOF;
-		return GW_TLS_CLOSED;
-	default:
-		link->error = rc;
-		return GW_TLS_FAILED;
-	}
-}
-
 // An address is not in SNI, so Mbed TLS was not told of it: the certificate is verified once more with it.
 static enum gw_tls_step
 check_address(struct gw_tls_link *link)
@@ -263,7 +243,7 @@ gw_tls_link_handshake(struct gw_tls_link *link)
 	if (rc != 0) {
 		if (rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
 			link->refused_flags = mbedtls_ssl_get_verify_result(&link->ssl);
-		return step_of(link, rc);
+		return gw_tls_step_of(rc, &link->error);
 	}
 	if (link->address)
 		step = check_address(link);
@@ -277,7 +257,7 @@ gw_tls_link_read(struct gw_tls_link *link, void *buf, size_t cap, size_t *len)
 	int rc = mbedtls_ssl_read(&link->ssl, buf, cap);
 
 	*len = rc > 0 ? (size_t)rc : 0;
-	return rc > 0 ? GW_TLS_DONE : step_of(link, rc);
+	return rc > 0 ? GW_TLS_DONE : gw_tls_step_of(rc, &link->error);
 }
 
 enum gw_tls_step
@@ -286,7 +266,7 @@ gw_tls_link_write(struct gw_tls_link *link, const void *bytes, size_t len, size_
 	int rc = mbedtls_ssl_write(&link->ssl, bytes, len);
 
 	*taken = rc > 0 ? (size_t)rc : 0;
-	return rc > 0 ? GW_TLS_DONE : step_of(link, rc);
+	return rc > 0 ? GW_TLS_DONE : gw_tls_step_of(rc, &link->error);
 }
 
 // ---- Words ----

@@ -122,8 +122,8 @@ gw_tls_turn(struct gw_tls_conn *conn, struct gw_tls_ahead *ahead)
 	ahead->dry = false;
 }
 
-static enum gw_tls_step
-step_of(struct gw_tls_conn *conn, int rc)
+enum gw_tls_step
+gw_tls_step_of(int rc, int *error)
 {
 	switch (rc) {
 	case MBEDTLS_ERR_SSL_WANT_READ:
@@ -134,10 +134,10 @@ step_of(struct gw_tls_conn *conn, int rc)
 	case 0:
 	case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
 	case MBEDTLS_ERR_SSL_CONN_EOF:
-		conn->error = MBEDTLS_ERR_SSL_CONN_EOF;
+		*error = MBEDTLS_ERR_SSL_CONN_EOF;
 		return GW_TLS_CLOSED;
 	default:
-		conn->error = rc;
+		*error = rc;
 		return GW_TLS_FAILED;
 	}
 }
@@ -255,7 +255,7 @@ gw_tls_handshake(struct gw_tls_conn *conn)
 		step = identify(conn);
 		conn->shaking = false;
 	} else {
-		step = step_of(conn, rc);
+		step = gw_tls_step_of(rc, &conn->error);
 	}
 	push(conn);
 	return step;
@@ -301,7 +301,7 @@ gw_tls_read(struct gw_tls_conn *conn, void *buf, size_t cap, size_t *len)
 	int rc = mbedtls_ssl_read(&conn->ssl, buf, cap);
 
 	*len = rc > 0 ? (size_t)rc : 0;
-	return rc > 0 ? GW_TLS_DONE : step_of(conn, rc);
+	return rc > 0 ? GW_TLS_DONE : gw_tls_step_of(rc, &conn->error);
 }
 
 enum gw_tls_step
@@ -310,7 +310,7 @@ gw_tls_write(struct gw_tls_conn *conn, const void *bytes, size_t len, size_t *ta
 	int rc = mbedtls_ssl_write(&conn->ssl, bytes, len);
 
 	*taken = rc > 0 ? (size_t)rc : 0;
-	return rc > 0 ? GW_TLS_DONE : step_of(conn, rc);
+	return rc > 0 ? GW_TLS_DONE : gw_tls_step_of(rc, &conn->error);
 }
 
 void

@@ -42,4 +42,7 @@ bool gw_tls_suite_is_psk(int suite);
 void gw_tls_shake_lock(void);
 void gw_tls_shake_unlock(void);
 
+// What a call of Mbed TLS means for whoever drives the connection; *error is set where it has ended.
+enum gw_tls_step gw_tls_step_of(int rc, int *error);
+
 #endif
