@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the formats of exports share. For gateway/export*.c only.
+#ifndef GW_EXPORT_INTERNAL_H
+#define GW_EXPORT_INTERNAL_H
+
+#include "gateway/export.h"
+#include "gateway/export_text.h"
+
+#define EXPORT_WORDS 640 // a device's name and a signal's in JSON, and what stands around them
+
+// Parts of rows that neighbours share, made once.
+struct export_words {
+	size_t len;
+	char at[EXPORT_WORDS];
+};
+
+// What belongs to a value's form, and what it was last made for.
+struct export_form {
+	bool made;
+	uint16_t flags;
+	uint8_t kind, type;
+	uint32_t unit;
+	size_t unit_said_len;
+	char unit_said[32]; // longer ones are not kept
+};
+
+struct gw_export_writer {
+	struct gw_export_options options;
+	struct gw_export_counts counts;
+	struct export_day day, received_day;
+
+	struct gw_series_info series; // whose `prefix` is
+	bool any_series;
+	struct export_words prefix;   // of the series
+	struct export_form form;      // of `unit`, `middle`, `tail`
+	struct export_words unit, tail;
+	struct gw_origin origin;      // of `from`, by its texts' places and lengths
+	char origin_texts[3 * (GW_ID_MAX + 1)];
+	struct export_words from;
+};
+
+// A format: how its rows are written. Room is there.
+struct export_format {
+	const char *name, *suffix;
+	void (*series)(struct gw_export_writer *writer, const struct gw_series_info *series); // makes prefix
+	char *(*begin)(struct gw_export_writer *writer, char *to);
+	char *(*row)(struct gw_export_writer *writer, const struct gw_export_row *row, char *to);
+	char *(*step)(struct gw_export_writer *writer, const struct gw_export_row *row, char *to);
+	char *(*end)(struct gw_export_writer *writer, char *to);
+	size_t (*sample_room)(struct gw_export_writer *writer, const struct gw_reading *reading); // most bytes of one sample
+};
+extern const struct export_format gw_export_csv, gw_export_jsonl, gw_export_senml;
+
+// Whether `form` was made for a reading like this; if not, it is from now on, and the caller makes what belongs to it.
+bool export_form_is(struct export_form *form, const struct gw_reading *reading);
+const char *export_signal_name(uint32_t signal, char spare[16]);
+const char *export_unit(uint32_t unit);
+const char *export_kind(uint8_t kind);
+// Names of flags with `between` between them, each between two `quote`s (0: none).
+char *export_flags(char *to, uint16_t flags, const char *between, char quote);
+// A step's figures: shortest decimal that reads back equal; the mean with nine digits. At most 40 bytes.
+char *export_float(char *to, double value);
+char *export_mean(char *to, double value);
+
+static inline int32_t
+export_sample(const struct gw_samples *samples, uint32_t i)
+{
+	const uint8_t *at = samples->at + (size_t)i * 4;
+
+	return (int32_t)((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+}
+
+#endif
