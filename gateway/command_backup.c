@@ -78,7 +78,7 @@ find_series(const struct gw_call *call, struct gw_series_store **store, struct g
 	if ((*store = gw_series_running()) != NULL)
 		return GW_OK;
 	if (call->parts != NULL && call->core->config->series_enabled)
-		return gw_fail(call->why, GW_E_BUSY, "the series store is not open: try again");
+		return gw_fail(call->why, GW_E_BUSY, "the series store is not open (see `vitalgate status`)");
 	error = gw_series_open_config(call->core->config, true, opened, call->why);
 	*store = *opened;
 	return error == GW_E_NOT_FOUND ? GW_OK : error;

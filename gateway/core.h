@@ -12,6 +12,7 @@
 #include "gateway/profile.h"
 #include "gateway/registry.h"
 
+#include <pthread.h>
 #include <yyjson.h>
 
 struct gw_part;
@@ -24,6 +25,7 @@ struct gw_core {
 	struct gw_patients *patients;
 	const struct gw_profiles *profiles;
 	int64_t started_us;
+	pthread_rwlock_t *parts_lock;       // commands hold it for reading while they use a part; NULL: there are none
 	const struct gw_part *const *parts; // every part that the program has, running or not
 	size_t part_count;
 };

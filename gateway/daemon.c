@@ -221,6 +221,7 @@ open_core(struct daemon *daemon, const struct gw_config *config, const struct gw
 		gw_reload_close(daemon->reload);
 		daemon->reload = NULL;
 	}
+	daemon->core.parts_lock = &daemon->parts_lock;
 	daemon->core.parts = table;
 	daemon->core.part_count = count;
 	return error;

@@ -22,9 +22,10 @@ struct gw_series_options {
 	int64_t hold_us;             // a reading is in a chunk after this time at the latest; 0: an hour
 	uint64_t tail_bytes_max;     // all tails; beyond, all are written; 0: 256 MB
 	bool read_only;              // for commands where no gateway runs: takes and reads, never writes
+	bool check;                  // looks at all pages first, as is done anyway where the store was not closed in order (gateway/pages.h)
 };
 
-// Opens or creates. GW_E_NOT_FOUND where it is read-only and there is none; GW_E_VERSION for a newer format.
+// Opens or creates. GW_E_NOT_FOUND where it is read-only and there is none; GW_E_VERSION for a newer format; GW_E_CORRUPT where it cannot be trusted.
 enum gw_error gw_series_open(const struct gw_series_options *options, struct gw_series_store **store, struct gw_why *why);
 // NULL does nothing. All cursors must be closed. What is in tails only is not written: the journal has it.
 void gw_series_close(struct gw_series_store *store);
@@ -47,6 +48,9 @@ enum gw_error gw_series_take(struct gw_series_store *store, const struct gw_reco
 enum gw_error gw_series_flush(struct gw_series_store *store, int64_t hold_us, bool *more);
 // Whether a flush would find a tail that fills a chunk, and enough of them for a transaction of their own. Cheap.
 bool gw_series_full_tails(const struct gw_series_store *store);
+
+// It can only be closed: a write or a sync failed, or damage was met in what LMDB follows.
+bool gw_series_broken(const struct gw_series_store *store);
 
 // How long readings are kept, by class. 0: for ever, within the budget.
 struct gw_series_retention {

@@ -164,6 +164,12 @@ gw_series_cursor(const struct gw_series_store *store)
 }
 
 bool
+gw_series_broken(const struct gw_series_store *store)
+{
+	return store->broken;
+}
+
+bool
 gw_series_full_tails(const struct gw_series_store *store)
 {
 	return store->full_count >= FULL_TAILS || store->crowded || store->tail_bytes > store->options.tail_bytes_max;

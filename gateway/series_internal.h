@@ -182,6 +182,7 @@ struct gw_series_store {
 	MDB_txn *txn;
 	enum gw_error error;
 	bool writing_failed;
+	bool marked;          // see OPEN_MARK
 	struct gw_series **full; // series whose tails fill a chunk
 	size_t full_count, full_cap;
 	struct gw_points points, old, merged;
@@ -238,6 +239,8 @@ struct gw_series *gw_series_lookup(const struct gw_series_store *store, const st
 // Makes what is not there. NULL: out of memory. id 0: the next.
 struct gw_series_device *gw_series_device_make(struct gw_series_store *store, struct gw_span name);
 struct gw_series *gw_series_make(struct gw_series_store *store, struct gw_series_device *device, uint32_t signal, uint16_t instance, uint32_t id);
+// An id that is taken, by whomever. False: out of memory.
+bool gw_series_reserve(struct gw_series_store *store, uint32_t id);
 void gw_series_table_free(struct gw_series_store *store);
 
 // ---- gateway/series_merge.c ----

@@ -8,9 +8,17 @@
 
 #define GW_SERIES_OUTLET "series" // its cursor's row in the journal is outlet/series/cursor
 
-// The running part's store; NULL where it does not run. Commands ask while parts run: it is closed after them.
+// The running part's store; NULL where it does not run, or where it could not be opened (the part tries again). To be asked and used while the parts are held:
+// it is closed by whoever has them alone.
 struct gw_series_store *gw_series_running(void);
 
+// Closes the running store, has fn do something with its folder while nobody has it open, and opens it again. fn runs on the part's thread; its error
+// is given. Waits for it; must not hold the parts. GW_E_NOT_FOUND: the part does not run.
+typedef enum gw_error gw_series_outside_fn(void *arg, struct gw_why *why);
+enum gw_error gw_series_outside(gw_series_outside_fn *fn, void *arg, struct gw_why *why);
+
+// dir gets the folder, to which the options point.
+enum gw_error gw_series_options_of(const struct gw_config *config, char *dir, size_t cap, struct gw_series_options *options, struct gw_why *why);
 // As the configuration says. Where no gateway runs: read_only, then gw_series_catch_up() for what is in no chunk yet.
 enum gw_error gw_series_open_config(const struct gw_config *config, bool read_only, struct gw_series_store **store, struct gw_why *why);
 // Takes what the journal has after the store's cursor.

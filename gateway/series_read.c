@@ -343,6 +343,8 @@ fetch(struct gw_series_cursor *cursor)
 		mdb_cursor_close(chunks);
 	}
 	gw_series_reader_end(cursor->store, txn);
+	if (error == GW_E_CORRUPT)
+		atomic_store(&cursor->store->broken, true); // the tree, not a chunk: it is opened again, and looked at
 	cursor->end = error == GW_E_NOT_FOUND;
 	cursor->loaded = error == GW_OK;
 	return cursor->end ? GW_OK : error;

@@ -2,6 +2,8 @@
 // The series' LMDB environment: making it, opening it, rows, spare read transactions. What is made is made in one transaction of an empty file: a power cut
 // leaves a store or an empty one, which is made again.
 #include "gateway/clock.h"
+#include "gateway/diag.h"
+#include "gateway/pages.h"
 #include "gateway/series_internal.h"
 
 #include <errno.h>
@@ -16,8 +18,11 @@
 #define TAIL_BYTES (256u << 20)
 #define DUE_FIRST 2048 // readings that are taken to fill a chunk until one has been written
 
-// A series' row. Little-endian; its key is the id, u32 big-endian.
-enum { ROW_SIGNAL = 0, ROW_INSTANCE = 4, ROW_WAVEFORM = 6, ROW_DEVICE_LEN = 7, ROW_UPTO = 8, ROW_DEVICE = 16, ROW_MAX = ROW_DEVICE + GW_ID_MAX };
+// A series' row. Little-endian; its key is the id, u32 big-endian. Behind the device's id a CRC-32C of key and row.
+enum { ROW_SIGNAL = 0, ROW_INSTANCE = 4, ROW_WAVEFORM = 6, ROW_DEVICE_LEN = 7, ROW_UPTO = 8, ROW_DEVICE = 16, ROW_CRC = 4, ROW_MAX = ROW_DEVICE + GW_ID_MAX + ROW_CRC };
+// A number of `meta`: u64, and a CRC-32C of its name and of it.
+enum { META_CRC = 8, META_BYTES = 12 };
+#define OPEN_MARK "open" // a file that is there while the store is open for writing: who finds it looks at all pages first
 
 static const struct { const char *name; unsigned flags; } tables[GW_S_COUNT] = {
 	[GW_S_META] = { "meta", 0 },
@@ -56,10 +61,11 @@ gw_series_error(int rc)
 enum gw_error
 gw_series_meta_put(struct gw_series_store *store, MDB_txn *txn, const char *name, uint64_t value)
 {
-	uint8_t bytes[8];
+	uint8_t bytes[META_BYTES];
 	MDB_val key = gw_series_val(name, strlen(name)), data = gw_series_val(bytes, sizeof(bytes));
 
 	gw_put64(bytes, value);
+	gw_put32(bytes + META_CRC, gw_crc32c(gw_crc32c(0, name, strlen(name)), bytes, META_CRC));
 	return gw_series_error(mdb_put(txn, store->tables[GW_S_META], &key, &data, 0));
 }
 
@@ -68,8 +74,13 @@ meta_get(struct gw_series_store *store, MDB_txn *txn, const char *name)
 {
 	MDB_val key = gw_series_val(name, strlen(name)), data;
 
-	if (mdb_get(txn, store->tables[GW_S_META], &key, &data) != 0 || data.mv_size != 8)
+	if (mdb_get(txn, store->tables[GW_S_META], &key, &data) != 0 || (data.mv_size != META_CRC && data.mv_size != META_BYTES))
 		return 0;
+	if (data.mv_size == META_BYTES &&
+	    gw_get32((uint8_t *)data.mv_data + META_CRC) != gw_crc32c(gw_crc32c(0, name, strlen(name)), data.mv_data, META_CRC)) {
+		gw_diag(GW_ERROR, "series.damaged", "%s: the number \"%s\" does not match its checksum: it counts as 0", store->dir, name);
+		return 0;
+	}
 	return gw_get64(data.mv_data);
 }
 
@@ -77,7 +88,8 @@ enum gw_error
 gw_series_row_put(struct gw_series_store *store, MDB_txn *txn, const struct gw_series *series)
 {
 	uint8_t row[ROW_MAX], id[4] = { 0 };
-	MDB_val key = gw_series_val(id, sizeof(id)), data = gw_series_val(row, ROW_DEVICE + (size_t)series->device->len);
+	size_t len = ROW_DEVICE + (size_t)series->device->len;
+	MDB_val key = gw_series_val(id, sizeof(id)), data = gw_series_val(row, len + ROW_CRC);
 	uint32_t big = htobe32(series->id);
 
 	memcpy(id, &big, sizeof(id));
@@ -87,28 +99,48 @@ gw_series_row_put(struct gw_series_store *store, MDB_txn *txn, const struct gw_s
 	row[ROW_DEVICE_LEN] = series->device->len;
 	gw_put64(row + ROW_UPTO, series->upto);
 	memcpy(row + ROW_DEVICE, series->device->name, series->device->len);
+	gw_put32(row + len, gw_crc32c(gw_crc32c(0, id, sizeof(id)), row, len));
 	return gw_series_error(mdb_put(txn, store->tables[GW_S_SERIES], &key, &data, 0));
 }
 
+// Older rows have no checksum.
+static bool
+row_is_sound(MDB_val key, MDB_val data)
+{
+	const uint8_t *row = data.mv_data;
+	size_t len;
+
+	if (key.mv_size != 4 || data.mv_size < ROW_DEVICE || row[ROW_DEVICE_LEN] > GW_ID_MAX)
+		return false;
+	len = ROW_DEVICE + (size_t)row[ROW_DEVICE_LEN];
+	return data.mv_size == len || (data.mv_size == len + ROW_CRC && gw_get32(row + len) == gw_crc32c(gw_crc32c(0, key.mv_data, key.mv_size), row, len));
+}
+
+// A damaged row's chunks belong to nobody; its id is not given again.
 static enum gw_error
 load_row(struct gw_series_store *store, MDB_val key, MDB_val data)
 {
 	const uint8_t *row = data.mv_data;
 	struct gw_series_device *device;
 	struct gw_series *series;
-	uint32_t id;
+	uint32_t id = 0;
 
-	if (key.mv_size != 4 || data.mv_size < ROW_DEVICE || data.mv_size != ROW_DEVICE + (size_t)row[ROW_DEVICE_LEN])
+	if (key.mv_size == sizeof(id))
+		memcpy(&id, key.mv_data, sizeof(id));
+	id = be32toh(id);
+	if (id == 0 || id > store->ids + (1u << 24))
 		return GW_E_CORRUPT;
-	memcpy(&id, key.mv_data, sizeof(id));
-	if (id == 0 || be32toh(id) > store->ids + (1u << 24))
-		return GW_E_CORRUPT;
-	device = gw_series_device_make(store, gw_span(row + ROW_DEVICE, row[ROW_DEVICE_LEN]));
-	if (device == NULL)
-		return row[ROW_DEVICE_LEN] > GW_ID_MAX ? GW_E_CORRUPT : GW_E_MEMORY;
-	if (gw_series_lookup(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE)) != NULL)
-		return GW_E_CORRUPT;
-	if ((series = gw_series_make(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE), be32toh(id))) == NULL)
+	if (!gw_series_reserve(store, id))
+		return GW_E_MEMORY;
+	device = row_is_sound(key, data) ? gw_series_device_make(store, gw_span(row + ROW_DEVICE, row[ROW_DEVICE_LEN])) : NULL;
+	if (device == NULL && row_is_sound(key, data))
+		return GW_E_MEMORY;
+	if (device == NULL || gw_series_lookup(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE)) != NULL) {
+		gw_diag(GW_ERROR, "series.damaged", "%s: the row of series %u does not match its checksum: its readings are left out", store->dir, id);
+		atomic_fetch_add(&store->damaged, 1);
+		return GW_OK;
+	}
+	if ((series = gw_series_make(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE), id)) == NULL)
 		return GW_E_MEMORY;
 	series->waveform = row[ROW_WAVEFORM] != 0;
 	series->upto = gw_get64(row + ROW_UPTO);
@@ -190,6 +222,44 @@ fail(struct gw_why *why, int rc, const char *what, const char *dir)
 	enum gw_error error = rc > 0 && rc != ENOMEM && rc != ENOSPC ? GW_E_SYSTEM : gw_series_error(rc);
 
 	return gw_fail(why, error, "cannot %s the series store in %s: %s", what, dir, mdb_strerror(rc));
+}
+
+// LMDB follows whatever a damaged page says. Where the store was not closed in order, all pages are looked at before it is let near them: else a page that
+// ended the process would end the next one as well.
+static enum gw_error
+check_pages(struct gw_series_store *store, struct gw_why *why)
+{
+	struct gw_why damage = { "" };
+	char path[4096], mark[4096];
+	int fd;
+	enum gw_error error = GW_OK;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", store->dir);
+	snprintf(mark, sizeof(mark), "%s/" OPEN_MARK, store->dir);
+	if (access(mark, F_OK) == 0 || store->options.check)
+		error = gw_pages_check(path, &damage);
+	if (error == GW_E_CORRUPT)
+		return gw_fail(why, error, "the series store in %.40s is damaged (%.70s): `vitalgate rebuild --fresh` makes a new one", store->dir, damage.text);
+	if (error != GW_OK)
+		return gw_fail(why, error, "%s", damage.text);
+	if (store->options.read_only)
+		return GW_OK;
+	if ((fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600)) < 0)
+		return errno == ENOSPC ? GW_OK : gw_fail(why, GW_E_SYSTEM, "cannot make %.120s: %s", mark, strerror(errno));
+	close(fd);
+	store->marked = true;
+	return GW_OK;
+}
+
+// Only what ended in order is not looked at the next time.
+static void
+remove_mark(struct gw_series_store *store)
+{
+	char mark[4096];
+
+	snprintf(mark, sizeof(mark), "%s/" OPEN_MARK, store->dir);
+	if (store->marked && !store->broken)
+		unlink(mark);
 }
 
 static enum gw_error
@@ -283,7 +353,7 @@ open_store(struct gw_series_store *store, struct gw_why *why)
 		return gw_fail(why, GW_E_CONFIG, "the store's path is too long");
 	if (!store->options.read_only && (error = make_dir(store->dir, why)) != GW_OK)
 		return error;
-	if ((error = open_env(store, why)) != GW_OK)
+	if ((error = check_pages(store, why)) != GW_OK || (error = open_env(store, why)) != GW_OK)
 		return error;
 	if ((error = open_tables(store, why)) != GW_OK)
 		return error;
@@ -313,9 +383,10 @@ gw_series_open(const struct gw_series_options *options, struct gw_series_store *
 		error = gw_fail(why, GW_E_MEMORY, "out of memory");
 	else
 		error = open_store(store, why);
-	if (error != GW_OK)
+	if (error != GW_OK) {
+		store->broken = true; // the mark stays
 		gw_series_close(store);
-	else
+	} else
 		*out = store;
 	return error;
 }
@@ -329,6 +400,8 @@ gw_series_close(struct gw_series_store *store)
 		mdb_txn_abort(store->spare[--store->spare_count]);
 	if (store->env != NULL)
 		mdb_env_close(store->env);
+	if (store->dir != NULL)
+		remove_mark(store);
 	gw_series_table_free(store);
 	gw_points_free(&store->points);
 	gw_points_free(&store->old);

@@ -123,6 +123,15 @@ grow_ids(struct gw_series_store *store, size_t count)
 	return true;
 }
 
+bool
+gw_series_reserve(struct gw_series_store *store, uint32_t id)
+{
+	if (!grow_ids(store, id))
+		return false;
+	store->ids = id > store->ids ? id : store->ids;
+	return true;
+}
+
 struct gw_series *
 gw_series_make(struct gw_series_store *store, struct gw_series_device *device, uint32_t signal, uint16_t instance, uint32_t id)
 {

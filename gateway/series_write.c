@@ -320,10 +320,24 @@ gw_series_put_shares(struct gw_series_store *store, struct gw_series *series, co
 	return error;
 }
 
+// LMDB frees as many pages as the first of a long value says, also where that was damaged: then pages that are in use would be given away.
+static bool
+may_be_freed(const struct gw_series_store *store, MDB_cursor *cursor)
+{
+	size_t largest = (((store->page_size - 16) / 2) & ~(size_t)1) - 2; // entry of a leaf
+	MDB_val key, value;
+	const uint8_t *head;
+
+	if (mdb_cursor_get(cursor, &key, &value, MDB_GET_CURRENT) != 0 || 8 + key.mv_size + value.mv_size <= largest)
+		return true;
+	head = (const uint8_t *)value.mv_data - 16;
+	return (gw_get16(head + 10) & 0x0f) == 0x04 && gw_get32(head + 12) == (value.mv_size + 16 + store->page_size - 1) / store->page_size;
+}
+
 enum gw_error
 gw_series_delete(struct gw_series_store *store, MDB_cursor *cursor, const struct gw_filed *filed)
 {
-	int rc = mdb_cursor_del(cursor, 0);
+	int rc = may_be_freed(store, cursor) ? mdb_cursor_del(cursor, 0) : MDB_CORRUPTED;
 
 	if (rc == 0 && filed->count > 0) {
 		store->totals.chunks--;
