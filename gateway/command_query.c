@@ -75,9 +75,8 @@ hold_running(struct work *work)
 	work->store = gw_series_running();
 	if (work->store != NULL)
 		return GW_OK;
-	if (work->call->core->config->series_enabled)
-		return gw_fail(work->call->why, GW_E_BUSY, "the series store is not open (see `vitalgate status`): `vitalgate readings` has what the journal holds");
-	return gw_fail(work->call->why, GW_E_NOT_FOUND, "the series store does not run: series.enabled is false, or it was switched off meanwhile");
+	return gw_fail(work->call->why, GW_E_NOT_FOUND, "the series store does not run: series.enabled is false, or it could not be opened (see `vitalgate status`); "
+	    "`vitalgate readings` has what the journal holds");
 }
 
 // The store may be used until release. It follows the journal, by a moment, and after a start by what is not in chunks yet: what was acknowledged before the
