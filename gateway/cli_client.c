@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Does one command: asks the running daemon over its socket, or, where none runs, opens the store in this process and runs the same handler. Both
 // give JSON lines; gateway/cli_show*.c makes them readable as they come. Single-threaded (the store's own threads apart).
+#include "gateway/cli_export.h"
 #include "gateway/cli_show.h"
 
 #include "gateway/command.h"
@@ -76,15 +77,17 @@ take_reply(const struct gw_cli *cli, FILE *stream, struct gw_show *show)
 }
 
 static int
-ask_daemon(const struct gw_cli *cli, int fd, const char *request, size_t len, struct gw_show *show)
+ask_daemon(const struct gw_cli *cli, int fd, const char *request, size_t len, struct gw_cli_export *sink, struct gw_show *show)
 {
 	FILE *stream;
+	size_t sent = sink->data_fd >= 0;
 	int code;
 
-	if (!send_all(fd, request, len) || !send_all(fd, "\n", 1)) {
+	if ((sent > 0 && !gw_cli_export_send(sink, fd, request[0])) || !send_all(fd, request + sent, len - sent) || !send_all(fd, "\n", 1)) {
 		close(fd);
 		return failed(cli, "", "the gateway closed the connection");
 	}
+	gw_cli_export_sent(sink);
 	stream = fdopen(fd, "r");
 	if (stream == NULL) {
 		close(fd);
@@ -132,11 +135,12 @@ store_failed(void *arg, enum gw_error error)
 }
 
 static int
-do_here(const struct gw_cli *cli, const struct gw_config *config, const char *request, size_t len, struct gw_show *show)
+do_here(const struct gw_cli *cli, const struct gw_config *config, const char *request, size_t len, struct gw_cli_export *sink, struct gw_show *show)
 {
 	struct gw_why why = { "" };
 	char who[GW_ID_MAX + 1];
-	struct gw_call call = { .who = who, .line = local_line, .arg = show, .why = &why };
+	struct gw_call call = { .who = who, .line = local_line, .arg = show, .has_data_fd = sink->data_fd >= 0,
+		.data_fd = sink->data_fd, .why = &why };
 	struct gw_core core;
 	yyjson_doc *doc;
 	enum gw_error error;
@@ -158,6 +162,7 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 	call.arguments = yyjson_doc_get_root(doc);
 	fprintf(stderr, "vitalgate: no gateway runs: working on the store in %s itself\n", config->store_dir);
 	error = gw_command_do(&call);
+	gw_cli_export_sent(sink);
 	gw_show_end(show, error == GW_OK);
 	yyjson_doc_free(doc);
 	gw_core_close(&core);
@@ -167,6 +172,7 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 int
 gw_cli_request(struct gw_cli *cli, const struct gw_config *config)
 {
+	struct gw_cli_export sink;
 	struct gw_show show;
 	char *request;
 	size_t len;
@@ -179,16 +185,22 @@ gw_cli_request(struct gw_cli *cli, const struct gw_config *config)
 		gw_show_fini(&show);
 		return failed(cli, "", "an argument is no UTF-8");
 	}
+	if (!gw_cli_export_open(cli, &sink)) {
+		gw_show_fini(&show);
+		free(request);
+		return GW_EXIT_START;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	fd = gw_control_connect(config->control_socket);
 	if (fd >= 0)
-		code = ask_daemon(cli, fd, request, len, &show);
+		code = ask_daemon(cli, fd, request, len, &sink, &show);
 	else if (errno != EACCES && errno != EPERM && strcmp(cli->command->name, "reload") == 0)
 		code = failed(cli, "", "no gateway answers at control.socket: one that runs reads its configuration anew on SIGHUP, too");
 	else if (errno == EACCES || errno == EPERM)
 		code = failed(cli, "", "the gateway's socket is not for this user: ask its group, or use sudo");
 	else
-		code = do_here(cli, config, request, len, &show);
+		code = do_here(cli, config, request, len, &sink, &show);
+	code = gw_cli_export_close(&sink, code);
 	free(request);
 	gw_show_fini(&show);
 	if (fflush(stdout) != 0 || ferror(stdout))

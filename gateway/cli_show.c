@@ -2,6 +2,7 @@
 // Which format, and the tables. JSON goes out as it came; SenML packs are joined to one array. Single-threaded.
 #include "gateway/cli_show.h"
 
+#include "gateway/cli_export.h"
 #include "gateway/cli_handlers.h"
 #include "gateway/nearest.h"
 
@@ -33,7 +34,7 @@ gw_show_init(struct gw_show *show, const struct gw_cli *cli)
 	const char *format = gw_cli_argument(cli, "format");
 
 	*show = (struct gw_show){ .cli = cli, .out = stdout, .format = gw_cli_given(cli, "json") ? GW_SHOW_JSON : GW_SHOW_TABLE };
-	if (format == NULL)
+	if (format == NULL || gw_cli_export_is(cli)) // whose rows do not come this way
 		return true;
 	for (size_t i = 0; i < 4; i++) {
 		if (strcmp(format, format_names[i]) == 0 && offered(cli, format)) {

@@ -22,6 +22,8 @@ struct gw_call {
 	// Takes one line of output without its newline; false: nobody reads any more, so end.
 	bool (*line)(void *arg, const char *text, size_t len);
 	void *arg;
+	bool has_data_fd;               // a descriptor came with the request, for output that is no lines; the handler borrows it
+	int data_fd;
 	struct gw_why *why;
 };
 

@@ -6,21 +6,17 @@
 
 #include "gateway/clock.h"
 #include "gateway/command_patient.h"
+#include "gateway/command_series.h"
 #include "gateway/decode.h"
 #include "gateway/nomenclature.h"
-#include "gateway/series_outlet.h"
-#include "gateway/series_query.h"
 #include "gateway/text_out.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PIECE_BYTES (256u * 1024)
 #define PROGRESS_EVERY_US 500000
-#define FOLLOW_US 2000         // between looks whether the store has followed
-#define FOLLOW_US_MAX 10000000
 
 // Lines that are to be written, each behind its length.
 struct piece {
@@ -30,83 +26,11 @@ struct piece {
 
 struct work {
 	struct gw_call *call;
-	struct gw_series_store *store;
-	bool own;             // opened here
-	bool held;
+	struct gw_held_series series;
 	bool senml;
 	struct piece piece;
 	uint64_t incarnation;
-	uint64_t upto;        // the journal's last position when it was asked
-	int64_t waited_us;
-	bool behind;          // the store did not get there
 };
-
-// ---- The store ----
-
-static enum gw_error
-open_own(struct work *work)
-{
-	struct gw_core *core = work->call->core;
-	enum gw_error error = gw_series_open_config(core->config, true, &work->store, work->call->why);
-
-	if (error == GW_E_NOT_FOUND)
-		return gw_fail(work->call->why, error, "there is no series store yet: it is made when the gateway runs with series.enabled");
-	if (error != GW_OK)
-		return error;
-	work->own = true;
-	return gw_series_catch_up(work->store, core->journal, work->call->why);
-}
-
-static void
-release(struct work *work)
-{
-	if (!work->held)
-		return;
-	gw_parts_release(work->call->parts);
-	work->held = false;
-	work->store = NULL;
-}
-
-static enum gw_error
-hold_running(struct work *work)
-{
-	gw_parts_hold(work->call->parts);
-	work->held = true;
-	work->store = gw_series_running();
-	if (work->store != NULL)
-		return GW_OK;
-	return gw_fail(work->call->why, GW_E_NOT_FOUND, "the series store does not run: series.enabled is false, or it could not be opened (see `vitalgate status`); "
-	    "`vitalgate readings` has what the journal holds");
-}
-
-// The store may be used until release. It follows the journal, by a moment, and after a start by what is not in chunks yet: what was acknowledged before the
-// question was asked is in the answer. One that cannot follow does not hold up the answer for long; there is a note then.
-static enum gw_error
-hold(struct work *work)
-{
-	enum gw_error error;
-
-	if (work->own)
-		return GW_OK;
-	if (work->call->parts == NULL)
-		return open_own(work);
-	while ((error = hold_running(work)) == GW_OK && gw_series_taken(work->store) < work->upto && !work->behind && !gw_call_ending(work->call)) {
-		work->behind = work->waited_us >= FOLLOW_US_MAX;
-		release(work);
-		usleep(FOLLOW_US);
-		work->waited_us += FOLLOW_US;
-	}
-	return error;
-}
-
-static void
-end(struct work *work)
-{
-	release(work);
-	if (work->own)
-		gw_series_close(work->store);
-	free(work->piece.at);
-}
 
 // ---- Lines ----
 
@@ -290,81 +214,17 @@ static void
 work_begin(struct work *work)
 {
 	work->incarnation = gw_journal_incarnation(work->call->core->journal);
-	work->upto = gw_journal_last(work->call->core->journal);
-}
-
-// For whoever looks on; left_out 0: no number belongs to it.
-static void
-note(struct gw_call *call, uint64_t left_out, const char *words)
-{
-	yyjson_mut_val *object;
-	yyjson_mut_doc *doc = gw_call_object(&object);
-	char text[200];
-
-	if (doc == NULL)
-		return;
-	if (left_out > 0)
-		snprintf(text, sizeof(text), "%llu %s", (unsigned long long)left_out, words);
-	yyjson_mut_obj_add_strcpy(doc, object, "note", left_out > 0 ? text : words);
-	if (left_out > 0)
-		yyjson_mut_obj_add_uint(doc, object, "left_out", left_out);
-	(void)gw_call_emit(call, doc);
+	gw_held_series_init(&work->series, work->call);
 }
 
 static void
 finish(struct work *work, enum gw_error error)
 {
-	release(work);
-	if (work->behind && error == GW_OK)
-		note(work->call, 0, "the newest readings may be missing: the series store is behind the journal (see `vitalgate status`)");
-	end(work);
+	gw_held_series_fini(&work->series, error == GW_OK);
+	free(work->piece.at);
 }
 
-// ---- What is asked for ----
-
-// "90s", "15m", "1h", "1d": whole ones. 0: none.
-static enum gw_error
-take_step(struct gw_call *call, int64_t *step_us)
-{
-	static const struct { char unit; int64_t us; } units[] = { { 's', 1000000 }, { 'm', 60000000 }, { 'h', INT64_C(3600000000) }, { 'd', INT64_C(86400000000) } };
-	const char *text = gw_call_text(call, "step");
-	char *after;
-	long long number;
-
-	*step_us = 0;
-	if (text == NULL)
-		return GW_OK;
-	number = strtoll(text, &after, 10);
-	for (size_t i = 0; i < 4; i++)
-		if (number > 0 && number <= 100000 && after[0] == units[i].unit && after[1] == '\0')
-			*step_us = number * units[i].us;
-	if (*step_us > 0)
-		return GW_OK;
-	return gw_fail(call->why, GW_E_ARGUMENT, "--step is a length of time such as 10s, 1m, 15m, 1h or 1d, not \"%.40s\"", text);
-}
-
-static enum gw_error
-take_want(struct gw_call *call, struct gw_series_want *want)
-{
-	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *patient = gw_call_text(call, "patient");
-	struct gw_identifier identifier;
-	int64_t limit = 0;
-	enum gw_error error;
-
-	if ((device != NULL) + (bed != NULL) + (patient != NULL) != 1)
-		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --patient");
-	*want = (struct gw_series_want){ .device = gw_span_text(device), .bed = gw_span_text(bed), .signals = gw_span_text(gw_call_text(call, "signal")),
-		.unsure = gw_call_flag(call, "unsure") };
-	if ((error = gw_call_time(call, "from", INT64_MIN, &want->from_us)) != GW_OK ||
-	    (error = gw_call_time(call, "to", INT64_MAX, &want->to_us)) != GW_OK ||
-	    (error = gw_call_number(call, "limit", 1, INT64_MAX, 0, &limit)) != GW_OK || (error = take_step(call, &want->step_us)) != GW_OK)
-		return error;
-	want->limit = (uint64_t)limit;
-	if (patient == NULL)
-		return GW_OK;
-	gw_identifier_parse(patient, &identifier);
-	return gw_patients_find(call->core->patients, &identifier, &want->patient, call->why);
-}
+// ---- query ----
 
 // Durable before anything is shown.
 static enum gw_error
@@ -423,15 +283,15 @@ run(struct work *work, struct gw_series_query *query)
 	for (;;) {
 		error = gather(work, query);
 		gw_series_query_pause(query);
-		release(work);
+		gw_held_series_release(&work->series);
 		if (error != GW_OK)
 			said_us -= PROGRESS_EVERY_US; // the end is told in any case
 		wanted = flush(work) && !gw_call_ending(work->call) && progress(work->call, query, &said_us);
 		if (error != GW_OK || !wanted)
 			break;
-		if ((error = hold(work)) != GW_OK)
+		if ((error = gw_held_series_hold(&work->series)) != GW_OK)
 			return error;
-		gw_series_query_resume(query, work->store);
+		gw_series_query_resume(query, work->series.store);
 	}
 	return error == GW_OK || error == GW_E_NOT_FOUND ? GW_OK : gw_fail(work->call->why, error, "the series cannot be read: %s", gw_error_text(error));
 }
@@ -444,19 +304,19 @@ gw_command_query(struct gw_call *call)
 	struct gw_series_query *query = NULL;
 	struct gw_series_query_stats stats;
 	struct gw_series_want want;
-	enum gw_error error = take_want(call, &want);
+	enum gw_error error = gw_call_want(call, true, &want);
 
 	if (error == GW_OK && work.senml && want.step_us > 0)
 		error = gw_fail(call->why, GW_E_ARGUMENT, "SenML has readings, not steps: leave out --step or --format senml");
 	if (error != GW_OK || (error = record_want(call, &want)) != GW_OK)
 		return error;
 	work_begin(&work);
-	if ((error = hold(&work)) == GW_OK && (error = gw_series_query_open(work.store, call->core->patients, &want, &query, call->why)) == GW_OK)
+	if ((error = gw_held_series_hold(&work.series)) == GW_OK && (error = gw_series_query_open(work.series.store, call->core->patients, &want, &query, call->why)) == GW_OK)
 		error = run(&work, query);
 	if (error == GW_OK)
 		gw_series_query_stats(query, &stats);
 	if (error == GW_OK && stats.left_out > 0)
-		note(call, stats.left_out, "readings were left out: they may have been measured before or after a change (--unsure shows them)");
+		gw_call_note_aside(call, stats.left_out, "readings were left out: they may have been measured before or after a change (--unsure shows them)");
 	gw_series_query_close(query);
 	finish(&work, error);
 	return error;
@@ -492,7 +352,7 @@ take_latest(struct work *work, const struct gw_series_latest *want, uint64_t *le
 {
 	struct gw_core *core = work->call->core;
 	struct gathered gathered = { .work = work };
-	enum gw_error error = gw_series_latest(work->store, core->patients, core->registry, want, put_latest, &gathered, left_out, work->call->why);
+	enum gw_error error = gw_series_latest(work->series.store, core->patients, core->registry, want, put_latest, &gathered, left_out, work->call->why);
 
 	if (error == GW_OK && gathered.error != GW_OK)
 		error = gw_fail(work->call->why, gathered.error, "%s", gw_error_text(gathered.error));
@@ -517,11 +377,11 @@ gw_command_latest(struct gw_call *call)
 	if ((error = gw_call_record_reading(call, want.device.len <= GW_ID_MAX ? want.device : gw_span("", 0), what)) != GW_OK)
 		return error;
 	work_begin(&work);
-	if ((error = hold(&work)) == GW_OK)
+	if ((error = gw_held_series_hold(&work.series)) == GW_OK)
 		error = take_latest(&work, &want, &left_out);
-	release(&work);
+	gw_held_series_release(&work.series);
 	if (error == GW_OK && flush(&work) && left_out > 0)
-		note(call, left_out, "signals were left out: their newest reading may have been measured at another bed");
+		gw_call_note_aside(call, left_out, "signals were left out: their newest reading may have been measured at another bed");
 	finish(&work, error);
 	return error;
 }

@@ -35,6 +35,7 @@ struct slot {
 	pthread_t thread;
 	atomic_int state;
 	int fd;
+	int data_fd; // came with the request; -1: none
 	char who[GW_ID_MAX + 1];
 	// Output on its way; broken once somebody failed to take it.
 	char out[OUT_BYTES];
@@ -139,6 +140,41 @@ put_end(struct slot *slot, enum gw_error error, const char *why)
 	(void)flush(slot);
 }
 
+// Keeps the descriptor that came beside the bytes; further ones are not wanted.
+static void
+take_descriptors(struct slot *slot, struct msghdr *message)
+{
+	for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at != NULL; at = CMSG_NXTHDR(message, at)) {
+		size_t count = at->cmsg_level == SOL_SOCKET && at->cmsg_type == SCM_RIGHTS ? (at->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(at) + i * sizeof(int), sizeof(fd));
+			if (slot->data_fd < 0)
+				slot->data_fd = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+static ssize_t
+receive(struct slot *slot, char *at, size_t room)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = { at, room };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes) };
+	ssize_t got = recvmsg(slot->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (got >= 0)
+		take_descriptors(slot, &message);
+	return got;
+}
+
 // A request's line without its newline; NULL where none came in time or it is too long. The caller frees it.
 static char *
 read_request(struct slot *slot, size_t *len)
@@ -155,7 +191,7 @@ read_request(struct slot *slot, size_t *len)
 			text = more;
 			cap *= 2;
 		}
-		got = recv(slot->fd, text + used, cap - used, MSG_DONTWAIT);
+		got = receive(slot, text + used, cap - used);
 		if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
 			goto fail;
 		if (got < 0 && !wait_for(slot, POLLIN, REQUEST_MS_MAX))
@@ -182,7 +218,8 @@ do_request(struct slot *slot, const char *text, size_t len)
 	struct gw_core core;
 	struct gw_call call = {
 		.core = &core, .parts = options->parts, .reload = options->reload, .who = slot->who,
-		.stopping = &slot->control->stopping, .line = put_line, .arg = slot, .why = &why,
+		.stopping = &slot->control->stopping, .line = put_line, .arg = slot,
+		.has_data_fd = slot->data_fd >= 0, .data_fd = slot->data_fd, .why = &why,
 	};
 	yyjson_doc *doc = yyjson_read(text, len, 0);
 	enum gw_error error;
@@ -207,6 +244,8 @@ slot_main(void *arg)
 	if (request != NULL)
 		do_request(slot, request, len);
 	free(request);
+	if (slot->data_fd >= 0)
+		close(slot->data_fd);
 	close(slot->fd);
 	atomic_store(&slot->state, SLOT_DONE);
 	return NULL;
@@ -276,6 +315,7 @@ take_connection(struct gw_control *control)
 	}
 	slot->control = control;
 	slot->fd = fd;
+	slot->data_fd = -1;
 	slot->out_len = 0;
 	slot->sent_us = gw_clock_mono_us();
 	slot->broken = false;

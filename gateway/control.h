@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Commands for the running daemon, over a Unix stream socket. A request is one JSON line {"command": "device list", ...arguments}; the reply is
 // JSON lines as they are made, ended by {"end": true, "error": "GW_OK", "why": ""}. Who asks is what the kernel says (SO_PEERCRED).
+// A descriptor may come along with the request (SCM_RIGHTS): for output that is no lines, see gw_call.data_fd.
 // One thread takes connections, one thread per connection serves it, a few at once; a client that does not read is dropped after a while.
 #ifndef GW_CONTROL_H
 #define GW_CONTROL_H

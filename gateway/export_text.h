@@ -10,7 +10,8 @@
 static inline char *
 export_bytes(char *to, const void *at, size_t len)
 {
-	memcpy(to, at, len);
+	if (len > 0) // an empty span has no address
+		memcpy(to, at, len);
 	return to + len;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For gateway/series_query*.c only: whose a stored reading is, and which series are asked about. See gateway/series_query.h for the rule.
+// For gateway/series_query*.c, series_latest.c and export*.c only: whose a stored reading is, and which series are asked about. See gateway/series_query.h for the rule.
 #ifndef GW_SERIES_WHOSE_H
 #define GW_SERIES_WHOSE_H
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands and the series store (gateway/command_series.h). The command's thread.
+#include "gateway/command_series.h"
+
+#include "gateway/command_patient.h"
+#include "gateway/series_outlet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FOLLOW_US 2000         // between looks whether the store has followed
+#define FOLLOW_US_MAX 10000000
+
+// ---- The store ----
+
+void
+gw_held_series_init(struct gw_held_series *held, struct gw_call *call)
+{
+	*held = (struct gw_held_series){ .call = call, .upto = gw_journal_last(call->core->journal) };
+}
+
+static enum gw_error
+open_own(struct gw_held_series *held)
+{
+	struct gw_core *core = held->call->core;
+	enum gw_error error = gw_series_open_config(core->config, true, &held->store, held->call->why);
+
+	if (error == GW_E_NOT_FOUND)
+		return gw_fail(held->call->why, error, "there is no series store yet: it is made when the gateway runs with series.enabled");
+	if (error != GW_OK)
+		return error;
+	held->own = true;
+	return gw_series_catch_up(held->store, core->journal, held->call->why);
+}
+
+void
+gw_held_series_release(struct gw_held_series *held)
+{
+	if (!held->held)
+		return;
+	gw_parts_release(held->call->parts);
+	held->held = false;
+	held->store = NULL;
+}
+
+static enum gw_error
+hold_running(struct gw_held_series *held)
+{
+	gw_parts_hold(held->call->parts);
+	held->held = true;
+	held->store = gw_series_running();
+	if (held->store != NULL)
+		return GW_OK;
+	return gw_fail(held->call->why, GW_E_NOT_FOUND, "the series store does not run: series.enabled is false, or it could not be opened (see `vitalgate status`); "
+	    "`vitalgate readings` has what the journal holds");
+}
+
+// One that cannot follow does not hold up the answer for long; there is a note then.
+enum gw_error
+gw_held_series_hold(struct gw_held_series *held)
+{
+	enum gw_error error;
+
+	if (held->own)
+		return GW_OK;
+	if (held->call->parts == NULL)
+		return open_own(held);
+	while ((error = hold_running(held)) == GW_OK && gw_series_taken(held->store) < held->upto && !held->behind && !gw_call_ending(held->call)) {
+		held->behind = held->waited_us >= FOLLOW_US_MAX;
+		gw_held_series_release(held);
+		usleep(FOLLOW_US);
+		held->waited_us += FOLLOW_US;
+	}
+	return error;
+}
+
+void
+gw_held_series_fini(struct gw_held_series *held, bool good)
+{
+	gw_held_series_release(held);
+	if (held->behind && good)
+		gw_call_note_aside(held->call, 0, "the newest readings may be missing: the series store is behind the journal (see `vitalgate status`)");
+	if (held->own)
+		gw_series_close(held->store);
+}
+
+// ---- What is said ----
+
+void
+gw_call_note_aside(struct gw_call *call, uint64_t left_out, const char *words)
+{
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc = gw_call_object(&object);
+	char text[200];
+
+	if (doc == NULL)
+		return;
+	if (left_out > 0)
+		snprintf(text, sizeof(text), "%llu %s", (unsigned long long)left_out, words);
+	yyjson_mut_obj_add_strcpy(doc, object, "note", left_out > 0 ? text : words);
+	if (left_out > 0)
+		yyjson_mut_obj_add_uint(doc, object, "left_out", left_out);
+	(void)gw_call_emit(call, doc);
+}
+
+// ---- What is asked for ----
+
+// "90s", "15m", "1h", "1d": whole ones. 0: none.
+static enum gw_error
+take_step(struct gw_call *call, int64_t *step_us)
+{
+	static const struct { char unit; int64_t us; } units[] = { { 's', 1000000 }, { 'm', 60000000 }, { 'h', INT64_C(3600000000) }, { 'd', INT64_C(86400000000) } };
+	const char *text = gw_call_text(call, "step");
+	char *after;
+	long long number;
+
+	*step_us = 0;
+	if (text == NULL)
+		return GW_OK;
+	number = strtoll(text, &after, 10);
+	for (size_t i = 0; i < 4; i++)
+		if (number > 0 && number <= 100000 && after[0] == units[i].unit && after[1] == '\0')
+			*step_us = number * units[i].us;
+	if (*step_us > 0)
+		return GW_OK;
+	return gw_fail(call->why, GW_E_ARGUMENT, "--step is a length of time such as 10s, 1m, 15m, 1h or 1d, not \"%.40s\"", text);
+}
+
+enum gw_error
+gw_call_want(struct gw_call *call, bool one, struct gw_series_want *want)
+{
+	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *patient = gw_call_text(call, "patient");
+	struct gw_identifier identifier;
+	int64_t limit = 0;
+	enum gw_error error;
+
+	if ((device != NULL) + (bed != NULL) + (patient != NULL) > 1 || (one && device == NULL && bed == NULL && patient == NULL))
+		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --patient");
+	*want = (struct gw_series_want){ .device = gw_span_text(device), .bed = gw_span_text(bed), .signals = gw_span_text(gw_call_text(call, "signal")),
+		.unsure = gw_call_flag(call, "unsure") };
+	if ((error = gw_call_time(call, "from", INT64_MIN, &want->from_us)) != GW_OK ||
+	    (error = gw_call_time(call, "to", INT64_MAX, &want->to_us)) != GW_OK ||
+	    (error = gw_call_number(call, "limit", 1, INT64_MAX, 0, &limit)) != GW_OK || (error = take_step(call, &want->step_us)) != GW_OK)
+		return error;
+	want->limit = (uint64_t)limit;
+	if (patient == NULL)
+		return GW_OK;
+	gw_identifier_parse(patient, &identifier);
+	return gw_patients_find(call->core->patients, &identifier, &want->patient, call->why);
+}
