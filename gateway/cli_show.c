@@ -183,11 +183,11 @@ gw_show_parked(struct gw_show *show, yyjson_val *line)
 {
 	static const struct gw_column columns[] = {
 		{ .key = "destination", .title = "DESTINATION" }, { .key = "number", .title = "NUMBER", .right = true },
-		{ .key = "message", .title = "MSH-10" }, { .key = "made", .title = "MADE" }, { .key = "errors", .title = "ERRORS", .right = true },
-		{ .key = "reason", .title = "REASON" },
+		{ .key = "message", .title = "MSH-10" }, { .key = "device", .title = "DEVICE" }, { .key = "made", .title = "MADE" },
+		{ .key = "errors", .title = "ERRORS", .right = true }, { .key = "reason", .title = "REASON" },
 	};
 
-	gw_show_row(show, columns, COUNT(columns), line);
+	gw_show_row_or(show, columns, COUNT(columns), line, "nothing is parked");
 }
 
 void
@@ -199,7 +199,8 @@ gw_show_filed(struct gw_show *show, yyjson_val *line)
 		{ .key = "message", .title = "MSH-10" }, { .key = "why", .title = "WHY" },
 	};
 
-	gw_show_row(show, columns, COUNT(columns), line);
+	gw_show_row_or(show, columns, COUNT(columns), line,
+	    strcmp(show->cli->command->name, "hl7 held") == 0 ? "nothing is held" : "nothing went out for another patient");
 }
 
 // ---- One thing, member by member ----
@@ -236,7 +237,7 @@ gw_show_device(struct gw_show *show, yyjson_val *line)
 void
 gw_show_message(struct gw_show *show, yyjson_val *line)
 {
-	static const char *const keys[] = { "destination", "number", "message", "made", "errors", "reason" };
+	static const char *const keys[] = { "destination", "number", "message", "device", "made", "errors", "reason" };
 	yyjson_val *segment;
 	char text[1024];
 	size_t i, max;

@@ -36,11 +36,18 @@ void gw_show_end(struct gw_show *show, bool good);
 // A row of a table or of CSV, from a line's members; NULL: the last row was given. Widths come from the first rows, which are held back until then.
 void gw_show_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line);
 
+// The same as a table; where there is no row, words instead of a head without anything below.
+void gw_show_row_or(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line, const char *words);
+
 // A member as text: strings as they are, lists with blanks between, "" for none. out holds what fits.
 const char *gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap);
 // A string member, or "".
 const char *gw_show_string(yyjson_val *line, const char *key);
 // "1.5 GiB"
 const char *gw_show_bytes(uint64_t bytes, char out[32]);
+// A line "label  words" with an object's members in its words (cli_show_parts.c tells how); false: nothing was left of them, and none was written.
+bool gw_show_words(FILE *out, const char *label, const char *words, yyjson_val *object);
+// The parts' states, as `status` has them, in such lines.
+void gw_show_parts(FILE *out, yyjson_val *parts);
 
 #endif

@@ -254,6 +254,15 @@ gw_show_row(struct gw_show *show, const struct gw_column *columns, size_t count,
 }
 
 void
+gw_show_row_or(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line, const char *words)
+{
+	if (line != NULL || show->lines > 0 || show->format == GW_SHOW_CSV)
+		gw_show_row(show, columns, count, line);
+	else
+		fprintf(show->out, "%s\n", words);
+}
+
+void
 gw_show_fini(struct gw_show *show)
 {
 	if (show->table == NULL)

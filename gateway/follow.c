@@ -25,7 +25,7 @@
 struct gw_follow {
 	struct gw_journal *journal;
 	struct gw_intake *intake;
-	char name[GW_ID_MAX + 1];
+	char name[GW_ID_MAX + 1], gap_name[GW_ID_MAX + 1];
 	char key[GW_ID_MAX + 32];
 	int64_t backlog_us_max;
 	uint64_t backlog_bytes_max;
@@ -188,6 +188,7 @@ gw_follow_open(const struct gw_follow_options *options, struct gw_follow **out, 
 	follow->backlog_bytes_max = options->backlog_bytes_max;
 	follow->passed_keep_us = options->passed_keep_us;
 	snprintf(follow->name, sizeof(follow->name), "%s", options->name);
+	snprintf(follow->gap_name, sizeof(follow->gap_name), "%s", options->gap_name != NULL ? options->gap_name : options->name);
 	snprintf(follow->key, sizeof(follow->key), GW_CURSOR_KEY_FMT, follow->name);
 	if ((error = gw_source_init(&follow->source, options->intake, 2)) != GW_OK)
 		goto err_buf;
@@ -236,8 +237,8 @@ record_gap(struct gw_follow *follow, uint64_t from, uint64_t to, enum gw_gap_rea
 	int64_t now_us = gw_clock_wall_us();
 
 	snprintf(text, sizeof(text), "journal records %llu to %llu left out: %s", (unsigned long long)from, (unsigned long long)to, gw_gap_words(reason));
-	snprintf(route, sizeof(route), "outlet/%s", follow->name);
-	gw_diag(GW_ERROR, "outlet.gap", "outlet=%s: %s", follow->name, text);
+	snprintf(route, sizeof(route), "outlet/%s", follow->gap_name);
+	gw_diag(GW_ERROR, "outlet.gap", "outlet=%s: %s", follow->gap_name, text);
 	reap_all(follow);
 	if ((ticket = gw_ticket_get(&follow->source)) == NULL)
 		return;
@@ -245,11 +246,11 @@ record_gap(struct gw_follow *follow, uint64_t from, uint64_t to, enum gw_gap_rea
 	error = gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &(struct gw_event){ .received_us = now_us, .code = GW_EVENT_GAP,
 	    .route = gw_span_text(route), .text = gw_span_text(text) });
 	if (error == GW_OK)
-		error = gw_ledger_gap(follow->journal, ticket, follow->name, from, to, reason, now_us);
+		error = gw_ledger_gap(follow->journal, ticket, follow->gap_name, from, to, reason, now_us);
 	if (error == GW_OK)
 		error = gw_intake_commit(ticket);
 	if (error != GW_OK)
-		gw_diag(GW_ERROR, "outlet.gap", "outlet=%s: the gap could not be recorded: %s", follow->name, gw_error_text(error));
+		gw_diag(GW_ERROR, "outlet.gap", "outlet=%s: the gap could not be recorded: %s", follow->gap_name, gw_error_text(error));
 	gw_ticket_release(ticket);
 }
 

@@ -13,6 +13,7 @@ struct gw_follow_options {
 	struct gw_journal *journal;
 	struct gw_intake *intake;
 	const char *name;          // "bus", "hl7/pdms": the cursor's row is outlet/<name>/cursor
+	const char *gap_name;      // the outlet whose gaps it records, where that is not its own name (a further cursor, "<name>~<what>"); NULL: name
 	int64_t backlog_us_max;    // older undelivered records are left out with a recorded gap (design, promise 3); 0: no limit
 	uint64_t backlog_bytes_max; // bytes of the store that undelivered records may take (estimated from their number); 0: no limit
 	int64_t passed_keep_us;    // when what was passed: rows of gateway/ledger.h, at most one a second, kept so long (gw_ledger_keep_us); 0: none. Gaps have

@@ -142,6 +142,26 @@ gw_ledger_sweep(struct gw_journal *journal, struct gw_ticket *ticket, const char
 
 // ---- Reading ----
 
+static bool
+take_newest(void *arg, struct gw_span key, struct gw_span value)
+{
+	int64_t *newest_us = arg;
+
+	(void)key;
+	if (value.len == GAP_LEN && value.at[16] != GW_GAP_BEFORE && (int64_t)gw_get64(value.at) > *newest_us)
+		*newest_us = (int64_t)gw_get64(value.at);
+	return true;
+}
+
+enum gw_error
+gw_ledger_last_gap(struct gw_journal *journal, const char *name, int64_t *at_us)
+{
+	char prefix[KEY_MAX];
+
+	*at_us = 0;
+	return gw_journal_each(journal, prefix_of(name, "gap", prefix), gw_span(NULL, 0), take_newest, at_us);
+}
+
 struct find {
 	size_t prefix_len;
 	uint64_t position;

@@ -54,6 +54,9 @@ struct gw_ledger_entry {
 // GW_E_NOT_FOUND: there is no such outlet.
 enum gw_error gw_ledger_find(struct gw_journal *journal, const char *name, uint64_t position, struct gw_ledger_entry *entry);
 
+// When something was left out last, of what is still there; 0: never. What was there before the outlet began does not count.
+enum gw_error gw_ledger_last_gap(struct gw_journal *journal, const char *name, int64_t *at_us);
+
 // Every outlet that has a cursor, by name, with the cursor's value as it is stored. Does not walk the outlets' other rows, of which there may be millions.
 typedef bool gw_outlet_fn(void *arg, const char *name, struct gw_span cursor);
 enum gw_error gw_outlets_each(struct gw_journal *journal, gw_outlet_fn *fn, void *arg);

@@ -42,6 +42,7 @@ remember_error(struct gw_hl7_destination *d, const char *words)
 {
 	pthread_mutex_lock(&d->lock);
 	snprintf(d->last_error, sizeof(d->last_error), "%s", words);
+	d->error_us = gw_clock_wall_us();
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -3,6 +3,7 @@
 #include "adapters/hl7/destination_impl.h"
 
 #include "gateway/clock.h"
+#include "gateway/ledger.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -257,6 +258,10 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 	}
 	if ((error = gw_hl7_reload(d, why)) != GW_OK)
 		goto err_sources;
+	if ((error = gw_ledger_last_gap(options->core->journal, d->live.name, &d->gap_us)) != GW_OK) {
+		error = gw_fail(why, error, "HL7 destination %s: its gaps: %s", options->settings->name, gw_error_text(error));
+		goto err_sources;
+	}
 	if (pthread_create(&d->thread, NULL, run, d) != 0) {
 		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: no thread", options->settings->name);
 		goto err_sources;
@@ -308,6 +313,7 @@ describe_parked(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct gw_hl7
 
 	yyjson_mut_obj_add_uint(doc, object, "number", parked->number);
 	yyjson_mut_obj_add_strncpy(doc, object, "message", (const char *)parked->control_id.at, parked->control_id.len);
+	yyjson_mut_obj_add_strncpy(doc, object, "device", (const char *)parked->device.at, parked->device.len);
 	yyjson_mut_obj_add_strcpy(doc, object, "made", gw_time_format(parked->made_us, made));
 	yyjson_mut_obj_add_strncpy(doc, object, "reason", (const char *)parked->reason.at, parked->reason.len);
 }
@@ -334,10 +340,10 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 	yyjson_mut_obj_add_str(doc, object, "state", states[d->state]);
 	if (d->connected_us != 0)
 		yyjson_mut_obj_add_strcpy(doc, object, "connected_since", gw_time_format(d->connected_us, at));
-	if (d->gaps != 0) {
+	if (d->gaps != 0)
 		yyjson_mut_obj_add_uint(doc, object, "gaps", d->gaps);
+	if (d->gap_us != 0)
 		yyjson_mut_obj_add_strcpy(doc, object, "last_gap", gw_time_format(d->gap_us, at));
-	}
 	yyjson_mut_obj_add_uint(doc, object, "made", d->made_count);
 	yyjson_mut_obj_add_uint(doc, object, "sent", d->sent);
 	yyjson_mut_obj_add_uint(doc, object, "acknowledged", d->acknowledged);
@@ -364,8 +370,10 @@ add_counts(struct gw_hl7_destination *d, yyjson_mut_doc *doc, yyjson_mut_val *ob
 		yyjson_mut_obj_add_strcpy(doc, answer, "text", d->answer_text);
 		yyjson_mut_obj_add_strcpy(doc, answer, "at", gw_time_format(d->answer_us, at));
 	}
-	if (d->last_error[0] != '\0')
+	if (d->last_error[0] != '\0') {
 		yyjson_mut_obj_add_strcpy(doc, object, "last_error", d->last_error);
+		yyjson_mut_obj_add_strcpy(doc, object, "last_error_at", gw_time_format(d->error_us, at));
+	}
 	pthread_mutex_unlock(&d->lock);
 }
 

@@ -75,13 +75,13 @@ struct gw_hl7_destination {
 	pthread_mutex_t lock; // guards all below
 	enum gw_hl7_state state;
 	int64_t connected_us;      // wall clock; 0: not connected
-	uint64_t gaps;             // times that undelivered readings were left out...
-	int64_t gap_us;            // ...the last one
+	uint64_t gaps;             // times since the start that undelivered readings were left out...
+	int64_t gap_us;            // ...and the last time, also before the start; 0: never
 	uint64_t backlog_records;  // not yet in messages
 	uint64_t held_now, held_unsure, misfiled, corrections; // held rows; messages that went out for the wrong patient; messages that told so
 	uint64_t sent, acknowledged, errors, rejects, unanswered, foreign, made_count, open;
 	struct gw_hl7_grouper_stats grouped;
-	int64_t answer_us;
+	int64_t answer_us, error_us; // wall clock, of the last
 	char answer_code[3], answer_text[160], last_error[192];
 	struct { bool retry, drop; uint64_t number; } wanted;
 };

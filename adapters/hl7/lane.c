@@ -114,6 +114,7 @@ gw_hl7_lane_open(struct gw_hl7_destination *d, struct gw_hl7_lane *lane, struct 
 		.journal = d->options.core->journal,
 		.intake = d->options.core->intake,
 		.name = lane->name,
+		.gap_name = d->live.name,
 		.backlog_us_max = d->settings->backlog_us_max,
 		.backlog_bytes_max = d->settings->backlog_bytes_max,
 	};

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import re
 
 import yaml
 
 from harness.clients import by_certificate, by_password, iso, now_ms, publish
+from harness.hub import free_port, wait_for
 
 
 def test_device_life(hubs):
@@ -90,6 +92,23 @@ def test_status_for_people_and_programs(hubs):
     assert {"store", "intake", "mqtt", "coap", "bus"} <= status.keys() | status.get("parts", {}).keys(), status
     text = hub.cli("status").stdout
     assert "mqtt" in text and "bus" in text
+
+
+def test_status_of_every_part_in_words(hubs):
+    hub = hubs(hl7=True, hl7_options={"interval_s": 1}, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": free_port(), "peers": [
+        {"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"]}]}}).start("--first", "AR")
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    assert "nothing is parked" in hub.cli("hl7", "list").stdout and hub.cli("hl7", "list", "--json").stdout == ""
+    for payload in (json.dumps({"time": iso(now_ms()), "hr": 60}), "{nonsense"):
+        publish(hub, "m1", "ward/3a/m1/vitals", payload, auth=by_certificate(hub, "m1"))
+    wait_for(lambda: "PARKED" in hub.cli("status").stdout and "1 refused: payload cannot be decoded (1)" in hub.cli("status").stdout, "both to be told", 60)
+    text = hub.cli("status").stdout
+    assert not set('{}"_') & set(text.replace(str(hub.state), "").replace("hl7_in", "")), text
+    assert ["series", "bus", "hl7/pdms", "hl7_in", "hl7_in/adt", "mqtt", "coap"] == [
+        line.split()[0] for line in text.splitlines() if line[0] != " " and line.split()[0] not in ("vitalgate", "store", "quarantine", "intake", "devices", "patients")]
+    head, row = hub.cli("hl7", "list").stdout.splitlines()
+    assert row[head.index("DEVICE"):].split()[0] == "m1"
+    assert re.search("^device +m1$", hub.cli("hl7", "show", "pdms", "1").stdout, re.M)
 
 
 def test_help_and_mistakes(hubs):

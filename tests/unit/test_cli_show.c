@@ -151,6 +151,54 @@ test_names_with_dots(void **state)
 	yyjson_doc_free(doc);
 }
 
+// `status`: what is nothing is not said, what is of one is of one, and a part without words of its own is told all the same.
+static void
+test_status(void **state)
+{
+	static const char parts[] = "{\"series\":{\"state\":\"running\",\"readings\":1200,\"chunks\":1,\"readings_in_memory\":7,\"oldest\":\"2026-11-20T15:23:29.431296Z\","
+	    "\"series\":3,\"devices\":2,\"used_bytes\":28672,\"budget_bytes\":68719476736,\"behind_records\":0,\"chunks_damaged\":2},"
+	    "\"hl7\":{\"pdms\":{\"host\":\"h\",\"port\":2575,\"tls\":true,\"production\":true,\"outbox\":0,\"parked\":1,\"state\":\"connected\",\"acknowledged\":1,"
+	    "\"errors\":0,\"rejects\":2,\"lag_records\":0,\"lag_s\":0.0,\"backlog_records\":9,\"last_answer\":{\"code\":\"AA\",\"text\":\"\",\"at\":\"2026-11-20T15:23:34Z\"},"
+	    "\"first_parked\":[{\"number\":2}]},\"lab\":{\"host\":\"l\",\"port\":1,\"production\":false,\"outbox\":1,\"state\":\"waiting for the peer\",\"acknowledged\":0,"
+	    "\"unanswered\":3,\"lag_records\":200,\"lag_s\":7300.5,\"gaps\":1,\"last_gap\":\"2026-11-20T15:23:34.5Z\",\"last_error\":\"no\\u001bway\","
+	    "\"last_answer\":{\"code\":\"AE\",\"text\":\"no bed\",\"at\":\"2026-11-20T15:23:34Z\"}}},"
+	    "\"hl7_in\":{\"connections\":1,\"remembered\":2,\"peers\":{\"adt\":{\"connections\":1,\"messages\":3,\"taken\":2,\"refused\":1}}},"
+	    "\"mqtt\":{\"connections\":2,\"sessions\":1,\"connects_ok\":9,\"taken\":7,\"refused\":2,\"payload_bytes\":183,\"refused_by_reason\":{\"GW_E_FORMAT\":1,\"GW_E_ROUTE\":1},"
+	    "\"threads\":[{\"connections\":0}]},\"coap\":{\"sessions\":0,\"sessions_opened\":1,\"requests\":3,\"answers_204\":2,\"answers_400\":1},"
+	    "\"other\":{\"state\":\"well\",\"count\":5,\"more\":{\"of\":1},\"list\":[1]}}";
+	yyjson_doc *doc = yyjson_read(parts, strlen(parts), YYJSON_READ_NUMBER_AS_RAW);
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)state;
+	gw_show_parts(out, yyjson_doc_get_root(doc));
+	fclose(out);
+	assert_string_equal(text,
+	    "series     running; 1200 readings in 1 chunk, 7 in memory, the oldest filed 2026-11-20T15:23:29Z\n"
+	    "           3 series of 2 devices; 28.0 KiB of 64.0 GiB used\n"
+	    "           2 chunks DAMAGED (vitalgate verify)\n"
+	    "hl7/pdms   connected; h port 2575 with TLS\n"
+	    "           1 message acknowledged, 2 rejects (AR); last answer AA at 2026-11-20T15:23:34Z\n"
+	    "           backlog: 9 records to go\n"
+	    "           1 message PARKED: the receiver does not take them (vitalgate hl7 list)\n"
+	    "hl7/lab    waiting for the peer; l port 1, a test system\n"
+	    "           0 messages acknowledged, 3 times no answer; last answer AE \"no bed\" at 2026-11-20T15:23:34Z\n"
+	    "           1 message to be sent; behind by 200 records, the oldest 2 h old\n"
+	    "           readings LEFT OUT at 2026-11-20T15:23:34Z: beyond the limit of age or bytes (vitalgate trace); 1 gap since the start\n"
+	    "           last error: no\\x1bway\n"
+	    "hl7_in     1 connection; 2 messages remembered\n"
+	    "hl7_in/adt 1 connection; 3 messages: 2 taken, 1 REFUSED\n"
+	    "mqtt       2 connections, 1 session kept; 9 connects so far\n"
+	    "           7 messages taken, 2 refused: payload cannot be decoded (1), no profile knows this topic or path (1); 183 B\n"
+	    "coap       0 sessions; 1 opened so far\n"
+	    "           3 requests; answered 2.04 (2), 4.00 (1)\n"
+	    "other      state well, count 5\n"
+	    "other/more of 1\n");
+	free(text);
+	yyjson_doc_free(doc);
+}
+
 int
 main(void)
 {
@@ -162,6 +210,7 @@ main(void)
 		cmocka_unit_test(test_control_characters),
 		cmocka_unit_test(test_json_and_senml),
 		cmocka_unit_test(test_names_with_dots),
+		cmocka_unit_test(test_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,13 +111,19 @@ test_what_became_of_a_position(void **state)
 static void
 test_gaps_that_touch_become_one(void **state)
 {
+	int64_t last_us;
+
 	(void)state;
 	set_cursor("x", 100);
 	gap(1, 9, GW_GAP_BEFORE, T0);
+	assert_int_equal(gw_ledger_last_gap(journal, "x", &last_us), GW_OK);
+	assert_int_equal(last_us, 0); // nothing that it should have sent
 	gap(10, 20, GW_GAP_ABSENT, T0 + 1);
 	gap(21, 30, GW_GAP_ABSENT, T0 + 2);
 	gap(32, 32, GW_GAP_ABSENT, T0 + 3);
 	assert_int_equal(row_count("outlet/x/gap/"), 3);
+	assert_int_equal(gw_ledger_last_gap(journal, "x", &last_us), GW_OK);
+	assert_int_equal(last_us, T0 + 3);
 	assert_int_equal(find(1).reason, GW_GAP_BEFORE);
 	assert_true(find(10).at_us == T0 + 2 && find(30).at_us == T0 + 2 && find(32).at_us == T0 + 3);
 	assert_int_equal(find(31).state, GW_LEDGER_UNKNOWN);
