@@ -41,15 +41,13 @@ gw_export_suffix(enum gw_export_format format)
 // ---- What formats share ----
 
 void
-export_day_set(struct export_day *day, int64_t us)
+export_minute_set(struct export_minute *minute, int64_t us)
 {
-	int64_t rest = us % EXPORT_DAY_US;
-	char *end;
+	int64_t rest = us % EXPORT_MINUTE_US;
 
-	// A day that begins before the first moment there is has no beginning; its date is right all the same.
-	day->first_us = (int64_t)((uint64_t)us - (uint64_t)(rest < 0 ? rest + EXPORT_DAY_US : rest));
-	end = strchr(gw_time_format(us, day->text), 'T');
-	day->len = (size_t)(end - day->text) + 1;
+	// The minute in which time begins has no beginning; what is said of it is right all the same.
+	minute->first_us = (int64_t)((uint64_t)us - (uint64_t)(rest < 0 ? rest + EXPORT_MINUTE_US : rest));
+	minute->len = (size_t)(strrchr(gw_time_format(us, minute->text), ':') - minute->text) + 1;
 }
 
 char *
@@ -85,15 +83,9 @@ is_formula(struct gw_span text)
 	return text.len - at > 1 && !gw_decimal_parse(gw_span(text.at + at, text.len - at), &number);
 }
 
-char *
-export_cell(char *to, struct gw_span text)
+static char *
+put_quoted(char *to, struct gw_span text, bool formula)
 {
-	bool formula = text.len > 0 && text.at[0] < 'A' && is_formula(text), quoted = formula;
-
-	for (size_t i = 0; i < text.len && !quoted; i++)
-		quoted = text.at[i] == ',' || text.at[i] == '"' || text.at[i] == '\r' || text.at[i] == '\n';
-	if (!quoted)
-		return export_bytes(to, text.at, text.len);
 	*to++ = '"';
 	if (formula)
 		*to++ = '\'';
@@ -104,6 +96,23 @@ export_cell(char *to, struct gw_span text)
 	}
 	*to++ = '"';
 	return to;
+}
+
+char *
+export_cell(char *to, struct gw_span text)
+{
+	bool quoted = false, formula;
+
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t byte = text.at[i];
+
+		to[i] = (char)byte;
+		quoted |= byte < '-' && (byte == ',' || byte == '"' || byte == '\r' || byte == '\n');
+	}
+	if (text.len == 0 || ((unsigned)(text.at[0] - '0') < 10 && !quoted))
+		return to + text.len;
+	formula = is_formula(text);
+	return quoted || formula ? put_quoted(to, text, formula) : to + text.len;
 }
 
 bool

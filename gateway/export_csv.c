@@ -148,9 +148,9 @@ put_row(struct gw_export_writer *writer, const struct gw_export_row *row, char *
 
 	if (!export_form_is(&writer->form, reading))
 		set_form(writer, reading);
-	to = export_time(&writer->day, to, reading->time_us);
+	to = export_time(&writer->minute, to, reading->time_us);
 	*to++ = ',';
-	to = export_time(&writer->received_day, to, row->point->received_us);
+	to = export_time(&writer->received_minute, to, row->point->received_us);
 	to = export_bytes(to, writer->prefix.at, writer->prefix.len);
 	to = put_value(to, reading);
 	to = export_bytes(to, writer->unit.at, writer->unit.len);
@@ -171,7 +171,7 @@ put_step(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 	const struct gw_series_step *step = row->step;
 	const double figures[] = { step->min, step->max, step->mean, step->first, step->last };
 
-	to = export_time(&writer->day, to, step->from_us);
+	to = export_time(&writer->minute, to, step->from_us);
 	to = export_bytes(to, writer->prefix.at, writer->prefix.len);
 	to = export_unsigned(to, step->count);
 	for (size_t i = 0; i < 5; i++) {
@@ -182,9 +182,9 @@ put_step(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 	if (signal != NULL && signal->unit != NULL)
 		to = export_text(to, signal->unit->ucum);
 	*to++ = ',';
-	to = export_time(&writer->received_day, to, step->first_us);
+	to = export_time(&writer->received_minute, to, step->first_us);
 	*to++ = ',';
-	to = export_time(&writer->received_day, to, step->last_us);
+	to = export_time(&writer->received_minute, to, step->last_us);
 	*to++ = ',';
 	to = export_unsigned(to, step->questionable);
 	*to++ = ',';

@@ -27,7 +27,7 @@ struct export_form {
 struct gw_export_writer {
 	struct gw_export_options options;
 	struct gw_export_counts counts;
-	struct export_day day, received_day;
+	struct export_minute minute, received_minute;
 
 	struct gw_series_info series; // whose `prefix` is
 	bool any_series;

@@ -171,9 +171,9 @@ put_more(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 static char *
 put_times(struct gw_export_writer *writer, const struct gw_point *point, char *to)
 {
-	to = export_time(&writer->day, to, point->reading.time_us);
+	to = export_time(&writer->minute, to, point->reading.time_us);
 	to = export_literal(to, "\",\"received_time\":\"");
-	to = export_time(&writer->received_day, to, point->received_us);
+	to = export_time(&writer->received_minute, to, point->received_us);
 	*to++ = '"';
 	if (point->reading.sequence > 0) {
 		to = export_literal(to, ",\"sequence\":");
@@ -236,16 +236,16 @@ put_step(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 	const struct gw_series_step *step = row->step;
 
 	to = export_literal(to, "{\"time\":\"");
-	to = export_time(&writer->day, to, step->from_us);
+	to = export_time(&writer->minute, to, step->from_us);
 	*to++ = '"';
 	to = export_bytes(to, writer->prefix.at, writer->prefix.len);
 	to = export_literal(to, ",\"count\":");
 	to = export_unsigned(to, step->count);
 	to = put_figures(step, to);
 	to = export_literal(to, ",\"first_time\":\"");
-	to = export_time(&writer->received_day, to, step->first_us);
+	to = export_time(&writer->received_minute, to, step->first_us);
 	to = export_literal(to, "\",\"last_time\":\"");
-	to = export_time(&writer->received_day, to, step->last_us);
+	to = export_time(&writer->received_minute, to, step->last_us);
 	*to++ = '"';
 	if (signal != NULL && signal->unit != NULL) {
 		to = export_literal(to, ",\"unit\":\"");

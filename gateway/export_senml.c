@@ -74,19 +74,9 @@ set_form(struct gw_export_writer *writer, const struct gw_reading *reading)
 static char *
 put_seconds(char *to, int64_t us)
 {
-	uint32_t part = (uint32_t)(us % 1000000);
+	uint64_t second = (uint64_t)us / 1000000;
 
-	to = export_unsigned(to, (uint64_t)us / 1000000);
-	if (part == 0)
-		return to;
-	*to++ = '.';
-	to = export_two(to, part / 10000);
-	*to++ = (char)('0' + part / 1000 % 10);
-	if ((part %= 1000) == 0)
-		return to;
-	to = export_two(to, part / 10);
-	*to++ = (char)('0' + part % 10);
-	return to;
+	return export_part(export_unsigned(to, second), (uint32_t)((uint64_t)us - second * 1000000));
 }
 
 // What was said, where the value does not say it.
@@ -143,7 +133,7 @@ put_more(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 	if (reading->sequence > 0)
 		to = export_unsigned(export_literal(to, ",\"sequence\":"), reading->sequence);
 	to = export_literal(to, ",\"received_time\":\"");
-	to = export_time(&writer->received_day, to, row->point->received_us);
+	to = export_time(&writer->received_minute, to, row->point->received_us);
 	*to++ = '"';
 	if (writer->options.with_bed)
 		to = export_json(export_literal(to, ",\"bed\":"), row->bed);

@@ -5,7 +5,7 @@
 
 #include "gateway/record.h"
 
-#define EXPORT_DAY_US INT64_C(86400000000)
+#define EXPORT_MINUTE_US 60000000
 
 static inline char *
 export_bytes(char *to, const void *at, size_t len)
@@ -23,11 +23,14 @@ export_text(char *to, const char *text)
 	return export_bytes(to, text, strlen(text));
 }
 
+// Below 100.
 static inline char *
 export_two(char *to, unsigned value)
 {
-	to[0] = (char)('0' + value / 10);
-	to[1] = (char)('0' + value % 10);
+	unsigned tens = value * 205 >> 11; // value / 10, for what is below 100
+
+	to[0] = (char)('0' + tens);
+	to[1] = (char)('0' + (value - tens * 10));
 	return to + 2;
 }
 
@@ -55,66 +58,56 @@ export_number(char *to, int64_t value)
 	return export_unsigned(to, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
 }
 
-// As gw_decimal_text(), at most 48 bytes; nearly all numbers have few places.
+// At most 48 bytes.
 static inline char *
 export_decimal(char *to, struct gw_decimal value)
 {
-	static const uint32_t powers[] = { 1, 10, 100, 1000, 10000, 100000, 1000000 };
-	uint32_t rest, whole, digits;
-
-	if (value.exponent < -6 || value.exponent > 0 || value.mantissa >= 1000000000 || value.mantissa <= -1000000000)
-		return to + gw_decimal_text(value, to);
-	if (value.mantissa < 0)
-		*to++ = '-';
-	rest = (uint32_t)(value.mantissa < 0 ? -value.mantissa : value.mantissa);
-	whole = rest / powers[-value.exponent];
-	rest %= powers[-value.exponent];
-	to = export_unsigned(to, whole);
-	if (value.exponent == 0)
-		return to;
-	*to++ = '.';
-	digits = (uint32_t)-value.exponent;
-	for (uint32_t i = digits; i-- > 0; rest /= 10)
-		to[i] = (char)('0' + rest % 10);
-	return to + digits;
+	return to + gw_decimal_text(value, to);
 }
 
-// "2026-11-20T" of the day that was last asked for.
-struct export_day {
+// "2026-11-20T12:00:" of the minute that was last asked for.
+struct export_minute {
 	int64_t first_us;
 	size_t len; // 0: none yet
 	char text[40];
 };
-void export_day_set(struct export_day *day, int64_t us);
+void export_minute_set(struct export_minute *minute, int64_t us);
+
+// A part of a second, where it is not nothing: three places or six.
+static inline char *
+export_part(char *to, uint32_t part)
+{
+	uint32_t millis = part / 1000, rest = part % 1000;
+
+	if (part == 0)
+		return to;
+	to[0] = '.';
+	to[1] = (char)('0' + millis / 100);
+	export_two(to + 2, millis % 100);
+	if (rest == 0)
+		return to + 4;
+	to[4] = (char)('0' + rest / 100);
+	export_two(to + 5, rest % 100);
+	return to + 7;
+}
 
 // As gw_time_format(): at most 40 bytes.
 static inline char *
-export_time(struct export_day *day, char *to, int64_t us)
+export_time(struct export_minute *minute, char *to, int64_t us)
 {
-	uint64_t of_day = (uint64_t)us - (uint64_t)day->first_us;
-	uint32_t second, part;
+	uint64_t after = (uint64_t)us - (uint64_t)minute->first_us;
+	uint32_t second;
 
-	if (of_day >= (uint64_t)EXPORT_DAY_US || day->len == 0) {
-		export_day_set(day, us);
-		of_day = (uint64_t)us - (uint64_t)day->first_us;
+	if (after >= EXPORT_MINUTE_US || minute->len == 0) {
+		export_minute_set(minute, us);
+		after = (uint64_t)us - (uint64_t)minute->first_us;
 	}
-	second = (uint32_t)(of_day / 1000000);
-	part = (uint32_t)(of_day - (uint64_t)second * 1000000);
-	to = export_bytes(to, day->text, day->len);
-	to = export_two(to, second / 3600);
-	*to++ = ':';
-	to = export_two(to, second / 60 % 60);
-	*to++ = ':';
-	to = export_two(to, second % 60);
-	if (part != 0) {
-		*to++ = '.';
-		to = export_two(to, part / 10000);
-		*to++ = (char)('0' + part / 1000 % 10);
-		if ((part %= 1000) != 0) {
-			to = export_two(to, part / 10);
-			*to++ = (char)('0' + part % 10);
-		}
-	}
+	second = (uint32_t)after / 1000000;
+	memcpy(to, minute->text, 24); // most years have four digits
+	if (minute->len > 24)
+		memcpy(to, minute->text, minute->len);
+	to = export_two(to + minute->len, second);
+	to = export_part(to, (uint32_t)after - second * 1000000);
 	*to++ = 'Z';
 	return to;
 }

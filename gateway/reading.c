@@ -58,8 +58,8 @@ mantissa_digits(int64_t mantissa, char out[24])
 	return n;
 }
 
-size_t
-gw_decimal_text(struct gw_decimal value, char out[48])
+static size_t
+long_text(struct gw_decimal value, char out[48])
 {
 	char digits[24], *at = out;
 	int n = mantissa_digits(value.mantissa, digits), places = -value.exponent;
@@ -89,6 +89,39 @@ gw_decimal_text(struct gw_decimal value, char out[48])
 	}
 	*at = '\0';
 	return (size_t)(at - out);
+}
+
+// What nearly all readings are: a few digits, at most four places. Returns the length, without a terminator.
+static inline size_t
+short_text(struct gw_decimal value, char *out)
+{
+	static const uint32_t powers[] = { 1, 10, 100, 1000, 10000 };
+	uint32_t rest = (uint32_t)(value.mantissa < 0 ? -value.mantissa : value.mantissa), places = (uint32_t)-value.exponent;
+	uint32_t whole = rest / powers[places], part = rest - whole * powers[places];
+	int len = (value.mantissa < 0) + (whole < 10 ? 1 : whole < 100 ? 2 : whole < 1000 ? 3 : whole < 10000 ? 4 : whole < 100000 ? 5 : 6), at = len;
+
+	out[0] = '-';
+	do
+		out[--at] = (char)('0' + whole % 10);
+	while ((whole /= 10) > 0);
+	if (places == 0)
+		return (size_t)len;
+	out[len] = '.';
+	for (at = len + (int)places; at > len; part /= 10)
+		out[at--] = (char)('0' + part % 10);
+	return (size_t)len + 1 + places;
+}
+
+size_t
+gw_decimal_text(struct gw_decimal value, char out[48])
+{
+	if (value.exponent <= 0 && value.exponent >= -4 && value.mantissa < 1000000 && value.mantissa > -1000000) {
+		size_t len = short_text(value, out);
+
+		out[len] = '\0';
+		return len;
+	}
+	return long_text(value, out);
 }
 
 // 7.50 and 7.5 are one value: a device may say it in two formats with other digits.

@@ -129,11 +129,37 @@ test_floats_read_back(void **state)
 	}
 }
 
+// Every length of short numbers, against the C library's digits.
+static void
+test_text_of_short_numbers(void **state)
+{
+	static const int64_t edges[] = { 0, 1, 9, 10, 99, 100, 999, 1000, 9999, 10000, 99999, 100000, 999999, 1000000, 1000001, 123456789 };
+
+	for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
+		for (int places = 0; places <= 6; places++) {
+			for (int sign = -1; sign <= 1; sign += 2) {
+				int64_t scale = 1, mantissa = edges[i] * sign;
+				char expected[48], text[48];
+
+				for (int p = 0; p < places; p++)
+					scale *= 10;
+				if (places == 0)
+					snprintf(expected, sizeof(expected), "%s%lld", mantissa < 0 ? "-" : "", (long long)edges[i]);
+				else
+					snprintf(expected, sizeof(expected), "%s%lld.%0*lld", mantissa < 0 ? "-" : "", (long long)(edges[i] / scale), places,
+					    (long long)(edges[i] % scale));
+				assert_int_equal(gw_decimal_text((struct gw_decimal){ mantissa, (int16_t)-places }, text), strlen(expected));
+				assert_string_equal(text, expected);
+			}
+		}
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_parse), cmocka_unit_test(test_compare), cmocka_unit_test(test_add),
-		cmocka_unit_test(test_from_float), cmocka_unit_test(test_floats_read_back) };
+		cmocka_unit_test(test_from_float), cmocka_unit_test(test_text_of_short_numbers), cmocka_unit_test(test_floats_read_back) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
