@@ -484,6 +484,19 @@ gw_device_clock_resolve(const struct gw_device_clock *clock, int64_t received_us
 	return effective->us <= view.received_us + effective->uncertainty_us && effective->us >= view.received_us - GW_DEVICE_CLOCK_GARBAGE_US;
 }
 
+bool
+gw_device_clock_known(const struct gw_device_clock *clock, struct gw_clock_known *known)
+{
+	int64_t spread;
+
+	if (!(clock->state & KNOWN))
+		return false;
+	spread = spread_us(clock, clock->offset_us);
+	*known = (struct gw_clock_known){ .from_us = clock->from_us, .to_us = clock->live_us, .offset_us = clock->offset_us, .epoch = clock->epoch };
+	known->uncertainty_us = spread + spread / GW_DEVICE_CLOCK_DRIFT + drift_us(clock->start_us[clock->count[1] > 0], clock->live_us);
+	return true;
+}
+
 void
 gw_device_clock_shown(const struct gw_device_clock *clock, struct gw_clock_shown *shown)
 {

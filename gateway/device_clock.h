@@ -115,6 +115,16 @@ int64_t gw_device_clock_newest(const struct gw_reading *readings, size_t count);
 // while a step is suspected. Not to be used across a step of the hub's own clock: receive times tell nothing then.
 bool gw_device_clock_resolve(const struct gw_device_clock *clock, int64_t received_us, int64_t time_us, struct gw_effective *effective);
 
+// What is measured now, for whoever keeps a history: readings that were received in [from_us, to_us] have this offset (what gw_device_clock_resolve() says of
+// the present epoch, in another form). False: nothing is.
+struct gw_clock_known {
+	int64_t from_us, to_us;  // receive times of the epoch's first frame, and of the last live one
+	int64_t offset_us;       // hub's clock less device's
+	int64_t uncertainty_us;  // of it at to_us
+	uint32_t epoch;
+};
+bool gw_device_clock_known(const struct gw_device_clock *clock, struct gw_clock_known *known);
+
 // For people: the present figures.
 struct gw_clock_shown {
 	bool known;              // else the rest but epoch and received is 0

@@ -12,6 +12,7 @@
 
 #include "gateway/record.h"
 #include "gateway/series_chunk.h"
+#include "gateway/series_clocks.h"
 
 struct gw_series_store;
 
@@ -97,6 +98,9 @@ struct gw_series_value {
 enum gw_error gw_series_last(struct gw_series_store *store, uint32_t id, struct gw_series_value *value);
 void gw_series_value_free(struct gw_series_value *value);
 
+// What is known of a device's clock: gw_clock_pieces_offset() says of a receive time what the offset was. False: nothing.
+bool gw_series_clock(struct gw_series_store *store, struct gw_span device, struct gw_clock_pieces *pieces);
+
 // Readings of a series with from_us <= device time < to_us, in order of time, sequence, revision; each once, as of when its part is read.
 struct gw_series_cursor;
 enum gw_error gw_series_read(struct gw_series_store *store, uint32_t id, int64_t from_us, int64_t to_us, struct gw_series_cursor **cursor);
@@ -112,9 +116,10 @@ enum gw_error gw_series_next_block(struct gw_series_cursor *cursor, struct gw_se
 enum gw_error gw_series_next(struct gw_series_cursor *cursor, const struct gw_point **point);
 void gw_series_end(struct gw_series_cursor *cursor); // NULL does nothing
 
-// Walks all chunks: every one decodes, its checksums match, it lies where it belongs. Calls back (may be NULL) with words for each that does not.
+// Walks all chunks: every one decodes, its checksums match, it lies where it belongs; and all histories of clocks (info has no signal then). Calls back (may be
+// NULL) with words for each that does not.
 struct gw_series_verified {
-	uint64_t chunks, readings, bytes, damaged;
+	uint64_t chunks, readings, bytes, clocks, damaged; // damaged: chunks and clocks
 };
 typedef void gw_series_damage_fn(void *arg, const struct gw_series_info *info, int64_t first_us, const char *words);
 enum gw_error gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified);

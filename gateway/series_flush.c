@@ -116,6 +116,7 @@ take_readings(struct gw_series_store *store, const struct gw_record *record)
 	struct gw_series_device *device;
 	struct gw_point point;
 	struct gw_batch batch;
+	int64_t newest_us = GW_CLOCK_NO_TIME;
 	enum gw_error error = gw_batch_open(record, &batch, NULL);
 
 	if (error != GW_OK) {
@@ -126,10 +127,13 @@ take_readings(struct gw_series_store *store, const struct gw_record *record)
 		return GW_E_MEMORY;
 	point.origin = (struct gw_origin){ batch.head.door, batch.head.auth, batch.head.principal, batch.head.route, batch.head.profile };
 	while (error == GW_OK && gw_batch_next(&batch, &point.reading)) {
+		int64_t us = gw_reading_newest(&point.reading);
+
+		newest_us = us > newest_us ? us : newest_us;
 		point.received_us = batch.head.received_us;
 		error = take_point(store, device, &point, is_canonical(&batch, &point.reading), record->position);
 	}
-	return error;
+	return error == GW_OK ? gw_series_clock_take(device, record, newest_us) : error;
 }
 
 enum gw_error
@@ -574,6 +578,7 @@ gw_series_follow(struct gw_series_store *store, uint64_t incarnation)
 		for (size_t i = 0; i < store->ids; i++)
 			if (store->series[i] != NULL)
 				store->series[i]->upto = 0;
+		gw_series_clocks_again(store);
 		if (!store->options.read_only && (error = gw_series_begin(store)) == GW_OK) {
 			for (size_t i = 0; i < store->ids && error == GW_OK; i++)
 				if (store->series[i] != NULL && store->series[i]->stored)

@@ -8,7 +8,9 @@
 
 #include "gateway/bytes.h"
 #include "gateway/series.h"
+#include "gateway/series_clocks.h"
 
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -124,6 +126,7 @@ struct gw_series_device {
 	uint64_t hash;
 	struct gw_series *series; // the first of its list
 	struct gw_series_device *next; // of equal slot
+	struct gw_clock_history *clock; // NULL: no reading with a device time came
 	uint8_t len;
 	char name[GW_ID_MAX + 1];
 };
@@ -153,7 +156,8 @@ struct gw_flushed {
 	struct gw_tail rest;
 };
 
-enum gw_series_table { GW_S_META, GW_S_SERIES, GW_S_CHUNKS, GW_S_COUNT };
+enum gw_series_table { GW_S_META, GW_S_SERIES, GW_S_CHUNKS, GW_S_CLOCKS, GW_S_COUNT };
+#define GW_SERIES_NO_TABLE UINT_MAX // a store of before, opened for reading
 
 struct gw_series_totals {
 	uint64_t chunks, readings, bytes;
@@ -204,6 +208,7 @@ struct gw_series_store {
 	int64_t sweep_oldest_us;
 	int64_t sweep_worst_us;  // age of the chunk that sweep_worst tells of
 	int64_t sweep_ended_us;  // by the store's clock
+	int64_t clocks_keep_us;  // histories of clocks: as long as any reading is kept; 0: for ever
 	// The store's clock
 	int64_t clock_us, clock_mono_us;
 	// Room
@@ -279,6 +284,21 @@ gw_series_fit(unsigned pages)
 enum gw_error gw_series_flush_one(struct gw_series_store *store, struct gw_series *series, bool all);
 // Ends the transaction with the cursor that it allows; the tails are then what is left of them.
 enum gw_error gw_series_flush_end(struct gw_series_store *store, enum gw_error error);
+
+// ---- gateway/series_clock_rows.c ----
+// At the open: what is damaged is logged, and begins anew.
+enum gw_error gw_series_clocks_load(struct gw_series_store *store, MDB_txn *txn);
+// With `write` and `lock` held: a record's newest device time, once for each record, in order. GW_E_MEMORY.
+enum gw_error gw_series_clock_take(struct gw_series_device *device, const struct gw_record *record, int64_t newest_us);
+// With `write` held: into the transaction go the histories that a cursor there needs; what a commit made of it.
+enum gw_error gw_series_clocks_put(struct gw_series_store *store, uint64_t cursor);
+void gw_series_clocks_saved(struct gw_series_store *store, uint64_t cursor);
+// Another journal is followed.
+void gw_series_clocks_again(struct gw_series_store *store);
+// A device's chunks were deleted: where none is left, nothing is kept of its clock.
+enum gw_error gw_series_clock_left(struct gw_series_store *store, struct gw_series_device *device);
+// The row of a device as it is stored.
+enum gw_error gw_series_clock_row(MDB_val key, MDB_val value, struct gw_clock_history *history, uint64_t *incarnation);
 
 // ---- gateway/series_room.c ----
 enum gw_error gw_series_room_open(struct gw_series_store *store, struct gw_why *why);

@@ -101,7 +101,7 @@ enum gw_error
 gw_series_latest(struct gw_series_store *store, struct gw_patients *patients, struct gw_registry *registry, const struct gw_series_latest *want,
     gw_series_latest_fn *fn, void *arg, uint64_t *left_out, struct gw_why *why)
 {
-	struct latest latest = { .store = store, .patients = patients, .whose = { .patients = patients } };
+	struct latest latest = { .store = store, .patients = patients, .whose = { .patients = patients, .store = store } };
 	enum gw_error error = gw_series_signals_check(want->signals, why);
 
 	*left_out = 0;

@@ -108,6 +108,7 @@ gw_series_query_open(struct gw_series_store *store, struct gw_patients *patients
 	made->store = store;
 	made->want = *want;
 	made->whose.patients = patients;
+	made->whose.store = store;
 	if (want->patient != 0)
 		made->whose.patient = gw_patients_resolve(patients, want->patient);
 	if (want->patient != 0 && made->whose.patient == 0)
@@ -132,7 +133,7 @@ gw_series_query_pause(struct gw_series_query *query)
 {
 	gw_series_end(query->cursor);
 	query->cursor = NULL;
-	query->store = NULL;
+	query->store = query->whose.store = NULL;
 	query->in = IN_NONE;
 	query->has_ahead = query->has_pending = false;
 	query->step.count = 0;
@@ -141,7 +142,7 @@ gw_series_query_pause(struct gw_series_query *query)
 void
 gw_series_query_resume(struct gw_series_query *query, struct gw_series_store *store)
 {
-	query->store = store;
+	query->store = query->whose.store = store;
 }
 
 void
@@ -238,6 +239,7 @@ is_wanted(struct gw_series_query *query, const struct gw_point *point, bool *uns
 		set_given(query, &point->reading);
 		query->stats.readings++;
 		query->stats.left_out += *unsure && !query->want.unsure;
+		query->stats.doubted += *unsure && !query->want.unsure && query->whose.doubted;
 	}
 	return belongs == GW_BELONGS || (*unsure && query->want.unsure);
 }

@@ -7,10 +7,12 @@
 //
 // Order: series after series (by device, signal, instance), in each by device time, sequence, revision. from_us and to_us are device times.
 //
-// Whose a reading is. The store knows the device's time and the receive time; the moment of measuring lies between bounds that follow from both: it is not
-// after the receive time, and not before the device's time unless that is ahead of the hub's clock. A reading is a patient's or a bed's only where the answer
-// of gw_patients_owner() is the same within all of these bounds; where it is not, the reading is unsure: left out and counted, or given with a mark. Like
-// gw_patients_owner(), this says nothing of what lies longer ago than associations are kept.
+// Whose a reading is. Its effective time is asked for (gateway/device_clock.h): the device's time, corrected by what the device's clock was measured to be off
+// when the reading came, or what was measured since (gateway/series_clocks.h); with an uncertainty. A reading is a patient's or a bed's only where the answer of
+// gw_patients_owner() is the same within all of it: then it is what an HL7 destination says, too. Where the clock was not sure, or nothing is kept of it, bounds
+// have to do: it is not after the receive time, and not before the device's time unless that is ahead of the hub's clock. Where the answer is not the same
+// the reading is unsure: left out and counted, or given with a mark. Like gw_patients_owner(), this says nothing of what lies longer ago than
+// associations are kept.
 //
 // One thread a query.
 #ifndef GW_SERIES_QUERY_H
@@ -60,6 +62,7 @@ struct gw_series_query_stats {
 	size_t series, series_done;
 	uint64_t rows, readings; // given, looked at (of steps some twice, after a pause)
 	uint64_t left_out;       // unsure
+	uint64_t doubted;        // of them those by a clock that was not sure; the others lie too near to a change
 };
 void gw_series_query_stats(const struct gw_series_query *query, struct gw_series_query_stats *stats);
 

@@ -141,11 +141,13 @@ sweep_series(struct sweep *sweep, struct gw_series *series, const struct gw_seri
 		error = sweep_back(sweep, series);
 	if (sweep->deleted > before)
 		forget_newest(sweep->store, series);
+	if (sweep->deleted > before && error == GW_OK)
+		error = gw_series_clock_left(sweep->store, series->device);
 	return error;
 }
 
 static void
-begin_sweep(struct gw_series_store *store)
+begin_sweep(struct gw_series_store *store, const struct gw_series_retention *retention)
 {
 	double worst = store->sweep_worst;
 	// What the last sweep saw has grown older since: where that matters this one only looks, and the next deletes.
@@ -153,6 +155,9 @@ begin_sweep(struct gw_series_store *store)
 
 	atomic_store_explicit(&store->oldest_us, store->sweep_oldest_us, memory_order_relaxed);
 	store->sweep_at = 0;
+	store->clocks_keep_us = retention->numerics_us > retention->waveforms_us ? retention->numerics_us : retention->waveforms_us;
+	if (retention->numerics_us == 0 || retention->waveforms_us == 0)
+		store->clocks_keep_us = 0;
 	store->sweep_worst = 0;
 	store->sweep_oldest_us = 0;
 	store->sweep_limit = 1;
@@ -191,7 +196,7 @@ gw_series_retain(struct gw_series_store *store, const struct gw_series_retention
 	pthread_mutex_lock(&store->write);
 	(void)gw_series_tick(store);
 	if (store->sweep_at == 0)
-		begin_sweep(store);
+		begin_sweep(store, retention);
 	if ((error = gw_series_begin(store)) == GW_OK) {
 		error = sweep_piece(&sweep, retention);
 		store->error = error;

@@ -28,6 +28,7 @@ static const struct { const char *name; unsigned flags; } tables[GW_S_COUNT] = {
 	[GW_S_META] = { "meta", 0 },
 	[GW_S_SERIES] = { "series", 0 },
 	[GW_S_CHUNKS] = { "chunks", 0 },
+	[GW_S_CLOCKS] = { "clocks", 0 },
 };
 
 enum gw_error
@@ -302,9 +303,13 @@ open_tables(struct gw_series_store *store, struct gw_why *why)
 
 	if (rc != 0)
 		return fail(why, rc, "open", store->dir);
-	for (size_t i = 0; i < GW_S_COUNT && error == GW_OK; i++)
-		if ((rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | (read_only ? 0 : MDB_CREATE), &store->tables[i])) != 0)
+	for (size_t i = 0; i < GW_S_COUNT && error == GW_OK; i++) {
+		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | (read_only ? 0 : MDB_CREATE), &store->tables[i]);
+		if (rc == MDB_NOTFOUND && read_only && i > GW_S_CHUNKS) // came later than format 1
+			store->tables[i] = GW_SERIES_NO_TABLE;
+		else if (rc != 0)
 			error = fail(why, rc, "open a table of", store->dir);
+	}
 	if (error == GW_OK)
 		error = check_format(store, txn, why);
 	if (error == GW_OK && (error = load_rows(store, txn)) != GW_OK)
@@ -314,6 +319,10 @@ open_tables(struct gw_series_store *store, struct gw_why *why)
 		return error;
 	}
 	load_meta(store, txn);
+	if ((error = gw_series_clocks_load(store, txn)) != GW_OK) {
+		mdb_txn_abort(txn);
+		return gw_fail(why, error, "the table of clocks in %s: %s", store->dir, gw_error_text(error));
+	}
 	rc = mdb_txn_commit(txn);
 	return rc == 0 ? GW_OK : fail(why, rc, "write to", store->dir);
 }

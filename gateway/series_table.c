@@ -165,6 +165,7 @@ gw_series_table_free(struct gw_series_store *store)
 	for (size_t i = 0; store->by_device != NULL && i <= store->device_mask; i++)
 		for (device = store->by_device[i]; device != NULL; device = next) {
 			next = device->next;
+			free(device->clock);
 			free(device);
 		}
 	free(store->series);

@@ -94,6 +94,40 @@ report(struct verify *verify, const struct gw_series *series, int64_t first_us, 
 		verify->fn(verify->arg, &info, first_us, words);
 }
 
+// A device each; they are few, and small.
+static enum gw_error
+look_at_clocks(struct verify *verify)
+{
+	struct gw_series_store *store = verify->store;
+	struct gw_clock_history history;
+	MDB_val key, value;
+	MDB_cursor *cursor;
+	MDB_txn *txn;
+	uint64_t incarnation;
+	enum gw_error error;
+	int rc;
+
+	if (store->tables[GW_S_CLOCKS] == GW_SERIES_NO_TABLE)
+		return GW_OK;
+	if ((error = gw_series_reader(store, &txn)) != GW_OK)
+		return error;
+	if ((rc = mdb_cursor_open(txn, store->tables[GW_S_CLOCKS], &cursor)) == 0) {
+		while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+			struct gw_series_device device = { 0 };
+			struct gw_series series = { .device = &device };
+
+			verify->verified->clocks++;
+			if (gw_series_clock_row(key, value, &history, &incarnation) == GW_OK)
+				continue;
+			memcpy(device.name, key.mv_data, key.mv_size <= GW_ID_MAX ? key.mv_size : 0);
+			report(verify, &series, 0, "the history of its clock does not match its checksum");
+		}
+		mdb_cursor_close(cursor);
+	}
+	gw_series_reader_end(store, txn);
+	return rc == MDB_NOTFOUND ? GW_OK : gw_series_error(rc);
+}
+
 enum gw_error
 gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified)
 {
@@ -120,10 +154,12 @@ gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *a
 		verified->readings += filed.count;
 		verified->bytes += verify.len;
 	}
+	if (error == GW_E_NOT_FOUND)
+		error = look_at_clocks(&verify);
 	gw_chunk_reader_free(verify.reader);
 	gw_points_free(&verify.points);
 	free(verify.bytes);
-	return error == GW_E_NOT_FOUND ? GW_OK : error;
+	return error;
 }
 
 void

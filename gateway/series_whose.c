@@ -17,29 +17,100 @@
 // ---- When it was taken ----
 
 static int64_t
-less(int64_t a, int64_t b)
+plus(int64_t a, int64_t b)
 {
-	int64_t result;
+	int64_t sum;
 
-	return __builtin_sub_overflow(a, b, &result) ? INT64_MIN : result;
+	return __builtin_add_overflow(a, b, &sum) ? (b > 0 ? INT64_MAX : INT64_MIN) : sum;
 }
 
-void
-gw_series_moment(const struct gw_point *point, int64_t *first_us, int64_t *last_us)
+static int64_t
+limited(int64_t us)
 {
-	int64_t received = point->received_us, time = point->reading.time_us, newest = gw_reading_newest(&point->reading);
+	return us > GW_CLOCK_LIMIT_US ? GW_CLOCK_LIMIT_US : us < -GW_CLOCK_LIMIT_US ? -GW_CLOCK_LIMIT_US : us;
+}
 
-	if (newest == GW_CLOCK_NO_TIME || newest < time)
-		newest = time;
+// The time that a block of samples covers.
+static int64_t
+span_us(const struct gw_reading *reading)
+{
+	int64_t span_ns;
+
+	if (reading->type != GW_VALUE_SAMPLES || reading->samples.period_ns <= 0)
+		return 0;
+	return __builtin_mul_overflow(reading->samples.period_ns, (int64_t)reading->samples.count, &span_ns) ? INT64_MAX / 1000 : span_ns / 1000;
+}
+
+// Without a measured offset: not after it was received, not before the device's time unless that is ahead of the hub's.
+static void
+bound(const struct gw_point *point, int64_t *first_us, int64_t *last_us)
+{
+	int64_t received = point->received_us, time = point->reading.time_us, end = plus(time, span_us(&point->reading));
+
 	*last_us = received;
-	if (point->reading.flags & GW_FLAG_NO_DEVICE_TIME)
-		*first_us = less(received, GW_DEVICE_CLOCK_LATENCY_US);
-	else if (less(time, GW_DEVICE_CLOCK_STEP_US) > received) // a clock that is ahead: taken whenever
-		*first_us = less(received, GW_DEVICE_CLOCK_STORED_US);
-	else {
-		*first_us = less(time < received ? time : received, GW_DEVICE_CLOCK_FLOOR_US);
-		*last_us = newest > received ? newest : received;
+	if (plus(time, -GW_DEVICE_CLOCK_STEP_US) > received || time < GW_DEVICE_CLOCK_UNSET_US) { // taken whenever
+		*first_us = plus(received, -GW_DEVICE_CLOCK_STORED_US);
+		return;
 	}
+	*first_us = plus(time < received ? time : received, -GW_DEVICE_CLOCK_FLOOR_US);
+	*last_us = end > received ? end : received;
+}
+
+// The device's history; a copy that does not reach as far as this reading is taken anew.
+static bool
+has_clock(struct gw_series_whose *whose, const char *device, int64_t received_us)
+{
+	if (whose->store == NULL)
+		return false;
+	if (strcmp(device, whose->clock_device) != 0 || received_us > whose->clock.most_us) {
+		strcpy(whose->clock_device, device);
+		whose->clock_known = gw_series_clock(whose->store, gw_span_text(device), &whose->clock);
+	}
+	return whose->clock_known;
+}
+
+// By the measured offset, as gw_device_clock_resolve() has it. False: a time that is nonsense by that offset.
+static bool
+correct(const struct gw_point *point, const struct gw_clock_offset *offset, int64_t *first_us, int64_t *last_us)
+{
+	int64_t received = limited(point->received_us), us = limited(point->reading.time_us) + offset->us, spread = offset->spread_us;
+
+	spread += (us > received ? us - received : received - us) / GW_DEVICE_CLOCK_DRIFT;
+	*first_us = us - spread;
+	*last_us = plus(us + spread, span_us(&point->reading));
+	return *first_us <= received && us >= received - GW_DEVICE_CLOCK_GARBAGE_US;
+}
+
+// The true one is among: the clock was right, the offset was what it was before, what it was after; and it was measured before it came.
+static void
+widen(const struct gw_point *point, const struct gw_clock_offset *offset, int64_t *first_us)
+{
+	int64_t us = limited(point->reading.time_us) + offset->low_us;
+
+	us -= (us > point->received_us ? 0 : point->received_us - us) / GW_DEVICE_CLOCK_DRIFT;
+	*first_us = us < *first_us ? us : *first_us;
+}
+
+bool
+gw_series_when(struct gw_series_whose *whose, const char *device, const struct gw_point *point, int64_t *first_us, int64_t *last_us)
+{
+	struct gw_clock_offset offset;
+
+	if (point->reading.flags & GW_FLAG_NO_DEVICE_TIME) {
+		*first_us = plus(point->reading.time_us, -GW_DEVICE_CLOCK_LATENCY_US);
+		*last_us = plus(plus(point->reading.time_us, GW_DEVICE_CLOCK_LATENCY_US), span_us(&point->reading));
+		return true;
+	}
+	if (!has_clock(whose, device, point->received_us) || !gw_clock_pieces_offset(&whose->clock, point->received_us, &offset)) {
+		bound(point, first_us, last_us);
+		return false;
+	}
+	if (offset.sure && correct(point, &offset, first_us, last_us))
+		return true;
+	bound(point, first_us, last_us);
+	if (!offset.sure)
+		widen(point, &offset, first_us);
+	return false;
 }
 
 // ---- Whose ----
@@ -71,7 +142,7 @@ gw_series_belongs(struct gw_series_whose *whose, const char *device, const struc
 
 	if (whose->patient == 0 && whose->bed[0] == '\0')
 		return GW_BELONGS;
-	gw_series_moment(point, &us, &last_us);
+	whose->doubted = !gw_series_when(whose, device, point, &us, &last_us);
 	for (size_t i = 0;; i++) {
 		ask(whose, device, us);
 		if (is_it(whose))

@@ -3,22 +3,28 @@
 #ifndef GW_SERIES_WHOSE_H
 #define GW_SERIES_WHOSE_H
 
+#include "gateway/series_clocks.h"
 #include "gateway/series_query.h"
 
 enum gw_belongs { GW_BELONGS_NOT, GW_BELONGS, GW_BELONGS_UNSURE };
 
-// The last answer is kept: neighbours usually share it.
+// The last answers are kept: neighbours usually share them.
 struct gw_series_whose {
+	struct gw_series_store *store; // whose histories of clocks are asked; NULL: none are. May change between calls
 	struct gw_patients *patients;
 	uint64_t patient;         // whom; 0: the bed
 	char bed[GW_BED_MAX + 1]; // both empty: everything belongs
+	bool doubted;             // of the last that was unsure: the clock was; else its moment lies too near to a change
 	struct gw_owner owner;    // of `device`
 	char device[GW_ID_MAX + 1];
 	bool kept;
+	char clock_device[GW_ID_MAX + 1];
+	bool clock_known;         // clock is a copy of its history
+	struct gw_clock_pieces clock;
 };
 enum gw_belongs gw_series_belongs(struct gw_series_whose *whose, const char *device, const struct gw_point *point);
-// Between which moments, both included, a reading was taken.
-void gw_series_moment(const struct gw_point *point, int64_t *first_us, int64_t *last_us);
+// Between which moments, both included, a reading was taken. False: its device's clock was not sure then.
+bool gw_series_when(struct gw_series_whose *whose, const char *device, const struct gw_point *point, int64_t *first_us, int64_t *last_us);
 
 // Whether a signal's name fits one of the names and patterns; empty: all do.
 bool gw_series_signal_fits(struct gw_span signals, uint32_t signal);

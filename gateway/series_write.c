@@ -140,6 +140,7 @@ note_commit(struct gw_series_store *store, uint64_t cursor, int64_t began_us)
 	if (took_us > store->commit_us_max)
 		store->commit_us_max = took_us;
 	atomic_fetch_add_explicit(&store->commits, 1, memory_order_relaxed);
+	gw_series_clocks_saved(store, cursor);
 	atomic_store(&store->cursor, cursor);
 	atomic_store(&store->full_now, false);
 	atomic_store_explicit(&store->total_chunks, store->totals.chunks, memory_order_relaxed);
@@ -153,6 +154,8 @@ gw_series_commit(struct gw_series_store *store, uint64_t cursor)
 	int64_t began_us = gw_clock_mono_us();
 	enum gw_error error = store->error;
 
+	if (error == GW_OK)
+		error = gw_series_clocks_put(store, cursor);
 	if (error == GW_OK)
 		error = put_meta(store, cursor);
 	if (error == GW_OK) {
