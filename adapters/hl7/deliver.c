@@ -103,12 +103,12 @@ gw_hl7_reap_removals(struct gw_hl7_destination *d, bool all)
 
 // What became of the first message, into its row of the ledger.
 static enum gw_error
-settle_row(struct gw_hl7_destination *d, struct gw_ticket *ticket, enum gw_hl7_filed_state state)
+settle_row(struct gw_hl7_destination *d, struct gw_ticket *ticket, enum gw_hl7_filed_state state, const char *code)
 {
 	const struct gw_hl7_message *message = d->outbox.first;
 
 	return message->device[0] == '\0' ? GW_OK : gw_hl7_filed_settle(d->options.core->journal, d->outbox.prefix, ticket, message->device, message->least_us,
-	    message->control_id, state, d->answer_code, gw_clock_wall_us());
+	    message->control_id, state, code, gw_clock_wall_us());
 }
 
 // Acknowledged: it leaves the outbox. Nothing waits for that commit, which takes some at once where messages go in quick succession, together with the messages
@@ -124,7 +124,7 @@ remove_first(struct gw_hl7_destination *d)
 		if (d->removal_count == 0)
 			d->removal_us = gw_clock_mono_us();
 		d->removal->essential = true;
-		if (gw_hl7_outbox_del(&d->outbox, d->removal, d->outbox.first) != GW_OK || settle_row(d, d->removal, GW_HL7_FILED_SENT) != GW_OK)
+		if (gw_hl7_outbox_del(&d->outbox, d->removal, d->outbox.first) != GW_OK || settle_row(d, d->removal, GW_HL7_FILED_SENT, d->answer_code) != GW_OK)
 			gw_diag(GW_WARNING, "hl7.outbox", "destination=%s: out of memory; an acknowledged message may be sent again", d->settings->name);
 		if (++d->removal_count >= GW_HL7_REMOVALS_AT_ONCE)
 			gw_hl7_submit_removals(d);
@@ -134,7 +134,7 @@ remove_first(struct gw_hl7_destination *d)
 
 // Parked where there is room; else it stays where it is, and everything behind it waits: nothing is skipped silently.
 static bool
-park_first(struct gw_hl7_destination *d)
+park_first(struct gw_hl7_destination *d, const char *code, const char *text)
 {
 	struct gw_hl7_message *message = d->outbox.first;
 	struct gw_ticket *ticket;
@@ -146,15 +146,15 @@ park_first(struct gw_hl7_destination *d)
 		remember_error(d, "as many messages are parked as may be: retry or drop them");
 		return false;
 	}
-	snprintf(reason, sizeof(reason), "%s%s%s", d->answer_code, d->answer_text[0] != '\0' ? " " : "", d->answer_text);
+	snprintf(reason, sizeof(reason), "%s%s%s", code, code[0] != '\0' && text[0] != '\0' ? " " : "", text);
 	if ((ticket = gw_ticket_get(&d->source)) == NULL)
 		return false;
 	ticket->essential = true;
 	if ((error = gw_hl7_outbox_park(&d->outbox, ticket, message, gw_span_text(reason))) == GW_OK)
-		error = settle_row(d, ticket, GW_HL7_FILED_PARKED);
+		error = settle_row(d, ticket, GW_HL7_FILED_PARKED, code);
 	if (error == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
 		gw_diag(GW_WARNING, "hl7.parked", "destination=%s message=%s number=%llu answer=%s", d->settings->name, message->control_id,
-		    (unsigned long long)message->number, d->answer_code);
+		    (unsigned long long)message->number, code[0] != '\0' ? code : "none");
 		d->outbox.parked++;
 		gw_hl7_outbox_shift(&d->outbox);
 	}
@@ -421,7 +421,7 @@ again(struct gw_hl7_destination *d)
 	gw_hl7_set_state(d, GW_HL7_REFUSING);
 	if (d->outbox.first->errors < UINT16_MAX)
 		d->outbox.first->errors++;
-	if (d->outbox.first->errors >= d->settings->errors_max && park_first(d)) {
+	if (d->outbox.first->errors >= d->settings->errors_max && park_first(d, d->answer_code, d->answer_text)) {
 		d->backoff_ms = 0;
 		return;
 	}
@@ -434,7 +434,7 @@ rejected(struct gw_hl7_destination *d)
 {
 	count(d, &d->rejects);
 	gw_hl7_set_state(d, GW_HL7_REFUSING);
-	if (d->settings->rejected == GW_HL7_RETRY || !park_first(d))
+	if (d->settings->rejected == GW_HL7_RETRY || !park_first(d, d->answer_code, d->answer_text))
 		back_off(d);
 }
 
@@ -489,12 +489,30 @@ choose(struct gw_hl7_destination *d)
 	return true;
 }
 
+// Made when the destination was a test system, maybe of a simulated device; now it is one of production. It never goes there.
+static bool
+keep_back(struct gw_hl7_destination *d)
+{
+	const struct gw_hl7_message *message = d->outbox.first;
+
+	if (!d->settings->production || gw_span_is(header_field(gw_span(message->bytes, message->len), 11), "P"))
+		return false;
+	if (!park_first(d, "", "a test message, made before the destination became one of production: drop it"))
+		back_off(d);
+	return true;
+}
+
 void
 gw_hl7_deliver(struct gw_hl7_destination *d)
 {
 	int64_t until = gw_clock_mono_us() + DELIVER_US;
 
 	gw_hl7_reap_removals(d, false);
-	while (!d->stopping && gw_clock_mono_us() < until && choose(d) && connected(d))
+	while (!d->stopping && gw_clock_mono_us() < until && choose(d)) {
+		if (keep_back(d))
+			continue;
+		if (!connected(d))
+			break;
 		settle(d, send_first(d));
+	}
 }

@@ -126,7 +126,8 @@ struct gw_hl7_grouper_stats {
 const struct gw_hl7_grouper_stats *gw_hl7_grouper_stats(const struct gw_hl7_grouper *grouper);
 
 // A group that is made again, for another patient or as a correction: the caller fills in what it kept of the group (interval, owner, clock, origin), and adds its
-// readings from their records: `index` as in struct gw_hl7_item. {0} is empty. GW_E_NOT_FOUND: the record has no such reading; GW_E_CORRUPT; GW_E_MEMORY.
+// readings from their records: `index` as in struct gw_hl7_item. {0} is empty. GW_E_NOT_FOUND: the record has no such reading; GW_E_FORBIDDEN: it is of a
+// simulated device, and the destination one of production; GW_E_CORRUPT; GW_E_MEMORY.
 enum gw_error gw_hl7_group_add(struct gw_hl7_group *group, const struct gw_hl7_settings *settings, const struct gw_record *record, uint32_t index,
     int64_t effective_us);
 void gw_hl7_group_fini(struct gw_hl7_group *group);

@@ -162,6 +162,8 @@ gw_hl7_group_add(struct gw_hl7_group *group, const struct gw_hl7_settings *setti
 		return error;
 	if ((signal = gw_signal_by_code(item.reading.signal)) == NULL)
 		return GW_E_NOT_FOUND;
+	if (settings->production && (item.reading.flags & GW_FLAG_TEST))
+		return GW_E_FORBIDDEN;
 	gw_hl7_select(settings, signal, item.reading.kind, item.reading.type, &selection);
 	item.own_time = selection.own_time;
 	return gw_hl7_items_append(group, &item);

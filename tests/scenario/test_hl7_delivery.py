@@ -103,6 +103,20 @@ def test_a_fault_sends_the_same_message_again(hubs, peers, fault):
     assert peer.connections == 3 and rates(peer.messages) == [71, 72]
 
 
+def test_pauses_double_up_to_a_limit_and_vary(hubs, peers):
+    times = []
+    peer = peers(lambda message, number: times.append(time.monotonic()) or (StopServing if number <= 24 else ack(message)))
+    hub = hub_to(hubs, destination(peer, backoff_ms_min=40, backoff_ms_max=160))
+    send(hub, 71)
+    wait_for(lambda: state(hub)["acknowledged"] == 1, "it to be acknowledged", 60)
+    assert len(set(peer.messages)) == 1
+    usual = [0.04, 0.08] + [0.16] * 22
+    shares = [(after - before) / pause for before, after, pause in zip(times, times[1:], usual)]
+    # A slow machine makes pauses longer, never shorter: by chance they are, a quarter at most.
+    assert min(shares) > 0.74 and any(share < 0.97 for share in shares), shares
+    assert times[-1] - times[0] < 20
+
+
 def test_an_answer_byte_by_byte(hubs, peers):
     peer = peers(lambda message, number: [bytes([b]) for b in ack(message)])
     hub = hub_to(hubs, destination(peer))
@@ -209,6 +223,36 @@ def test_destinations_have_their_own_filters(hubs, peers):
     send(hub, 71)
     send(hub, 82, device="m2")
     wait_for(lambda: sorted(rates(all_of_it.messages)) == [71, 82] and rates(some.messages) == rates(ward.messages) == [82], "each to have its own", 60)
+
+
+def test_a_destination_that_becomes_one_of_production(hubs, peers):
+    """What was made, parked or held for it when it was a test system stays with the gateway: it is of simulated devices."""
+    trial = peers(lambda message, number: ack(message, "AR", text="no such bed"))
+    hub = hub_to(hubs, destination(trial, unassociated="hold"))
+    for device in ("t1", "t2"):
+        hub.add_device(device, "bedside-json", "--cert-subject", device, "--test")
+    for device in ("m1", "t1"):
+        hub.cli("associate", "--device", device, "--patient", "4711^^^H", "--from", "-1h")
+    send(hub, 71, device="t1")
+    wait_for(lambda: state(hub)["parked"] == 1, "one to be parked", 60)
+    assert field(trial.messages[0], 11) == b"D" and b"TEST" in trial.messages[0]
+    trial.stop()
+    send(hub, 72, device="t1")
+    wait_for(lambda: state(hub)["outbox"] == 1, "one to wait", 60)
+    send(hub, 73, device="t2")
+    wait_for(lambda: state(hub)["held"] == 1, "one to be held", 60)
+    real = peers()
+    hub.options["hl7"]["destinations"] = [destination(real, unassociated="hold", production=True)]
+    hub.write_config()
+    hub.restart_gateway()
+    wait_for(lambda: state(hub)["parked"] == 2, "what waited to be parked", 60)
+    assert "test" in parked(hub)[1]["reason"]
+    hub.cli("hl7", "retry", "pdms")
+    hub.cli("associate", "--device", "t2", "--patient", "4711^^^H", "--from", "-1h")
+    send(hub, 74)
+    wait_for(lambda: rates(real.messages) == [74], "the real one", 60)
+    wait_for(lambda: state(hub)["held"] == 0 and state(hub)["parked"] == 2 and state(hub)["outbox"] == 0, "all others to be kept back", 60)
+    assert all(field(message, 11) == b"P" and b"TEST" not in message for message in real.messages)
 
 
 # ---- TLS ----
