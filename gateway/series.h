@@ -97,6 +97,8 @@ struct gw_series_value {
 // The newest reading of a series by device time (its last revision). GW_E_NOT_FOUND where it has none.
 enum gw_error gw_series_last(struct gw_series_store *store, uint32_t id, struct gw_series_value *value);
 void gw_series_value_free(struct gw_series_value *value);
+// These will be asked for next, some tens at most: their newest readings come nearer to the processor, all at once instead of one wait after the other.
+void gw_series_expect(struct gw_series_store *store, const struct gw_series_info *infos, size_t count);
 
 // What is known of a device's clock: gw_clock_pieces_offset() says of a receive time what the offset was. False: nothing.
 bool gw_series_clock(struct gw_series_store *store, struct gw_span device, struct gw_clock_pieces *pieces);

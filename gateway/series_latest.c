@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define EXPECTED 32 // series that are looked at together
+
 struct latest {
 	struct gw_series_store *store;
 	struct gw_patients *patients;
@@ -86,6 +88,8 @@ give(struct latest *latest, gw_series_latest_fn *fn, void *arg, uint64_t *left_o
 		const struct gw_series_info *info = &latest->series.at[i];
 		enum gw_belongs belongs;
 
+		if (i % EXPECTED == 0)
+			gw_series_expect(latest->store, info, latest->series.count - i < EXPECTED ? latest->series.count - i : EXPECTED);
 		if ((error = gw_series_last(latest->store, info->id, &latest->value)) == GW_OK) {
 			belongs = gw_series_belongs(&latest->whose, info->device, &latest->value.point);
 			*left_out += belongs == GW_BELONGS_UNSURE;

@@ -205,6 +205,22 @@ gw_series_last(struct gw_series_store *store, uint32_t id, struct gw_series_valu
 	}
 }
 
+void
+gw_series_expect(struct gw_series_store *store, const struct gw_series_info *infos, size_t count)
+{
+	pthread_mutex_lock(&store->lock);
+	for (size_t i = 0; i < count; i++)
+		if (infos[i].id > 0 && infos[i].id <= store->ids && store->series[infos[i].id - 1] != NULL) {
+			const char *newest = (const char *)&store->series[infos[i].id - 1]->newest;
+			for (size_t at = 0; at < sizeof(struct gw_tail); at += 64)
+				__builtin_prefetch(newest + at);
+		}
+	for (size_t i = 0; i < count; i++)
+		if (infos[i].id > 0 && infos[i].id <= store->ids && store->series[infos[i].id - 1] != NULL)
+			__builtin_prefetch(store->series[infos[i].id - 1]->newest.bytes);
+	pthread_mutex_unlock(&store->lock);
+}
+
 // ---- A cursor ----
 
 static enum gw_error

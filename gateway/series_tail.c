@@ -24,6 +24,7 @@ struct gw_arena_block {
 	size_t len, cap;
 	_Alignas(8) uint8_t bytes[];
 };
+#define ARENA_FIRST 240u // for one reading by itself
 #define ARENA_BLOCK (64u << 10)
 
 void *
@@ -33,7 +34,7 @@ gw_arena_get(struct gw_arena *arena, size_t len)
 	size_t need = (len + 7) & ~(size_t)7;
 
 	if (block == NULL || block->cap - block->len < need) {
-		size_t cap = need > ARENA_BLOCK ? need : ARENA_BLOCK;
+		size_t usual = block == NULL ? ARENA_FIRST : ARENA_BLOCK, cap = need > usual ? need : usual;
 
 		if ((block = malloc(sizeof(*block) + cap)) == NULL)
 			return NULL;

@@ -192,10 +192,11 @@ bool
 gw_series_signal_fits(struct gw_span signals, uint32_t signal)
 {
 	char pattern[NAME_BYTES], text[NAME_BYTES];
-	const char *name = signal_name(signal, text);
+	const char *name;
 
 	if (signals.len == 0)
 		return true;
+	name = signal_name(signal, text);
 	while (next_name(&signals, pattern))
 		if (fnmatch(pattern, name, 0) == 0)
 			return true;
