@@ -7,17 +7,16 @@
 #include "gateway/record.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#define START_US (INT64_C(1795132800) * 1000000) // 2026-11-20T00:00:00Z
 #define ECG_RATE 500
 #define ECG_BLOCK 250
-#define TEXT_BYTES 16
+#define TEXT_BYTES 48
 
 struct patient {
 	uint64_t random;
-	double wander[4];    // slow processes, of mean 0 and deviation 1
+	double wander[2];    // slow processes, of mean 0 and deviation 1
+	double keep[2], stir[2];
 	double desaturation; // percent below
 	double average;      // of the respiration
 	uint32_t off_until, gap_until, artefact_until; // seconds
@@ -28,6 +27,19 @@ struct rate {
 	const char *name, *signal, *unit;
 	uint32_t every_s;
 	int places;
+};
+
+struct physio_stream {
+	enum physio_signal signal;
+	enum physio_clock clock;
+	struct patient patient;
+	struct gw_point blank;  // what all its readings have
+	struct gw_conversion conversion;
+	double scale;           // 10^places
+	uint32_t every_s, second;
+	int half;               // of a second of the ECG
+	int64_t last_us;
+	uint8_t bytes[ECG_BLOCK * 4]; // what a reading points into
 };
 
 static const struct rate rates[PHYSIO_SIGNALS] = {
@@ -78,9 +90,11 @@ physio_normal(uint64_t *state)
 static double
 wander(struct patient *p, int which, double memory_s, double step_s)
 {
-	double keep = exp(-step_s / memory_s);
-
-	return p->wander[which] = p->wander[which] * keep + sqrt(1 - keep * keep) * physio_normal(&p->random);
+	if (p->keep[which] == 0) {
+		p->keep[which] = exp(-step_s / memory_s);
+		p->stir[which] = sqrt(1 - p->keep[which] * p->keep[which]);
+	}
+	return p->wander[which] = p->wander[which] * p->keep[which] + p->stir[which] * physio_normal(&p->random);
 }
 
 // Some times a day: a sensor is off for minutes, the network is away for minutes, the patient moves for half a minute, the airway closes.
@@ -142,7 +156,7 @@ delay_us(struct patient *p, uint32_t second)
 static void
 set_times(struct patient *p, enum physio_clock clock, uint32_t second, int64_t offset_us, struct gw_point *point)
 {
-	int64_t exact = START_US + (int64_t)second * 1000000 + offset_us, jitter = (int64_t)(4 * physio_normal(&p->random));
+	int64_t exact = PHYSIO_START_US + (int64_t)second * 1000000 + offset_us, jitter = (int64_t)(4 * physio_normal(&p->random));
 
 	point->received_us = exact + delay_us(p, second);
 	point->reading.time_us = clock == PHYSIO_CLOCK_SECONDS ? exact : exact + jitter * 1000;
@@ -153,23 +167,18 @@ set_times(struct patient *p, enum physio_clock clock, uint32_t second, int64_t o
 }
 
 static void
-set_number(const struct rate *rate, enum physio_signal signal, double value, uint8_t *text, struct gw_reading *reading)
+set_number(struct physio_stream *stream, double value, struct gw_reading *reading)
 {
-	struct gw_conversion conversion;
-	struct gw_decimal said;
-	size_t len = (size_t)snprintf((char *)text, TEXT_BYTES, "%.*f", rate->places, value);
+	struct gw_decimal said = { llround(value * stream->scale), (int16_t)-rates[stream->signal].places };
 
-	while (signal == PHYSIO_TEMPERATURE && len > 2 && (text[len - 1] == '0' || text[len - 1] == '.'))
-		if (text[--len] == '.')
-			break;
+	while (stream->signal == PHYSIO_TEMPERATURE && said.exponent < 0 && said.mantissa % 10 == 0)
+		said = (struct gw_decimal){ said.mantissa / 10, (int16_t)(said.exponent + 1) };
 	reading->type = GW_VALUE_DECIMAL;
-	reading->received = gw_span(text, len);
-	if (gw_decimal_parse(reading->received, &said))
-		reading->decimal = said;
-	if (signal == PHYSIO_FAHRENHEIT &&
-	    gw_conversion_for(gw_signal_by_code(reading->signal), gw_unit_by_ucum(reading->unit_received), &conversion) == GW_OK)
-		(void)gw_conversion_apply(&conversion, said, &reading->decimal);
-	if (value < 30 && (signal == PHYSIO_HEART_RATE || signal == PHYSIO_SPO2))
+	reading->received = gw_span(stream->bytes, gw_decimal_text(said, (char *)stream->bytes));
+	reading->decimal = said;
+	if (stream->signal == PHYSIO_FAHRENHEIT)
+		(void)gw_conversion_apply(&stream->conversion, said, &reading->decimal);
+	if (value < 30 && (stream->signal == PHYSIO_HEART_RATE || stream->signal == PHYSIO_SPO2))
 		reading->flags |= GW_FLAG_QUESTIONABLE;
 }
 
@@ -213,64 +222,123 @@ blank(const struct rate *rate)
 }
 
 static void
-set_value(struct patient *p, enum physio_signal signal, uint32_t second, uint8_t *text, struct gw_reading *reading)
+set_value(struct physio_stream *stream, uint32_t second, struct gw_reading *reading)
 {
-	const struct rate *rate = &rates[signal];
-	double value = value_of(p, signal, second, rate->every_s);
+	struct patient *p = &stream->patient;
+	double value = value_of(p, stream->signal, second, stream->every_s);
 
-	if (second < p->off_until && signal != PHYSIO_NIBP && signal != PHYSIO_ECG) {
+	if (second < p->off_until && stream->signal != PHYSIO_NIBP) {
 		reading->flags |= GW_FLAG_NOT_AVAILABLE;
 		reading->received = gw_span_text("-999");
-	} else if (signal == PHYSIO_RHYTHM) {
+	} else if (stream->signal == PHYSIO_RHYTHM) {
 		reading->type = GW_VALUE_CODE;
 		reading->code = second < p->artefact_until ? 8390000 : 8389632;
 		reading->received = gw_span_text(second < p->artefact_until ? "afib" : "sinus");
 	} else
-		set_number(rate, signal, value, text, reading);
+		set_number(stream, value, reading);
 }
 
-static void
-fill(struct physio_series *series, enum physio_signal signal, enum physio_clock clock, struct patient *p, uint32_t seconds)
+struct physio_stream *
+physio_open(enum physio_signal signal, enum physio_clock clock, uint64_t seed, uint32_t every_s)
 {
 	const struct rate *rate = &rates[signal];
-	uint8_t *at = series->arena;
+	struct physio_stream *stream = calloc(1, sizeof(*stream));
 
-	for (uint32_t second = 0; second < seconds; second += rate->every_s) {
-		events(p, second, rate->every_s);
-		for (int half = 0; half < (signal == PHYSIO_ECG ? 2 : 1); half++) {
-			struct gw_point point = blank(rate);
-			if (signal == PHYSIO_ECG) {
-				set_ecg(p, second + half * 0.5, at, &point.reading);
-				at += ECG_BLOCK * 4;
-			} else {
-				set_value(p, signal, second, at, &point.reading);
-				at += TEXT_BYTES;
-			}
-			set_times(p, clock, second, half * 500000, &point);
-			if (second >= p->gap_until && (series->count == 0 || point.reading.time_us > series->points[series->count - 1].reading.time_us))
-				series->points[series->count++] = point;
-		}
+	if (stream == NULL || gw_nomenclature_open(NULL) != GW_OK) {
+		free(stream);
+		return NULL;
 	}
+	stream->signal = signal;
+	stream->clock = clock;
+	stream->patient = (struct patient){ .random = seed * 1000 + signal, .average = 16 };
+	stream->patient.skew_us = 100000 * physio_normal(&stream->patient.random);
+	stream->blank = blank(rate);
+	stream->scale = pow(10, rate->places);
+	stream->every_s = every_s != 0 ? every_s : rate->every_s;
+	stream->last_us = INT64_MIN;
+	if (signal == PHYSIO_FAHRENHEIT &&
+	    gw_conversion_for(gw_signal_by_code(stream->blank.reading.signal), gw_unit_by_ucum(stream->blank.reading.unit_received), &stream->conversion) != GW_OK) {
+		free(stream);
+		return NULL;
+	}
+	return stream;
+}
+
+void
+physio_close(struct physio_stream *stream)
+{
+	free(stream);
+}
+
+// The next one, whether it arrives or not.
+static uint32_t
+make(struct physio_stream *stream, struct gw_point *point)
+{
+	struct patient *p = &stream->patient;
+	uint32_t second = stream->second;
+	int half = stream->half;
+
+	if (half == 0)
+		events(p, second, stream->every_s);
+	*point = stream->blank;
+	if (stream->signal == PHYSIO_ECG)
+		set_ecg(p, second + half * 0.5, stream->bytes, &point->reading);
+	else
+		set_value(stream, second, &point->reading);
+	set_times(p, stream->clock, second, half * 500000, point);
+	stream->half = stream->signal == PHYSIO_ECG && half == 0;
+	if (stream->half == 0)
+		stream->second += stream->every_s;
+	return second;
+}
+
+uint32_t
+physio_next(struct physio_stream *stream, struct gw_point *point)
+{
+	uint32_t second;
+
+	do
+		second = make(stream, point);
+	while (second < stream->patient.gap_until || point->reading.time_us <= stream->last_us);
+	stream->last_us = point->reading.time_us;
+	return second;
+}
+
+// What it points into comes along.
+static size_t
+keep(struct gw_point *point, uint8_t *at)
+{
+	const uint8_t **from = point->reading.type == GW_VALUE_SAMPLES ? &point->reading.samples.at : &point->reading.received.at;
+	size_t len = point->reading.type == GW_VALUE_SAMPLES ? ECG_BLOCK * 4 : point->reading.received.len;
+
+	gw_put_bytes(at, *from, len);
+	*from = at;
+	return len;
 }
 
 struct physio_series *
 physio_make(enum physio_signal signal, enum physio_clock clock, uint64_t seed, uint32_t seconds)
 {
-	size_t most = (seconds / rates[signal].every_s + 1) * (signal == PHYSIO_ECG ? 2u : 1u);
+	size_t most = (seconds / rates[signal].every_s + 1) * (signal == PHYSIO_ECG ? 2u : 1u), used = 0;
 	struct physio_series *series = calloc(1, sizeof(*series));
-	struct patient patient = { .random = seed * 1000 + signal, .average = 16 };
+	struct physio_stream *stream = physio_open(signal, clock, seed, 0);
+	struct gw_point point;
 
-	if (series == NULL || gw_nomenclature_open(NULL) != GW_OK)
+	if (series == NULL || stream == NULL)
 		goto fail;
-	patient.skew_us = 100000 * physio_normal(&patient.random);
 	series->points = malloc(most * sizeof(*series->points));
 	series->arena = malloc(most * (signal == PHYSIO_ECG ? ECG_BLOCK * 4 : TEXT_BYTES));
 	if (series->points == NULL || series->arena == NULL)
 		goto fail;
-	fill(series, signal, clock, &patient, seconds);
+	while (physio_next(stream, &point) < seconds) {
+		used += keep(&point, series->arena + used);
+		series->points[series->count++] = point;
+	}
+	physio_close(stream);
 	return series;
 
 fail:
+	physio_close(stream);
 	physio_free(series);
 	return NULL;
 }

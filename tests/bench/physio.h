@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Days of one patient's signals as a bedside monitor would send them: circadian baselines, slow wandering, noise, movement artefacts, a sensor that falls off (sentinels),
-// gaps of the network, alarms' worth of desaturation. Deterministic by seed; for tests and benches. The model of each signal is said at its function in physio.c.
+// gaps of the network, alarms' worth of desaturation. Deterministic by seed; for tests and benches. The model of each signal is said at its function in physio.c, all of it
+// in tests/bench/README.md.
 #ifndef BENCH_PHYSIO_H
 #define BENCH_PHYSIO_H
 
@@ -33,8 +34,18 @@ struct physio_series {
 	uint8_t *arena; // what they point into
 };
 
+#define PHYSIO_START_US (INT64_C(1795132800) * 1000000) // of every stream: 2026-11-20T00:00:00Z
+
 const char *physio_name(enum physio_signal signal);
-// NULL: out of memory.
+
+// One reading after the other, without end. every_s: a reading so often; 0: as the signal is. Gaps are passed over; device times rise.
+struct physio_stream;
+struct physio_stream *physio_open(enum physio_signal signal, enum physio_clock clock, uint64_t seed, uint32_t every_s); // NULL: out of memory
+// Spans live until the next call. Returns the second since the start that it is of.
+uint32_t physio_next(struct physio_stream *stream, struct gw_point *point);
+void physio_close(struct physio_stream *stream); // NULL does nothing
+
+// All of them up to so many seconds. NULL: out of memory.
 struct physio_series *physio_make(enum physio_signal signal, enum physio_clock clock, uint64_t seed, uint32_t seconds);
 void physio_free(struct physio_series *series);
 
