@@ -154,8 +154,7 @@ tell_done(struct exporting *exporting, const struct gw_export_done *done)
 		}
 		(void)gw_call_emit(exporting->call, doc);
 	}
-	if (done->unsure > 0)
-		gw_call_note_aside(exporting->call, done->unsure, "readings were left out: they may have been measured before or after a change (--unsure shows them)");
+	gw_call_note_unsure(exporting->call, done->unsure, done->doubted);
 	if (counts->left_out > 0)
 		gw_call_note_aside(exporting->call, counts->left_out, "readings were left out: SenML has no word for device times before July 1978");
 }

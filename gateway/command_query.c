@@ -315,8 +315,8 @@ gw_command_query(struct gw_call *call)
 		error = run(&work, query);
 	if (error == GW_OK)
 		gw_series_query_stats(query, &stats);
-	if (error == GW_OK && stats.left_out > 0)
-		gw_call_note_aside(call, stats.left_out, "readings were left out: they may have been measured before or after a change (--unsure shows them)");
+	if (error == GW_OK)
+		gw_call_note_unsure(call, stats.left_out, stats.doubted);
 	gw_series_query_close(query);
 	finish(&work, error);
 	return error;
@@ -331,7 +331,7 @@ struct gathered {
 
 // gw_series_latest_fn
 static bool
-put_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed)
+put_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure)
 {
 	struct gathered *gathered = arg;
 	struct work *work = gathered->work;
@@ -342,7 +342,7 @@ put_latest(void *arg, const struct gw_series_info *series, const struct gw_point
 		put_point(work, &out, series, point);
 		put_key(&out, "bed");
 		gw_put_json(&out, gw_span_text(bed));
-		gw_put_text(&out, "}");
+		gw_put_text(&out, unsure ? ",\"unsure\":true}" : "}");
 	} while (!line_end(work, &out, &gathered->error));
 	return gathered->error == GW_OK && !gw_call_ending(work->call);
 }
@@ -364,7 +364,7 @@ gw_command_latest(struct gw_call *call)
 {
 	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *ward = gw_call_text(call, "ward");
 	struct gw_series_latest want = { .device = gw_span_text(device), .bed = gw_span_text(bed), .ward = gw_span_text(ward),
-		.signals = gw_span_text(gw_call_text(call, "signal")) };
+		.signals = gw_span_text(gw_call_text(call, "signal")), .unsure = gw_call_flag(call, "unsure") };
 	struct work work = { .call = call };
 	uint64_t left_out = 0;
 	char what[160];
@@ -381,7 +381,7 @@ gw_command_latest(struct gw_call *call)
 		error = take_latest(&work, &want, &left_out);
 	gw_held_series_release(&work.series);
 	if (error == GW_OK && flush(&work) && left_out > 0)
-		gw_call_note_aside(call, left_out, "signals were left out: their newest reading may have been measured at another bed");
+		gw_call_note_aside(call, left_out, "signals were left out: their newest reading may have been measured at another bed (--unsure shows it)");
 	finish(&work, error);
 	return error;
 }

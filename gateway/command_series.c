@@ -105,6 +105,23 @@ gw_call_note_aside(struct gw_call *call, uint64_t left_out, const char *words)
 	(void)gw_call_emit(call, doc);
 }
 
+void
+gw_call_note_unsure(struct gw_call *call, uint64_t left_out, uint64_t doubted)
+{
+	char words[180];
+
+	if (left_out == 0)
+		return;
+	if (doubted == 0)
+		snprintf(words, sizeof(words), "readings were left out: measured so near to a change that before and after cannot be told apart (--unsure shows them)");
+	else if (doubted == left_out)
+		snprintf(words, sizeof(words), "readings were left out: the device's clock was not sure then, and a change lies between (--unsure shows them)");
+	else
+		snprintf(words, sizeof(words), "readings were left out: of %llu the device's clock was not sure, %llu were measured too near to a change (--unsure shows them)",
+		    (unsigned long long)doubted, (unsigned long long)(left_out - doubted));
+	gw_call_note_aside(call, left_out, words);
+}
+
 // ---- What is asked for ----
 
 // "90s", "15m", "1h", "1d": whole ones. 0: none.

@@ -28,6 +28,9 @@ void gw_held_series_fini(struct gw_held_series *held, bool good);
 
 // A line {"note": "<number> <words>", "left_out": number} for whoever looks on; 0: no number belongs to it.
 void gw_call_note_aside(struct gw_call *call, uint64_t left_out, const char *words);
+// How many readings were left out because it is not sure whose they are, and why: of `doubted` of them the device's clock was not sure; the others lie too near to a
+// change. 0: says nothing.
+void gw_call_note_unsure(struct gw_call *call, uint64_t left_out, uint64_t doubted);
 
 // --device, --bed, --patient, --signal, --from, --to, --limit, --step, --unsure. `one`: one of the first three must be there.
 enum gw_error gw_call_want(struct gw_call *call, bool one, struct gw_series_want *want);

@@ -19,7 +19,7 @@ struct run {
 	struct gw_series_query *query;
 	char *buf;
 	size_t from, len, cap;  // what is to be written is buf[from..len)
-	uint64_t bytes, unsure, rows_left;
+	uint64_t bytes, unsure, doubted, rows_left;
 	int64_t held_us, tick_us;
 	size_t at;              // of the wants
 	uint32_t looked;
@@ -205,6 +205,7 @@ end_query(struct run *run)
 
 	gw_series_query_stats(run->query, &stats);
 	run->unsure += stats.left_out;
+	run->doubted += stats.doubted;
 	if (run->rows_left > 0)
 		run->rows_left -= stats.rows < run->rows_left ? stats.rows : run->rows_left;
 	gw_series_query_close(run->query);
@@ -249,6 +250,7 @@ gw_export_run(const struct gw_export_io *io, const struct gw_export_ask *asked, 
 		error = offer(&run, true);
 	done->bytes = run.bytes;
 	done->unsure = run.unsure;
+	done->doubted = run.doubted;
 	gw_export_counts(writer, &done->counts);
 	free(run.buf);
 	return error == GW_OK || (why != NULL && why->text[0] != '\0') ? error : gw_fail(why, error, "%s", gw_error_text(error));

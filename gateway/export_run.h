@@ -35,6 +35,7 @@ struct gw_export_ask {
 struct gw_export_done {
 	uint64_t bytes;
 	uint64_t unsure;   // readings that were left out: they may be another's
+	uint64_t doubted;  // of them those by a clock that was not sure
 	struct gw_export_counts counts;
 };
 

@@ -80,7 +80,7 @@ list(struct latest *latest, struct gw_registry *registry, const struct gw_series
 }
 
 static enum gw_error
-give(struct latest *latest, gw_series_latest_fn *fn, void *arg, uint64_t *left_out)
+give(struct latest *latest, bool unsure, gw_series_latest_fn *fn, void *arg, uint64_t *left_out)
 {
 	enum gw_error error = GW_OK;
 
@@ -92,8 +92,9 @@ give(struct latest *latest, gw_series_latest_fn *fn, void *arg, uint64_t *left_o
 			gw_series_expect(latest->store, info, latest->series.count - i < EXPECTED ? latest->series.count - i : EXPECTED);
 		if ((error = gw_series_last(latest->store, info->id, &latest->value)) == GW_OK) {
 			belongs = gw_series_belongs(&latest->whose, info->device, &latest->value.point);
-			*left_out += belongs == GW_BELONGS_UNSURE;
-			if (belongs == GW_BELONGS && !fn(arg, info, &latest->value.point, bed_of(latest, info->device)))
+			if (belongs == GW_BELONGS_UNSURE && !unsure)
+				++*left_out;
+			else if (belongs != GW_BELONGS_NOT && !fn(arg, info, &latest->value.point, bed_of(latest, info->device), belongs == GW_BELONGS_UNSURE))
 				break;
 		} else if (error == GW_E_NOT_FOUND)
 			error = GW_OK;
@@ -116,7 +117,7 @@ gw_series_latest(struct gw_series_store *store, struct gw_patients *patients, st
 	if (want->bed.len > 0 && gw_bed_name(want->bed, latest.whose.bed) > GW_BED_MAX)
 		return gw_fail(why, GW_E_ARGUMENT, "a bed's name has at most %d bytes", GW_BED_MAX);
 	if ((error = list(&latest, registry, want)) == GW_OK)
-		error = give(&latest, fn, arg, left_out);
+		error = give(&latest, want->unsure, fn, arg, left_out);
 	gw_series_value_free(&latest.value);
 	free(latest.series.at);
 	return error == GW_OK ? GW_OK : gw_fail(why, error, "the series cannot be read: %s", gw_error_text(error));

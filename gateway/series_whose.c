@@ -132,6 +132,7 @@ ask(struct gw_series_whose *whose, const char *device, int64_t us)
 	gw_patients_owner(whose->patients, gw_span_text(device), us, 0, &whose->owner);
 	strcpy(whose->device, device);
 	whose->kept = true;
+	whose->it = is_it(whose);
 }
 
 enum gw_belongs
@@ -145,7 +146,7 @@ gw_series_belongs(struct gw_series_whose *whose, const char *device, const struc
 	whose->doubted = !gw_series_when(whose, device, point, &us, &last_us);
 	for (size_t i = 0;; i++) {
 		ask(whose, device, us);
-		if (is_it(whose))
+		if (whose->it)
 			some = true;
 		else
 			all = false;

@@ -16,6 +16,7 @@ struct gw_series_whose {
 	char bed[GW_BED_MAX + 1]; // both empty: everything belongs
 	bool doubted;             // of the last that was unsure: the clock was; else its moment lies too near to a change
 	struct gw_owner owner;    // of `device`
+	bool it;                  // that is whom is asked for
 	char device[GW_ID_MAX + 1];
 	bool kept;
 	char clock_device[GW_ID_MAX + 1];

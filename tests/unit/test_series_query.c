@@ -611,17 +611,18 @@ what_cannot_be_asked(void **state)
 // ---- The newest ----
 
 struct got {
-	size_t count;
+	size_t count, unsure;
 	char device[16][GW_ID_MAX + 1];
 	int64_t time_us[16];
 	char bed[16][GW_BED_MAX + 1];
 };
 
 static bool
-take_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed)
+take_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure)
 {
 	struct got *got = arg;
 
+	got->unsure += unsure;
 	assert_true(got->count < 16);
 	strcpy(got->device[got->count], series->device);
 	strcpy(got->bed[got->count], bed);
