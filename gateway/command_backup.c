@@ -275,7 +275,9 @@ chunk_damaged(void *arg, const struct gw_series_info *info, int64_t first_us, co
 {
 	char text[256], first[40];
 
-	if (info != NULL)
+	if (info != NULL && info->id == 0 && info->device[0] != '\0')
+		snprintf(text, sizeof(text), "series of %s: %.80s", info->device, words);
+	else if (info != NULL)
 		snprintf(text, sizeof(text), "series %s %u/%u, chunk from %s: %.80s", info->device, (unsigned)info->signal, (unsigned)info->instance,
 		    gw_time_format(first_us, first), words);
 	else
@@ -319,6 +321,7 @@ gw_command_verify(struct gw_call *call)
 	seen.damaged += chunks.damaged;
 	yyjson_mut_obj_add_uint(doc, object, "chunks", chunks.chunks);
 	yyjson_mut_obj_add_uint(doc, object, "chunk_readings", chunks.readings);
+	yyjson_mut_obj_add_uint(doc, object, "clocks", chunks.clocks);
 	gw_verified_members(&seen, doc, object);
 	(void)gw_call_emit(call, doc);
 	if (seen.damaged > 0)
