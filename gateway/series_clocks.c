@@ -217,6 +217,7 @@ take_known(struct gw_clock_history *history, struct gw_clock_known *known, int64
 		// A step, and no live frame since a backfill: what that was, nobody can tell any more.
 		if (history->count > 0 && history->pieces[history->count - 1].epoch != known->epoch)
 			cut_all(history, history->live_us + 1);
+		known->uncertainty_us += drift_us(known->from_us, known->to_us);
 		begin(history, known);
 	}
 	history->live_us = known->to_us;

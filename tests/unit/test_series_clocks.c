@@ -652,6 +652,7 @@ old_pieces_are_forgotten(void **state)
 {
 	static struct gw_clock_history history;
 	struct gw_clock_pieces pieces;
+	struct gw_clock_offset offset;
 	int64_t us = at(0);
 	uint64_t done = 0;
 
@@ -668,7 +669,16 @@ old_pieces_are_forgotten(void **state)
 	assert_true(history.pieces[0].from_us == pieces.at[2].from_us);
 	gw_clock_history_trim(&history, INT64_MAX);
 	assert_int_equal(history.count, 0);
-	gw_clock_history_take(&history, done + 1, us, us - offset_us);
+	// The clock is still known, and the epoch goes on: of long ago only as far as drift allows.
+	history = (struct gw_clock_history){ 0 };
+	for (us = at(0), done = 0; us < at(2000); us += 20 * SECOND)
+		gw_clock_history_take(&history, ++done, us + 100000, us);
+	gw_clock_history_trim(&history, INT64_MAX);
+	for (int i = 0; i < 2; i++, us += 20 * SECOND)
+		gw_clock_history_take(&history, ++done, us + 100000, us);
+	gw_clock_history_copy(&history, &pieces);
+	assert_true(gw_clock_pieces_offset(&pieces, at(1), &offset) && offset.sure && offset.spread_us > at(1990) / 4000 - at(0) / 4000);
+	assert_true(gw_clock_pieces_offset(&pieces, us - 20 * SECOND + 100000, &offset) && offset.sure && offset.spread_us < 3 * SECOND);
 }
 
 int

@@ -17,6 +17,8 @@ read_once(uint32_t id, size_t *least)
 {
 	struct gw_series_value value = { 0 };
 	struct gw_series_cursor *cursor;
+	struct gw_clock_pieces pieces;
+	struct gw_clock_offset offset;
 	const struct gw_point *point;
 	size_t count = 0;
 
@@ -31,6 +33,10 @@ read_once(uint32_t id, size_t *least)
 	if (count < *least)
 		abort();
 	*least = count;
+	// Of what is there, the clock is known.
+	if (count > 0 && (!gw_series_clock(store, gw_span_text("d"), &pieces) || !gw_clock_pieces_offset(&pieces, T0 + ((int64_t)count - 1) * SECOND, &offset) ||
+	    !offset.sure || offset.us != 0))
+		abort();
 	if (gw_series_last(store, id, &value) != GW_OK || value.point.reading.time_us < T0 + ((int64_t)count - 1) * SECOND)
 		abort();
 	gw_series_value_free(&value);
