@@ -172,7 +172,8 @@ signal_type(struct gw_signal *signal, const char *type, const char *kind)
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		if (strcmp(types[i].name, type) == 0)
 			signal->type = types[i].type;
-	return signal->type != GW_VALUE_NONE && (strcmp(kind, "setting") == 0 || strcmp(kind, "measurement") == 0);
+	signal->spot = strcmp(kind, "spot") == 0;
+	return signal->type != GW_VALUE_NONE && (strcmp(kind, "setting") == 0 || strcmp(kind, "measurement") == 0 || signal->spot);
 }
 
 static const char *

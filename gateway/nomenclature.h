@@ -25,6 +25,7 @@ struct gw_signal {
 	uint32_t code;      // 32-bit CF_CODE10: partition * 65536 + term; the signal's number on disk
 	const struct gw_unit *unit; // canonical; NULL for enumerations and texts
 	uint8_t kind;       // enum gw_kind (setting, measurement)
+	bool spot;          // measured now and then, each time for itself (a cuff's pressure, a weight): episodic (IHE PCD TF-2, B.8)
 	uint8_t type;       // enum gw_value_type that is usual
 	bool ranged;        // plausible range, in the canonical unit: outside is kept and flagged questionable
 	struct gw_decimal low, high;

@@ -60,7 +60,7 @@ rule_fits(const struct gw_hl7_signal_rule *rule, const struct gw_signal *signal)
 void
 gw_hl7_select(const struct gw_hl7_settings *settings, const struct gw_signal *signal, uint8_t kind, uint8_t type, struct gw_hl7_selection *selection)
 {
-	bool episodic = kind == GW_KIND_EVENT;
+	bool event = kind == GW_KIND_EVENT, episodic = event || signal->spot;
 
 	*selection = (struct gw_hl7_selection){ .wanted = true, .select = episodic ? GW_HL7_EVERY : settings->select,
 		.interval_us = episodic ? 0 : settings->interval_us };
@@ -71,11 +71,12 @@ gw_hl7_select(const struct gw_hl7_settings *settings, const struct gw_signal *si
 
 		if (!rule_fits(rule, signal))
 			continue;
-		selection->select = rule->has_select ? rule->select : selection->select;
+		// A spot measurement that a rule gives an interval is one of the others.
+		selection->select = rule->has_select ? rule->select : signal->spot && rule->has_interval ? settings->select : selection->select;
 		selection->interval_us = rule->has_interval ? rule->interval_us : selection->interval_us;
 		break;
 	}
-	if (type == GW_VALUE_SAMPLES || episodic)
+	if (type == GW_VALUE_SAMPLES || event)
 		selection->select = GW_HL7_EVERY; // blocks of a waveform follow each other, and each event happened
 	selection->own_time = selection->select == GW_HL7_EVERY || selection->interval_us == 0;
 }

@@ -38,8 +38,10 @@ struct golden {
 	struct gw_record record;
 };
 
-static const struct gw_hl7_settings usual = { .name = "pdms", .production = true, .processing_id = "P", .version = "2.6", .accept_ack = "AL",
-	.application_ack = "NE", .sending_application = "Vitalgate", .sending_facility = "St. John|West", .receiving_application = "PDMS",
+// By themselves a cuff's pressures go at once (test_spot); here they go with the others.
+static const struct gw_hl7_signal_rule cuff = { .signal = "nibp_*", .has_interval = true, .interval_us = 60000000 };
+static const struct gw_hl7_settings usual = { .rules = &cuff, .rule_count = 1, .name = "pdms", .production = true, .processing_id = "P", .version = "2.6",
+	.accept_ack = "AL", .application_ack = "NE", .sending_application = "Vitalgate", .sending_facility = "St. John|West", .receiving_application = "PDMS",
 	.receiving_facility = "", .eui64 = 0x0011223344556677, .select = GW_HL7_LAST, .interval_us = 60000000, .decimals = -1 };
 
 static struct gw_reading
@@ -198,6 +200,22 @@ test_moments(void **state)
 	    (struct gw_reading){ .signal = 184514, .instance = 1, .time_us = AT(6.5), .type = GW_VALUE_TEXT, .text = gw_span(label, 200) },
 	    (struct gw_reading){ .signal = 150456, .time_us = AT(6.5), .flags = GW_FLAG_NOT_AVAILABLE });
 	end(&golden);
+}
+
+// A cuff measures now and then: its pressures are told at once, together, in an OBR with their moment.
+static void
+test_spot(void **state)
+{
+	static const struct gw_device device = { .id = "mon-1", .ward = "3a", .bed = "7", .eui64 = 0x0123456789ABCDEF, .serial = "77" };
+	struct gw_hl7_settings settings = usual;
+	struct golden golden;
+
+	(void)state;
+	settings.rule_count = 0;
+	begin_with(&golden, "spot", &device, &settings, closed);
+	GIVE(&golden, 1, "mon-1", 30.1, decimal(150021, 30, 120, 0, MMHG), decimal(150022, 30, 80, 0, MMHG), decimal(150023, 30, 93, 0, MMHG));
+	assert_int_equal(golden.groups, 1);
+	gw_hl7_grouper_free(golden.grouper);
 }
 
 static void
@@ -563,6 +581,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_interval),
 		cmocka_unit_test(test_moments),
+		cmocka_unit_test(test_spot),
 		cmocka_unit_test(test_test_destination),
 		cmocka_unit_test(test_patient_and_order),
 		cmocka_unit_test(test_corrections),

@@ -39,7 +39,7 @@ def test_structure(hubs):
     hub = hub_with(hubs)
     send(hub, hr=72, nibp_sys=120, nibp_dia=80, nibp_mean=93)
     wait_for(lambda: messages(hub), "a message")
-    message = messages(hub)[0]
+    message = messages(hub)[0]  # a cuff's pressures do not wait for the interval
     msh = message.segment("MSH")
     assert str(msh[12]) == "2.6" and str(msh[15]) == "AL" and str(msh[16]) == "NE"
     assert "1.3.6.1.4.1.19376.1.6.1.1.1" in str(msh[21]) and str(msh[3]).endswith("^EUI-64")

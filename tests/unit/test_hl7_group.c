@@ -141,7 +141,9 @@ closed(void *arg, const struct gw_hl7_group *group)
 	bench->items += (unsigned)group->count;
 }
 
-static const struct gw_hl7_settings usual = { .name = "pdms", .interval_us = 60 * S, .select = GW_HL7_LAST };
+// By themselves a cuff's pressures go at once (test_spot_measurements); here they go with the others.
+static const struct gw_hl7_signal_rule cuff = { .signal = "nibp_*", .has_interval = true, .interval_us = 60 * S };
+static const struct gw_hl7_settings usual = { .name = "pdms", .interval_us = 60 * S, .select = GW_HL7_LAST, .rules = &cuff, .rule_count = 1 };
 
 static void
 begin_with(struct bench *bench, const struct gw_hl7_settings *settings)
@@ -642,6 +644,23 @@ test_rules(void **state)
 	    "a 61 c61@61 : m=93@61\na 60 c61@61 : h=71@61\na 60 c61@61 : t=37@61\n");
 }
 
+// What is measured now and then goes at once, all of it; a rule may say otherwise.
+static void
+test_spot_measurements(void **state)
+{
+	struct gw_hl7_settings settings = usual;
+	struct bench bench;
+
+	(void)state;
+	settings.rule_count = 0;
+	begin_with(&bench, &settings);
+	GIVE(&bench, "a", 1, { 'h', 1, 70 }, { 's', 1, 120 }, { 'd', 1, 80 });
+	assert_string_equal(bench.text, "a 1 c1@1 : s=120@1 d=80@1\n");
+	GIVE(&bench, "a", 2, { 'h', 2, 71 }, { 's', 2, 121 });
+	tick(&bench, 70);
+	end(&bench, "a 1 c1@1 : s=120@1 d=80@1\na 2 c2@2 : s=121@2\na 0 c2@2 : h=71@2\n");
+}
+
 static void
 test_filters(void **state)
 {
@@ -982,6 +1001,7 @@ main(void)
 		cmocka_unit_test(test_the_first_of_an_interval),
 		cmocka_unit_test(test_a_pressure_in_three_frames),
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_spot_measurements),
 		cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_a_change_of_patient),
 		cmocka_unit_test(test_a_change_that_is_told_late),
