@@ -5,7 +5,9 @@
 #include "gateway/backup.h"
 #include "gateway/cli_show.h"
 #include "gateway/clock.h"
+#include "gateway/pages.h"
 #include "gateway/restore.h"
+#include "gateway/series_mend.h"
 #include "gateway/verify_row.h"
 
 #include <errno.h>
@@ -15,6 +17,7 @@
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -241,18 +244,20 @@ walk_progress(void *arg, const struct gw_verified *seen)
 	return true;
 }
 
-// The records of a journal that lies there unencrypted.
+// The records of a journal. LMDB is let near it when its pages are whole.
 static enum gw_error
-walk_journal(struct backup_check *check, const struct gw_backup_file *file)
+walk_journal(struct backup_check *check, const char *path)
 {
 	struct gw_verify verify = { .damage = name_damage, .progress = walk_progress, .row = gw_verify_row, .arg = check };
 	struct gw_verified seen;
 	struct gw_journal *journal;
-	char path[4200];
-	enum gw_error error;
+	enum gw_error error = gw_pages_check(path, &check->why);
 
-	snprintf(path, sizeof(path), "%.4000s/%s", gw_cli_argument(check->cli, "dir"), file->file);
-	if ((error = gw_journal_open_copy(path, &journal, &check->why)) != GW_OK)
+	if (error == GW_E_CORRUPT) {
+		name_damage(check, check->why.text);
+		return GW_OK;
+	}
+	if (error != GW_OK || (error = gw_journal_open_copy(path, &journal, &check->why)) != GW_OK)
 		return error;
 	if ((error = gw_journal_verify(journal, &verify, &seen)) == GW_OK)
 		say(check, "journal", "%" PRIu64 " readings in %" PRIu64 " records (positions %" PRIu64 " to %" PRIu64 "), %" PRIu64 " entries of the index, %" PRIu64
@@ -264,22 +269,84 @@ walk_journal(struct backup_check *check, const struct gw_backup_file *file)
 	return error;
 }
 
-static enum gw_error
-check_file(struct backup_check *check, const struct gw_backup_file *file, const struct gw_backup_key *key)
+static bool
+series_progress(void *arg, const char *what, uint64_t done, uint64_t total)
 {
-	enum gw_error error = gw_backup_check(check->folder_fd, file, check_progress, check, &check->why);
+	struct backup_check *check = arg;
 
+	(void)total;
+	if (gw_cli_given(check->cli, "progress"))
+		fprintf(stderr, "%s: %" PRIu64 " pages checked\n", what, done);
+	return true;
+}
+
+// Every chunk of a series store is decoded.
+static enum gw_error
+walk_series(struct backup_check *check, const char *path)
+{
+	const struct gw_series_watch watch = { series_progress, name_damage, check };
+	struct gw_series_verified seen;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	enum gw_error error;
+
+	if (fd < 0)
+		return gw_fail(&check->why, GW_E_SYSTEM, "cannot open %.120s: %s", path, strerror(errno));
+	error = gw_series_verify_file(fd, &watch, &seen, &check->why);
+	close(fd);
 	if (error == GW_E_CORRUPT) {
 		name_damage(check, check->why.text);
 		return GW_OK;
 	}
 	if (error == GW_OK)
-		say(check, "file", "%s: %" PRIu64 " bytes, the hash is right", file->file, file->bytes);
-	if (error == GW_OK && key != NULL && (error = gw_backup_extract(check->folder_fd, file, key, check->manifest.id, -1, check_progress, check, &check->why)) == GW_OK)
-		say(check, "file", "%s: opens with this key, to its end", file->file);
-	if (error == GW_OK && check->manifest.cipher == GW_BACKUP_PLAIN && strcmp(file->name, "journal") == 0)
-		error = walk_journal(check, file);
+		say(check, "series", "%" PRIu64 " readings in %" PRIu64 " chunks, %" PRIu64 " bytes", seen.readings, seen.chunks, seen.bytes);
 	return error;
+}
+
+static enum gw_error
+walk(struct backup_check *check, const struct gw_backup_file *file, const char *path)
+{
+	if (strcmp(file->name, "journal") == 0)
+		return walk_journal(check, path);
+	return strcmp(file->name, "series") == 0 ? walk_series(check, path) : GW_OK;
+}
+
+// What is in an encrypted file lies for the check in a file without a name, of whose space nothing is left afterwards.
+static enum gw_error
+walk_sealed(struct backup_check *check, const struct gw_backup_file *file, const struct gw_backup_key *key)
+{
+	const char *folder = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/var/tmp";
+	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[40];
+	enum gw_error error;
+
+	if (fd < 0)
+		return gw_fail(&check->why, GW_E_SYSTEM, "cannot make a file in %.100s (see $TMPDIR): %s", folder, strerror(errno));
+	error = gw_backup_extract(check->folder_fd, file, key, check->manifest.id, fd, check_progress, check, &check->why);
+	if (error == GW_OK) {
+		say(check, "file", "%s: opens with this key, to its end", file->file);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		error = walk(check, file, path);
+	}
+	close(fd);
+	return error;
+}
+
+static enum gw_error
+check_file(struct backup_check *check, const struct gw_backup_file *file, const struct gw_backup_key *key)
+{
+	char path[4200];
+	enum gw_error error = gw_backup_check(check->folder_fd, file, check_progress, check, &check->why);
+
+	if (error == GW_E_CORRUPT)
+		name_damage(check, check->why.text);
+	else if (error == GW_OK)
+		say(check, "file", "%s: %" PRIu64 " bytes, the hash is right", file->file, file->bytes);
+	if (error != GW_OK)
+		return error == GW_E_CORRUPT ? GW_OK : error;
+	if (key != NULL)
+		return walk_sealed(check, file, key);
+	snprintf(path, sizeof(path), "%.4000s/%s", gw_cli_argument(check->cli, "dir"), file->file);
+	return check->manifest.cipher == GW_BACKUP_PLAIN ? walk(check, file, path) : GW_OK;
 }
 
 static enum gw_error

@@ -14,6 +14,13 @@ show_progress(yyjson_val *line)
 
 	if (progress == NULL)
 		return false;
+	if (yyjson_obj_get(progress, "done") != NULL) {
+		bool of = yyjson_obj_get(progress, "of") != NULL;
+
+		fprintf(stderr, "%s: %s%s%s\n", gw_show_string(progress, "name"), gw_show_text(progress, "done", done, sizeof(done)), of ? " of " : "",
+		    of ? gw_show_text(progress, "of", total, sizeof(total)) : "");
+		return true;
+	}
 	// Numbers come as they were written.
 	gw_show_text(progress, "bytes", done, sizeof(done));
 	gw_show_text(progress, "of_about", total, sizeof(total));
@@ -53,6 +60,10 @@ gw_show_verify(struct gw_show *show, yyjson_val *line)
 		fprintf(show->out, "damaged: %s\n", gw_show_string(line, "damaged"));
 		return;
 	}
+	if (yyjson_obj_get(line, "difference") != NULL) {
+		fprintf(show->out, "differs: %s\n", gw_show_string(line, "difference"));
+		return;
+	}
 	fprintf(show->out, "%llu readings in %llu records (positions %llu to %llu), %llu entries of the index, %llu rows, %llu frames in quarantine; "
 	    "%llu chunks of series with %llu readings: ",
 	    (unsigned long long)number(line, "readings"), (unsigned long long)number(line, "records"), (unsigned long long)number(line, "first_position"),
@@ -62,4 +73,34 @@ gw_show_verify(struct gw_show *show, yyjson_val *line)
 		fputs("all whole\n", show->out);
 	else
 		fprintf(show->out, "%llu damaged places\n", (unsigned long long)number(line, "damaged_places"));
+	if (yyjson_obj_get(line, "compared_readings") == NULL)
+		return;
+	fprintf(show->out, "journal and series: %llu readings compared, %llu in the journal alone, %llu in the series alone",
+	    (unsigned long long)number(line, "compared_readings"), (unsigned long long)number(line, "missing_readings"), (unsigned long long)number(line, "extra_readings"));
+	if (number(line, "left_out_readings") + number(line, "retired_readings") > 0)
+		fprintf(show->out, " (beside %llu in recorded gaps and %llu gone by retention)", (unsigned long long)number(line, "left_out_readings"),
+		    (unsigned long long)number(line, "retired_readings"));
+	fputc('\n', show->out);
+}
+
+void
+gw_show_rebuild(struct gw_show *show, yyjson_val *line)
+{
+	if (line == NULL || show_progress(line))
+		return;
+	if (yyjson_obj_get(line, "damaged") != NULL) {
+		fprintf(show->out, "damaged: %s\n", gw_show_string(line, "damaged"));
+		return;
+	}
+	fprintf(show->out, "%llu chunks with %llu readings; ", (unsigned long long)number(line, "rebuilt_chunks"), (unsigned long long)number(line, "rebuilt_readings"));
+	if (number(line, "journal_readings") > 0)
+		fprintf(show->out, "%llu readings of the journal taken again, %llu of them were missing; ", (unsigned long long)number(line, "journal_readings"),
+		    (unsigned long long)number(line, "journal_added"));
+	if (number(line, "salvaged_chunks") + number(line, "salvaged_damaged") > 0)
+		fprintf(show->out, "%llu readings in %llu chunks taken over from the store before, where %llu places could not be read; ",
+		    (unsigned long long)number(line, "salvaged_readings"), (unsigned long long)number(line, "salvaged_chunks"),
+		    (unsigned long long)number(line, "salvaged_damaged"));
+	fprintf(show->out, "%llu damaged places\n", (unsigned long long)number(line, "damaged_places"));
+	if (yyjson_obj_get(line, "kept") != NULL)
+		fprintf(show->out, "the store before is kept in %s: remove it when nobody needs it any more (it holds patients' readings)\n", gw_show_string(line, "kept"));
 }

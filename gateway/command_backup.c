@@ -6,6 +6,7 @@
 #include "gateway/clock.h"
 #include "gateway/journal_copy.h"
 #include "gateway/series_copy.h"
+#include "gateway/series_mend.h"
 #include "gateway/series_outlet.h"
 #include "gateway/verify_row.h"
 
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #define PROGRESS_US 500000
+#define DAY_US INT64_C(86400000000)
 #define DAMAGE_LINES 100 // places that are named
 
 // ---- What there is to copy ----
@@ -234,7 +236,7 @@ struct verifying {
 	struct gw_call *call;
 	int64_t told_us;
 	bool tell;
-	uint64_t named;
+	uint64_t named, differing;
 };
 
 static void
@@ -285,36 +287,112 @@ chunk_damaged(void *arg, const struct gw_series_info *info, int64_t first_us, co
 	damaged(arg, text);
 }
 
+static bool
+series_progress(void *arg, const char *what, uint64_t done, uint64_t total)
+{
+	struct verifying *verifying = arg;
+	yyjson_mut_val *object, *member;
+	yyjson_mut_doc *doc;
+	int64_t now = gw_clock_mono_us();
+
+	if (gw_call_ending(verifying->call))
+		return false;
+	if (!verifying->tell || now - verifying->told_us < PROGRESS_US || (doc = gw_call_object(&object)) == NULL)
+		return true;
+	verifying->told_us = now;
+	member = yyjson_mut_obj_add_obj(doc, object, "progress");
+	yyjson_mut_obj_add_strcpy(doc, member, "name", what);
+	yyjson_mut_obj_add_uint(doc, member, "done", done);
+	if (total > 0)
+		yyjson_mut_obj_add_uint(doc, member, "of", total > done ? total : done);
+	return gw_call_emit(verifying->call, doc);
+}
+
+static void
+differs(void *arg, const char *words)
+{
+	struct verifying *verifying = arg;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+
+	if (verifying->differing++ >= DAMAGE_LINES || (doc = gw_call_object(&object)) == NULL)
+		return;
+	gw_json_span(doc, object, "difference", gw_span_text(words));
+	(void)gw_call_emit(verifying->call, doc);
+}
+
+// Pages first: LMDB follows whatever a damaged one says.
 static enum gw_error
-verify_series(struct gw_call *call, struct verifying *verifying, struct gw_series_verified *seen)
+compare_series(struct gw_call *call, struct gw_series_store *series, struct verifying *verifying, struct gw_series_verified *seen,
+    struct gw_series_agreed *agreed)
+{
+	const struct gw_config *config = call->core->config;
+	const struct gw_series_retention retention = { config->series_numerics_d * DAY_US, config->series_waveforms_d * DAY_US };
+	struct gw_series_watch pages = { series_progress, damaged, verifying }, watch = { series_progress, differs, verifying };
+	enum gw_error error = gw_series_pages(series, &pages, &seen->damaged, call->why);
+
+	if (error == GW_E_CORRUPT) {
+		damaged(verifying, call->why->text);
+		seen->damaged++;
+	}
+	if (error != GW_OK || seen->damaged > 0)
+		return error == GW_E_CORRUPT ? GW_OK : error;
+	return gw_series_agree(series, call->core->journal, &retention, &watch, chunk_damaged, verifying, seen, agreed);
+}
+
+static enum gw_error
+verify_series(struct gw_call *call, struct verifying *verifying, struct gw_series_verified *seen, struct gw_series_agreed *agreed)
 {
 	struct gw_series_store *series, *opened;
 	enum gw_error error;
 
 	*seen = (struct gw_series_verified){ 0 };
+	*agreed = (struct gw_series_agreed){ 0 };
 	gw_parts_hold(call->parts);
 	error = find_series(call, &series, &opened);
-	if (error == GW_OK && series != NULL && (error = gw_series_verify(series, chunk_damaged, verifying, seen)) != GW_OK)
-		error = gw_fail(call->why, error, "the series store could not be checked to its end: %s", gw_error_text(error));
+	if (error == GW_E_CORRUPT || error == GW_E_BUSY) { // named, and what else there is to say is said
+		damaged(verifying, call->why->text);
+		seen->damaged++;
+		error = GW_OK;
+	} else if (error == GW_OK && series != NULL) {
+		if (opened != NULL)
+			error = gw_series_catch_up(opened, call->core->journal, call->why);
+		if (error == GW_OK && (error = compare_series(call, series, verifying, seen, agreed)) != GW_OK)
+			error = gw_fail(call->why, error, "the series store could not be checked to its end: %s", gw_error_text(error));
+	}
 	gw_series_close(opened);
 	gw_parts_release(call->parts);
 	return error;
+}
+
+static enum gw_error
+verdict(const struct gw_call *call, uint64_t places, uint64_t differences)
+{
+	if (places > 0)
+		return gw_fail(call->why, GW_E_CORRUPT, "%" PRIu64 " places are damaged; what is whole is served as before", places);
+	if (differences > 0)
+		return gw_fail(call->why, GW_E_CORRUPT, "series and journal differ in %" PRIu64 " readings: `vitalgate rebuild` takes what the journal holds once more",
+		    differences);
+	return GW_OK;
 }
 
 enum gw_error
 gw_command_verify(struct gw_call *call)
 {
 	struct verifying verifying = { .call = call, .tell = gw_call_flag(call, "progress") };
-	struct gw_verify verify = { .damage = damaged, .progress = progress, .row = gw_verify_row, .arg = &verifying };
+	struct gw_verify verify = { .damage = damaged, .progress = progress, .row = gw_verify_row, .pages = true, .arg = &verifying };
 	struct gw_series_verified chunks;
+	struct gw_series_agreed agreed;
 	struct gw_verified seen;
 	yyjson_mut_val *object;
 	yyjson_mut_doc *doc;
 	enum gw_error error = gw_journal_verify(call->core->journal, &verify, &seen);
 
+	if (error == GW_E_CORRUPT && seen.damaged > 0)
+		return gw_fail(call->why, error, "%" PRIu64 " pages of the journal are damaged: nothing that they lead to was looked at; restore a backup", seen.damaged);
 	if (error != GW_OK)
 		return gw_fail(call->why, error, "the store could not be checked to its end: %s", gw_error_text(error));
-	if ((error = verify_series(call, &verifying, &chunks)) != GW_OK)
+	if ((error = verify_series(call, &verifying, &chunks, &agreed)) != GW_OK)
 		return error;
 	if ((doc = gw_call_object(&object)) == NULL)
 		return gw_fail(call->why, GW_E_MEMORY, "out of memory");
@@ -322,9 +400,12 @@ gw_command_verify(struct gw_call *call)
 	yyjson_mut_obj_add_uint(doc, object, "chunks", chunks.chunks);
 	yyjson_mut_obj_add_uint(doc, object, "chunk_readings", chunks.readings);
 	yyjson_mut_obj_add_uint(doc, object, "clocks", chunks.clocks);
+	yyjson_mut_obj_add_uint(doc, object, "compared_readings", agreed.journal);
+	yyjson_mut_obj_add_uint(doc, object, "missing_readings", agreed.missing);
+	yyjson_mut_obj_add_uint(doc, object, "extra_readings", agreed.extra);
+	yyjson_mut_obj_add_uint(doc, object, "left_out_readings", agreed.left_out);
+	yyjson_mut_obj_add_uint(doc, object, "retired_readings", agreed.retired);
 	gw_verified_members(&seen, doc, object);
 	(void)gw_call_emit(call, doc);
-	if (seen.damaged > 0)
-		return gw_fail(call->why, GW_E_CORRUPT, "%" PRIu64 " places are damaged; what is whole is served as before", seen.damaged);
-	return GW_OK;
+	return verdict(call, seen.damaged, agreed.missing + agreed.extra);
 }

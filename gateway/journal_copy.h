@@ -39,6 +39,8 @@ struct gw_verify {
 	void (*damage)(void *arg, const char *what);
 	// Every now and then; false: end with GW_E_STOPPING. May be NULL.
 	bool (*progress)(void *arg, const struct gw_verified *seen);
+	// Whether the file's own pages are looked at first, without LMDB (gateway/pages.h): where they are damaged nothing else is. GW_E_CORRUPT then.
+	bool pages;
 	// Whether a small row can be read; words where not. May be NULL.
 	bool (*row)(void *arg, struct gw_span key, struct gw_span value, struct gw_why *why);
 	void *arg;

@@ -4,10 +4,13 @@
 
 #include "gateway/bytes.h"
 #include "gateway/journal_internal.h"
+#include "gateway/pages.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define TXN_BYTES (4u << 20)
 #define TXN_ENTRIES 16384
@@ -237,6 +240,43 @@ check_row(void *arg, struct gw_span key, struct gw_span value)
 	return check->seen->rows % 4096 != 0 || tell(check) == GW_OK;
 }
 
+// ---- Pages ----
+
+static void
+page_damaged(void *arg, uint64_t page, const char *table, const char *words)
+{
+	damage(arg, "journal: page %" PRIu64 "%s%s: %s", page, table[0] != '\0' ? " of " : "", table, words);
+}
+
+static bool
+page_progress(void *arg, uint64_t pages, uint64_t total)
+{
+	(void)pages, (void)total;
+	return tell(arg) == GW_OK;
+}
+
+// LMDB would follow whatever a damaged page says.
+static enum gw_error
+check_pages(struct check *check)
+{
+	struct gw_pages_walk walk = { .damage = page_damaged, .progress = page_progress, .arg = check };
+	struct gw_pages_seen seen;
+	struct gw_why why = { "" };
+	int fd, copy = -1;
+	enum gw_error error;
+
+	if (mdb_env_get_fd(check->journal->env, &fd) != 0 || (copy = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
+		return GW_E_SYSTEM;
+	if ((error = gw_reader_begin(check->journal, &check->txn)) == GW_OK) { // so that the newest state stays where it is
+		error = gw_pages_walk(copy, &walk, &seen, &why);
+		gw_reader_end(check->journal, check->txn);
+	}
+	close(copy);
+	if (error == GW_E_CORRUPT)
+		damage(check, "journal: %s", why.text);
+	return error == GW_OK && check->seen->damaged > 0 ? GW_E_CORRUPT : error;
+}
+
 enum gw_error
 gw_journal_verify(struct gw_journal *journal, const struct gw_verify *verify, struct gw_verified *seen)
 {
@@ -244,6 +284,8 @@ gw_journal_verify(struct gw_journal *journal, const struct gw_verify *verify, st
 	enum gw_error error;
 
 	*seen = (struct gw_verified){ .bytes_total = gw_journal_copy_bytes(journal) };
+	if (verify->pages && (error = check_pages(&check)) != GW_OK)
+		return error;
 	if ((error = check_table(&check, GW_T_JOURNAL, some_blocks)) != GW_OK || (error = check_table(&check, GW_T_INDEX, some_entries)) != GW_OK)
 		return error;
 	check.after = 0;

@@ -229,9 +229,13 @@ merge_chunk(struct gw_series_store *store, struct gw_series *series, MDB_cursor 
 	}
 	if ((error = gw_series_merge(store, &store->old, add, *done, &store->merged, &changed)) != GW_OK || !changed)
 		return error;
+	if (store->filing_us != 0 && sound && filed.filed_us > store->filing_us)
+		store->filing_us = filed.filed_us; // together they are as young as the younger
 	// A damaged one stays where it is, unless something new has its very key.
 	if (rc == 0 && (sound || gw_place_compare(gw_place_of(&store->merged.at[0]), filed.first) == 0))
 		error = gw_series_delete(store, cursor, &filed);
+	if (rc == 0 && !sound)
+		store->replaced += filed.count;
 	atomic_fetch_add_explicit(&store->merged_chunks, 1, memory_order_relaxed);
 	if (error != GW_OK)
 		return error;
@@ -240,16 +244,17 @@ merge_chunk(struct gw_series_store *store, struct gw_series *series, MDB_cursor 
 	return gw_series_put_shares(store, series, store->merged.at, store->merged.count);
 }
 
-static enum gw_error
-put_late(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count)
+enum gw_error
+gw_series_put_late(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count)
 {
 	MDB_cursor *cursor;
 	size_t done = 0;
+	int64_t filing_us = store->filing_us;
 	enum gw_error error = gw_series_error(mdb_cursor_open(store->txn, store->tables[GW_S_CHUNKS], &cursor));
 
 	if (error != GW_OK)
 		return error;
-	for (size_t at = 0; at < count && error == GW_OK; at += done)
+	for (size_t at = 0; at < count && error == GW_OK; at += done, store->filing_us = filing_us)
 		error = merge_chunk(store, series, cursor, points + at, count - at, &done);
 	mdb_cursor_close(cursor);
 	return error;
@@ -325,7 +330,7 @@ put_tail(struct gw_series_store *store, struct gw_series *series, bool all, stru
 
 	if (!ordered || (all && has_room(store, series, points->count)))
 		late = points->count > late && (ordered || has_room(store, series, points->count - late)) ? points->count : late;
-	if (late > 0 && (error = put_late(store, series, points->at, late)) != GW_OK)
+	if (late > 0 && (error = gw_series_put_late(store, series, points->at, late)) != GW_OK)
 		return error;
 	if (late == points->count)
 		return GW_OK;

@@ -186,6 +186,8 @@ struct gw_series_store {
 	MDB_txn *txn;
 	enum gw_error error;
 	bool writing_failed;
+	uint64_t replaced;    // readings of damaged chunks that others took the place of
+	int64_t filing_us;    // what is put now was filed then; 0: now
 	bool marked;          // see OPEN_MARK
 	struct gw_series **full; // series whose tails fill a chunk
 	size_t full_count, full_cap;
@@ -237,6 +239,10 @@ enum gw_error gw_series_reader(struct gw_series_store *store, MDB_txn **txn);
 void gw_series_reader_end(struct gw_series_store *store, MDB_txn *txn);
 enum gw_error gw_series_meta_put(struct gw_series_store *store, MDB_txn *txn, const char *name, uint64_t value);
 enum gw_error gw_series_row_put(struct gw_series_store *store, MDB_txn *txn, const struct gw_series *series);
+// Puts a row into the table in memory. A damaged one is logged and counted, and GW_OK; GW_E_CORRUPT: its id cannot be.
+enum gw_error gw_series_row_load(struct gw_series_store *store, MDB_val key, MDB_val data);
+// A store without a file: series and tails, nothing else. NULL: out of memory.
+struct gw_series_store *gw_series_memory(void);
 
 // ---- gateway/series_table.c: with `lock` held ----
 struct gw_series_device *gw_series_device(const struct gw_series_store *store, struct gw_span name);
@@ -282,6 +288,8 @@ gw_series_fit(unsigned pages)
 // ---- gateway/series_flush.c: with `write` held ----
 // Puts a whole tail into chunks (all), or as much as fills some.
 enum gw_error gw_series_flush_one(struct gw_series_store *store, struct gw_series *series, bool all);
+// Merges points in order into the chunks where they belong.
+enum gw_error gw_series_put_late(struct gw_series_store *store, struct gw_series *series, const struct gw_point *points, size_t count);
 // Ends the transaction with the cursor that it allows; the tails are then what is left of them.
 enum gw_error gw_series_flush_end(struct gw_series_store *store, enum gw_error error);
 
@@ -300,6 +308,10 @@ enum gw_error gw_series_clock_left(struct gw_series_store *store, struct gw_seri
 // The row of a device as it is stored.
 enum gw_error gw_series_clock_row(MDB_val key, MDB_val value, struct gw_clock_history *history, uint64_t *incarnation);
 
+// ---- gateway/series_retain.c: with `write` held ----
+// What is kept in memory of the newest reading is looked up again.
+void gw_series_forget(struct gw_series_store *store, struct gw_series *series);
+
 // ---- gateway/series_room.c ----
 enum gw_error gw_series_room_open(struct gw_series_store *store, struct gw_why *why);
 // Whether so many bytes more may be put: GW_OK or GW_E_FULL.
@@ -307,6 +319,12 @@ enum gw_error gw_series_room(struct gw_series_store *store, size_t bytes);
 bool gw_series_pressure(struct gw_series_store *store);
 // Moves the store's clock, and gives it.
 int64_t gw_series_tick(struct gw_series_store *store);
+
+// ---- gateway/series_verify.c ----
+// gw_series_verify(), and every sound chunk's readings for points_fn (may be NULL; false: stop).
+typedef bool gw_series_points_fn(void *arg, const struct gw_series *series, const struct gw_points *points);
+enum gw_error gw_series_walk(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, gw_series_points_fn *points_fn, void *points_arg,
+    struct gw_series_verified *verified);
 
 // ---- gateway/series_read.c ----
 enum gw_error gw_series_decode(struct gw_chunk_reader *reader, const struct gw_series *series, struct gw_span chunk, struct gw_points *points);

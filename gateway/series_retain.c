@@ -117,9 +117,8 @@ sweep_back(struct sweep *sweep, const struct gw_series *series)
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
 }
 
-// What is kept in memory of the newest reading is looked up again.
-static void
-forget_newest(struct gw_series_store *store, struct gw_series *series)
+void
+gw_series_forget(struct gw_series_store *store, struct gw_series *series)
 {
 	pthread_mutex_lock(&store->lock);
 	series->looked = series->disk_known = false;
@@ -140,7 +139,7 @@ sweep_series(struct sweep *sweep, struct gw_series *series, const struct gw_seri
 	if ((error = sweep_front(sweep, series)) == GW_OK)
 		error = sweep_back(sweep, series);
 	if (sweep->deleted > before)
-		forget_newest(sweep->store, series);
+		gw_series_forget(sweep->store, series);
 	if (sweep->deleted > before && error == GW_OK)
 		error = gw_series_clock_left(sweep->store, series->device);
 	return error;
@@ -303,7 +302,7 @@ erase_series(struct gw_series_store *store, struct gw_series *series, int64_t fr
 			error = erase_some(store, series, &at, to_us, erased, &done);
 		error = gw_series_flush_end(store, error);
 	}
-	forget_newest(store, series);
+	gw_series_forget(store, series);
 	pthread_mutex_lock(&store->lock);
 	series->last_known = false;
 	series->newest.count = 0;

@@ -118,8 +118,8 @@ row_is_sound(MDB_val key, MDB_val data)
 }
 
 // A damaged row's chunks belong to nobody; its id is not given again.
-static enum gw_error
-load_row(struct gw_series_store *store, MDB_val key, MDB_val data)
+enum gw_error
+gw_series_row_load(struct gw_series_store *store, MDB_val key, MDB_val data)
 {
 	const uint8_t *row = data.mv_data;
 	struct gw_series_device *device;
@@ -137,7 +137,7 @@ load_row(struct gw_series_store *store, MDB_val key, MDB_val data)
 	if (device == NULL && row_is_sound(key, data))
 		return GW_E_MEMORY;
 	if (device == NULL || gw_series_lookup(store, device, gw_get32(row + ROW_SIGNAL), gw_get16(row + ROW_INSTANCE)) != NULL) {
-		gw_diag(GW_ERROR, "series.damaged", "%s: the row of series %u does not match its checksum: its readings are left out", store->dir, id);
+		gw_diag(GW_ERROR, "series.damaged", "%s: the row of series %u does not match its checksum: its readings are left out", store->dir != NULL ? store->dir : "a copy", id);
 		atomic_fetch_add(&store->damaged, 1);
 		return GW_OK;
 	}
@@ -161,7 +161,7 @@ load_rows(struct gw_series_store *store, MDB_txn *txn)
 	if (rc != 0)
 		return gw_series_error(rc);
 	while (error == GW_OK && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0)
-		error = load_row(store, key, data);
+		error = gw_series_row_load(store, key, data);
 	mdb_cursor_close(cursor);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
 }
@@ -398,6 +398,19 @@ gw_series_open(const struct gw_series_options *options, struct gw_series_store *
 	} else
 		*out = store;
 	return error;
+}
+
+struct gw_series_store *
+gw_series_memory(void)
+{
+	struct gw_series_store *store = calloc(1, sizeof(*store));
+
+	if (store == NULL)
+		return NULL;
+	pthread_mutex_init(&store->write, NULL);
+	pthread_mutex_init(&store->lock, NULL);
+	pthread_mutex_init(&store->pool_lock, NULL);
+	return store;
 }
 
 void

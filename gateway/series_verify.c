@@ -10,6 +10,8 @@ struct verify {
 	gw_series_damage_fn *fn;
 	void *arg;
 	struct gw_series_verified *verified;
+	gw_series_points_fn *points_fn;
+	void *points_arg;
 	struct gw_chunk_reader *reader;
 	struct gw_points points;
 	uint8_t *bytes;           // a copy of key and value
@@ -129,9 +131,11 @@ look_at_clocks(struct verify *verify)
 }
 
 enum gw_error
-gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified)
+gw_series_walk(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, gw_series_points_fn *points_fn, void *points_arg,
+    struct gw_series_verified *verified)
 {
-	struct verify verify = { .store = store, .fn = fn, .arg = arg, .verified = verified, .reader = gw_chunk_reader_new() };
+	struct verify verify = { .store = store, .fn = fn, .arg = arg, .points_fn = points_fn, .points_arg = points_arg, .verified = verified,
+		.reader = gw_chunk_reader_new() };
 	enum gw_error error = verify.reader != NULL ? GW_OK : GW_E_MEMORY;
 
 	*verified = (struct gw_series_verified){ 0 };
@@ -153,6 +157,8 @@ gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *a
 		verified->chunks++;
 		verified->readings += filed.count;
 		verified->bytes += verify.len;
+		if (points_fn != NULL && !points_fn(points_arg, series, &verify.points))
+			error = GW_E_STOPPING;
 	}
 	if (error == GW_E_NOT_FOUND)
 		error = look_at_clocks(&verify);
@@ -160,6 +166,12 @@ gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *a
 	gw_points_free(&verify.points);
 	free(verify.bytes);
 	return error;
+}
+
+enum gw_error
+gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified)
+{
+	return gw_series_walk(store, fn, arg, NULL, NULL, verified);
 }
 
 void

@@ -183,7 +183,7 @@ gw_series_commit(struct gw_series_store *store, uint64_t cursor)
 static enum gw_error
 put_one(struct gw_series_store *store, const struct gw_series *series, const struct gw_point *points, size_t count, struct gw_span chunk)
 {
-	struct gw_filed filed = { .filed_us = store->clock_us, .last = gw_place_of(&points[count - 1]), .count = (uint32_t)count };
+	struct gw_filed filed = { .filed_us = store->filing_us != 0 ? store->filing_us : store->clock_us, .last = gw_place_of(&points[count - 1]), .count = (uint32_t)count };
 	uint8_t at[GW_CHUNK_KEY];
 	MDB_val key = gw_series_val(at, sizeof(at)), value = { FILED_HEAD + chunk.len, NULL };
 	int rc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes writes and syncs of data.mdb fail. Linked into a test, or loaded before a whole program with LD_PRELOAD and
-// STORE_FAULT=write|short|meta|sync|allocate:N:EIO|ENOSPC[:stays]. Any thread.
+// STORE_FAULT=write|short|meta|sync|allocate:N:EIO|ENOSPC[:stays]; with STORE_FAULT_FILE only of files whose path ends so. Any thread.
 #include "faults.h"
 
 #include <dlfcn.h>
@@ -64,6 +64,7 @@ static bool
 is_store(int fd)
 {
 	char link[64], path[4096];
+	const char *wanted;
 	ssize_t len;
 
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -71,7 +72,8 @@ is_store(int fd)
 	if (len < 0)
 		return false;
 	path[len] = '\0';
-	return len >= 9 && strcmp(path + len - 9, "/data.mdb") == 0;
+	wanted = getenv("STORE_FAULT_FILE") != NULL ? getenv("STORE_FAULT_FILE") : "/data.mdb";
+	return (size_t)len >= strlen(wanted) && strcmp(path + (size_t)len - strlen(wanted), wanted) == 0;
 }
 
 static bool

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A series store that is damaged: the gateway goes on, says so, and makes it anew out of the journal and what can be read."""
+import json
+import os
+import pathlib
+import random
+
+from harness.clients import by_certificate, iso, now_ms, run
+from harness.hub import wait_for
+
+
+def lines(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def fill(hub, count, first=0):
+    start = now_ms() // 1000 * 1000 - 4000 * 1000
+    noise = random.Random(first)  # that no chunk shrinks to an entry beside others
+    frames = "".join(json.dumps({"time": iso(start + (first + i) * 1000), "hr": noise.randrange(40, 180), "spo2": noise.randrange(60, 100)}) + "\n"
+                     for i in range(count))
+    run(["mosquitto_pub", "-h", "127.0.0.1", "-p", hub.mqtt_port, "-i", "m1", "-q", 1, "-t", "ward/w/m1/vitals", *by_certificate(hub, "m1"), "-l"],
+        input=frames)
+
+
+def values(hub):
+    return [(r["time"], r["signal"], r["value"]) for r in lines(hub.cli("query", "--device", "m1", "--json").stdout)]
+
+
+def series_file(hub):
+    return hub.state / "data" / "series" / "data.mdb"
+
+
+def kinds(path):
+    """Pages by kind: LMDB's flags."""
+    data = path.read_bytes()
+    for at in range(2 * 4096, len(data) - 4095, 4096):
+        if int.from_bytes(data[at:at + 8], "little") == at // 4096:
+            yield at, data[at + 10]
+
+
+def spoil(path, kind, offset, every=1):
+    pages = [at for at, flags in kinds(path) if flags & kind][::every]
+    with open(path, "r+b") as file:
+        for at in pages:
+            file.seek(at + offset)
+            byte = file.read(1)[0]
+            file.seek(at + offset)
+            file.write(bytes([byte ^ 0x21]))
+    return len(pages)
+
+
+def verify(hub, *args):
+    done = hub.cli("verify", "--json", *args, check=False)
+    return done.returncode, lines(done.stdout)
+
+
+def summary(rows):
+    return next(r for r in rows if "damaged_places" in r)
+
+
+def hub_with_chunks(hubs):
+    hub = hubs(bus=False, options={"series": {"hold_min": 1}}).start()
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    fill(hub, 2500)
+    code, rows = verify(hub)
+    assert code == 0 and summary(rows)["compared_readings"] == 5000 and summary(rows)["missing_readings"] == 0, rows
+    hub.cli("rebuild")  # all that is in memory goes to chunks
+    assert hub.status()["parts"]["series"]["chunks"] >= 2
+    return hub, values(hub)
+
+
+def test_damaged_chunks_come_back_out_of_the_journal(hubs):
+    hub, before = hub_with_chunks(hubs)
+    assert len(before) == 5000
+    hub.gateway.stop()
+    assert spoil(series_file(hub), 0x04, 300) >= 1
+    # Without a gateway, and with one: named, left out, and the status tells.
+    code, rows = verify(hub)
+    assert code != 0 and any("chunk from" in r.get("damaged", "") for r in rows) and summary(rows)["missing_readings"] > 100
+    hub.start_gateway()
+    code, rows = verify(hub)
+    assert code != 0 and summary(rows)["damaged_places"] >= 1
+    assert len(values(hub)) < 5000
+    done = hub.cli("rebuild", "--progress")
+    assert "of them were missing" in done.stdout and "0 damaged places" in done.stdout
+    assert values(hub) == before
+    code, rows = verify(hub)
+    assert code == 0, rows
+    hub.gateway.stop()
+    assert b"rebuild" in (hub.state / "data" / "data.mdb").read_bytes()
+
+
+def test_a_damaged_tree_ends_nothing_and_a_fresh_store_takes_its_place(hubs):
+    hub, before = hub_with_chunks(hubs)
+    hub.gateway.kill()  # so that the next start looks at all pages
+    hub.gateway.child.wait()
+    assert spoil(series_file(hub), 0x02, 12) >= 1
+    hub.start_gateway()
+    part = hub.status()["parts"]["series"]
+    assert part["state"] == "damaged" and "rebuild --fresh" in part["error"]
+    fill(hub, 100, 2600)  # devices are served all the same
+    assert len(hub.readings("m1", "--limit", "100000")) == 5200
+    code, rows = verify(hub)
+    assert code != 0 and any("series" in r.get("damaged", "") for r in rows)
+    assert hub.cli("query", "--device", "m1", check=False).returncode != 0
+    assert hub.cli("rebuild", check=False).returncode != 0
+    done = hub.cli("rebuild", "--fresh", "--progress")
+    assert "could not be read" in done.stdout and "is kept in series-replaced-" in done.stdout
+    rows = values(hub)
+    assert len(rows) == 5200 and set(before) < set(rows)
+    assert hub.status()["parts"]["series"]["state"] == "running"
+    assert verify(hub)[0] == 0
+    # Whole: what was there is in the new one, and goes.
+    for folder in (hub.state / "data").glob("series-replaced-*"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    hub.cli("rebuild", "--fresh")
+    assert sorted(values(hub)) == sorted(rows) and not list((hub.state / "data").glob("series-re*"))
+    hub.gateway.stop()
+    hub.cli("rebuild", "--fresh")
+    assert values(hub) == rows and verify(hub)[0] == 0 and not list((hub.state / "data").glob("series-re*"))
+    hub.start_gateway()
+    assert values(hub) == rows
+
+
+def test_a_backup_is_verified_to_the_last_chunk(hubs, tmp_path):
+    hub, _ = hub_with_chunks(hubs)
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery staple\n")
+    hub.cli("backup", tmp_path / "plain")
+    hub.cli("backup", tmp_path / "sealed", "--passphrase-file", secret)
+    for folder, *key in ((tmp_path / "plain",), (tmp_path / "sealed", "--passphrase-file", secret)):
+        text = hub.cli("verify", folder, *key).stdout
+        assert "5000 readings in " in text and "5000 readings in 2 chunks" in text, text
+    # A chunk that was damaged before the copy was made: the hash is right, what it holds is not.
+    hub.gateway.stop()
+    assert spoil(series_file(hub), 0x04, 300) >= 1
+    hub.cli("backup", tmp_path / "later")
+    done = hub.cli("verify", tmp_path / "later", check=False)
+    assert done.returncode != 0 and "chunk from" in done.stdout and "the hash is right" in done.stdout
+
+
+def test_a_sync_that_failed_in_the_series_store_ends_nothing(hubs, program):
+    """Its own file alone: the journal's never fails here."""
+    hub = hubs(bus=False, options={"series": {"hold_min": 1}}).start()
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    fill(hub, 100)
+    hub.gateway.stop()
+    env = dict(os.environ, LD_PRELOAD=str(program.parent / "faults.so"), STORE_FAULT="sync:1:EIO", STORE_FAULT_FILE="/series/data.mdb",
+               ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""))
+    hub.start_gateway(env=env)
+    hub.cli("rebuild", check=False)  # writes what is in memory
+    log = pathlib.Path(hub.state / "vitalgate.log")
+    wait_for(lambda: b"series.closed" in log.read_bytes(), "the failure to be met")
+    fill(hub, 100, 200)
+    wait_for(lambda: hub.status()["parts"]["series"]["state"] == "running", "the store to be open again", 40)
+    assert len(values(hub)) == 400
+    hub.cli("rebuild")
+    assert verify(hub)[0] == 0
