@@ -176,7 +176,8 @@ commit(struct census *census)
 		error = gw_patients_change_many(census->call->core->patients, census->events, census->count, words, &failed, &why);
 	if (error != GW_OK)
 		return gw_fail(census->call->why, error, "line %lld: %.160s; nothing is imported", census->lines[failed], why.text);
-	snprintf(words, sizeof(words), "%zu patients %s", census->count, dry ? "would be put into their beds" : "are in their beds");
+	snprintf(words, sizeof(words), "%zu patient%s", census->count,
+	    census->count == 1 ? dry ? " would be put into a bed" : " is in a bed" : dry ? "s would be put into their beds" : "s are in their beds");
 	if ((doc = gw_call_object(&object)) == NULL)
 		return GW_OK;
 	yyjson_mut_obj_add_strcpy(doc, object, "done", words);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Commands on associations and patients: `associate`, `dissociate`, `place`, `unplace`, `patient show`, `patient conflicts`, `patient merge`. Whoever reads or changes a
+// Commands on associations and patients: `associate`, `dissociate`, `place`, `unplace`, `patient show`, `patient conflicts`, `patient merge`, `patient distinct`. Whoever reads or changes a
 // patient's data is recorded. Threads: as command.h says.
 #include "gateway/command_handlers.h"
 
@@ -157,20 +157,17 @@ gw_command_unplace(struct gw_call *call)
 	return change(call, GW_PATIENT_UNPLACE);
 }
 
-enum gw_error
-gw_command_patient_merge(struct gw_call *call)
+// Two that are known: `other` is --patient.
+static enum gw_error
+change_two(struct gw_call *call, enum gw_patient_verb verb, const char *other, const char *person)
 {
-	struct gw_patient_event event = { .verb = GW_PATIENT_MERGE, .source = gw_span_text(call->who), .time_us = gw_clock_wall_us() };
-	const char *gone = gw_call_text(call, "patient"), *stays = gw_call_text(call, "into");
+	struct gw_patient_event event = { .verb = verb, .source = gw_span_text(call->who), .time_us = gw_clock_wall_us() };
 	struct gw_patient patients[2];
 	bool is_new = false;
-	enum gw_error error;
+	enum gw_error error = find_patient(call, other, &event.other.identifiers[0], &patients[0], &is_new);
 
-	if (gone == NULL || stays == NULL)
-		return gw_fail(call->why, GW_E_ARGUMENT, "which patient, and --into whom?");
-	error = find_patient(call, gone, &event.other.identifiers[0], &patients[0], &is_new);
 	if (error == GW_OK && !is_new)
-		error = find_patient(call, stays, &event.person.identifiers[0], &patients[1], &is_new);
+		error = find_patient(call, person, &event.person.identifiers[0], &patients[1], &is_new);
 	if (error == GW_OK && is_new)
 		error = gw_fail(call->why, GW_E_NOT_FOUND, "no patient with this identifier is known");
 	event.person.identifier_count = event.other.identifier_count = 1;
@@ -179,6 +176,26 @@ gw_command_patient_merge(struct gw_call *call)
 	if (error == GW_OK)
 		say(call, call->why->text);
 	return error;
+}
+
+enum gw_error
+gw_command_patient_merge(struct gw_call *call)
+{
+	const char *gone = gw_call_text(call, "patient"), *stays = gw_call_text(call, "into");
+
+	if (gone == NULL || stays == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which patient, and --into whom?");
+	return change_two(call, GW_PATIENT_MERGE, gone, stays);
+}
+
+enum gw_error
+gw_command_patient_distinct(struct gw_call *call)
+{
+	const char *one = gw_call_text(call, "patient"), *other = gw_call_text(call, "other");
+
+	if (one == NULL || other == NULL)
+		return gw_fail(call->why, GW_E_ARGUMENT, "which patient, and which --other?");
+	return change_two(call, GW_PATIENT_DISTINCT, one, other);
 }
 
 // ---- Reading ----

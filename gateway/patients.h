@@ -9,6 +9,7 @@
 // What is told is kept as facts ("transferred to bed 3 at 10:05") and intervals follow from all facts together, in the order of the times at which they took
 // effect: the order in which messages come makes no difference, and a message that comes again changes nothing.
 // - A patient is in one bed at a time: the next admission, transfer or discharge by time ends a stay. A discharge of another visit (PV1-19) ends nothing.
+//   A transfer without a bed (to a ward whose beds have no names) ends it, too, and is cancelled like any other.
 // - A cancel takes away the latest admission, transfer or discharge (as it says) not later than its own time that had been told by then (told_us); what was
 //   ended by it goes on. EVN-6 of a cancel is the time of what is cancelled (HL7 v2 chapter 3, EVN); where a feed does not say it, the message's time does.
 //   A cancel whose message comes first waits for it.
@@ -20,7 +21,10 @@
 // - An order (ASSOCIATE with `order`, without a device) is carried out wherever the patient lies until it is ended or the patient is discharged: the answer
 //   names it. It puts the patient into `bed` only as long as no admission or transfer says where the patient is, and then its end takes the patient out again.
 // - Merges: what was told of either counts for the one that stays; the other's number and identifiers lead to it.
-// - Identifiers of one message that lead to different patients: the first known one decides, the other is shown as a contradiction.
+// - Identifiers of one message that lead to different patients: the first known one decides of whom the rest is told; but nobody knows who is who, so from
+//   the time of that message on (the earliest, where several say so) both are in conflict: until they are merged, the identifier does not lead to the other
+//   any more (CHANGE_ID), or somebody says that they are two (DISTINCT), which then counts whatever further messages say. What was before that time is not in
+//   question: no message said it of them. So only identifiers of persons may be given: a number that is used again (account, visit) is in use by two sooner or later.
 // - A device stands where it was placed last; before its first placement, where the registry says, since the device was added.
 // - Beds are compared byte for byte after gw_bed_name(). Nothing is guessed from parts: bed 3 exists in every ward.
 //
@@ -65,7 +69,7 @@ enum gw_association_kind { GW_DEVICE_BED = 1, GW_BED_PATIENT = 2, GW_DEVICE_PATI
 // What happened. Times are when it took effect; it may be long ago.
 enum gw_patient_verb {
 	GW_PATIENT_ADMIT = 1,       // into `bed` from `time`: A01, A04, A05 is not one
-	GW_PATIENT_TRANSFER,        // to `bed` from `time`; `prior_bed` ends there: A02, A06 and A07 with a new bed
+	GW_PATIENT_TRANSFER,        // to `bed` from `time`, or, without one, to where beds have no names; the old one ends there: A02, A06 and A07 with a new location
 	GW_PATIENT_DISCHARGE,       // bed and direct associations end at `time`: A03
 	GW_PATIENT_UPDATE,          // A08, A31: person; where the patient was not known and `bed` is told, the bed from `time`
 	GW_PATIENT_CANCEL_ADMIT,    // A11: as if it had never been in `bed`
@@ -78,6 +82,7 @@ enum gw_patient_verb {
 	GW_PATIENT_DISSOCIATE,      // ends it at `time`
 	GW_PATIENT_PLACE,           // `device` stands at `bed` from `time` on
 	GW_PATIENT_UNPLACE,
+	GW_PATIENT_DISTINCT,        // `person` and `other` are two, whatever identifiers of one message said: ends that contradiction; a person's command
 };
 
 struct gw_patient_event {

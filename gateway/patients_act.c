@@ -181,19 +181,15 @@ gw_act_known(const struct act *act, const struct gw_person *person)
 	return found;
 }
 
-// An identifier that leads elsewhere is a contradiction: the first one decides, and people are told.
+// An identifier that leads elsewhere is a contradiction: the first one decides what is told of whom, people are told, and both are held.
 static void
 look_for_others(struct act *act, const struct gw_person *person, struct patient *patient)
 {
 	for (size_t i = 0; i < person->identifier_count; i++) {
 		struct patient *other = gw_patient_root(gw_patient_by_identifier(act->patients, &person->identifiers[i]));
 
-		if (other == NULL || other == patient || patient->clash == other->number)
-			continue;
-		patient->clash = other->number;
-		patient->clash_us = act->event->time_us;
-		act->contradiction = true;
-		gw_act_dirty_patient(act, patient);
+		if (other != NULL && other != patient)
+			gw_act_clash(act, patient, other, &person->identifiers[i]);
 	}
 }
 

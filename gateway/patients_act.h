@@ -19,6 +19,7 @@ struct act {
 	struct gw_span note[NOTE_COUNT];
 	const char *done; // what happened, in words
 	bool contradiction;
+	struct patient *clash_of, *clash_other; // to whom identifiers led, where that was not known
 };
 
 // ---- patients_act.c ----
@@ -49,7 +50,18 @@ bool gw_act_is_in(const struct patient *patient, int64_t us, struct gw_span bed)
 // Marks a contradiction where somebody else lies in the bed, too.
 void gw_act_look_for_clash(struct act *act, struct gw_span name);
 
-// ---- patients_adt.c, patients_associate.c: one function a verb ----
+// ---- patients_clash.c ----
+
+// An identifier of a message that means `patient` leads to `other`.
+void gw_act_clash(struct act *act, struct patient *patient, struct patient *other, const struct gw_identifier *identifier);
+// Whether what gw_act_clash() was told still holds, after all that the event did.
+bool gw_act_clashes(const struct act *act);
+// After identifiers moved: what contradicted itself may be over.
+void gw_act_settle(struct act *act, struct patient *patient);
+// After a merge, when intervals are derived.
+void gw_act_merge_clashes(struct act *act, struct patient *gone, struct patient *stays);
+
+// ---- patients_adt.c, patients_associate.c, patients_clash.c: one function a verb ----
 
 void gw_do_admit(struct act *act);
 void gw_do_transfer(struct act *act);
@@ -61,6 +73,7 @@ void gw_do_update(struct act *act);
 void gw_do_swap(struct act *act);
 void gw_do_merge(struct act *act);
 void gw_do_change_id(struct act *act);
+void gw_do_distinct(struct act *act);
 void gw_do_associate(struct act *act);
 void gw_do_dissociate(struct act *act);
 void gw_do_place(struct act *act);

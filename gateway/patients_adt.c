@@ -30,10 +30,6 @@ gw_do_transfer(struct act *act)
 	const struct bed *from;
 
 	act->done = "transferred before, to the same bed at the same time";
-	if (act->bed.len == 0) {
-		(void)gw_act_fails(act, GW_E_ARGUMENT, "the bed to which the patient was transferred is missing");
-		return;
-	}
 	if ((patient = gw_act_get(act, &act->event->person)) == NULL)
 		return;
 	from = gw_act_bed_at(patient, act->event->time_us - 1);
@@ -45,7 +41,7 @@ gw_do_transfer(struct act *act)
 	}
 	gw_act_derive(act, patient);
 	gw_act_look_for_clash(act, act->bed);
-	act->done = "transferred";
+	act->done = act->bed.len > 0 ? "transferred" : "transferred, to no bed that is told: the old one has ended";
 }
 
 // Moves that need no more than their kind: the bed only tells which is meant.
@@ -186,6 +182,7 @@ merge(struct act *act, struct patient *gone, struct patient *stays)
 	gw_act_dirty_patient(act, gone);
 	gw_act_dirty_patient(act, stays);
 	gw_act_derive(act, stays);
+	gw_act_merge_clashes(act, gone, stays);
 }
 
 // The patient of one of the identifiers that are merged into another; NULL: not known, or the other itself.
@@ -217,20 +214,17 @@ void
 gw_do_merge(struct act *act)
 {
 	struct patient *stays = gw_act_known(act, &act->event->person), *gone;
-	bool contradiction;
 
 	act->done = "merged before";
 	if (!gw_act_ready(act, &act->event->person) || !gw_act_ready(act, &act->event->other) || !merge_fits(act, stays) ||
 	    (stays = gw_act_get(act, &act->event->person)) == NULL)
 		return;
-	contradiction = act->contradiction;
 	// What nobody has is kept with a patient of its own: a late message may still name it.
 	if (gw_act_known(act, &act->event->other) == NULL && gw_act_get(act, &act->event->other) == NULL)
 		return;
 	for (size_t i = 0; i < act->event->other.identifier_count && !act->patients->failed; i++) {
 		if ((gone = merged_by(act, i, stays)) == NULL)
 			continue;
-		act->contradiction = contradiction && stays->clash != gone->number;
 		merge(act, gone, stays);
 		act->done = "merged";
 	}
@@ -261,5 +255,6 @@ gw_do_change_id(struct act *act)
 	}
 	if (gw_person_take(act->patients, patient, &act->event->person, act->told_us >= patient->person_told_us))
 		gw_act_dirty_patient(act, patient);
+	gw_act_settle(act, patient);
 	act->done = "identifier changed";
 }

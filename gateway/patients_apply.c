@@ -26,6 +26,7 @@ static const struct {
 	[GW_PATIENT_DISSOCIATE] = { "dissociate", gw_do_dissociate },
 	[GW_PATIENT_PLACE] = { "place", gw_do_place },
 	[GW_PATIENT_UNPLACE] = { "unplace", gw_do_place },
+	[GW_PATIENT_DISTINCT] = { "distinct", gw_do_distinct },
 };
 
 // ---- Rows and records ----
@@ -99,6 +100,7 @@ do_event(struct act *act, struct gw_ticket *ticket)
 		patients->failed = patients->dirty_patient_count > 0 || patients->dirty_device_count > 0; // refusals come before changes
 		return act->error;
 	}
+	act->contradiction |= gw_act_clashes(act);
 	error = put_rows(patients, ticket);
 	if (error == GW_OK)
 		error = put_records(act, ticket);
@@ -116,7 +118,7 @@ gw_patients_do(struct gw_patients *patients, const struct gw_patient_event *even
 	uint32_t ops_len = ticket->ops_len;
 	enum gw_error error;
 
-	if (event->verb < GW_PATIENT_ADMIT || event->verb > GW_PATIENT_UNPLACE)
+	if (event->verb < GW_PATIENT_ADMIT || event->verb > GW_PATIENT_DISTINCT)
 		return gw_fail(why, GW_E_ARGUMENT, "there is no such event");
 	if (patients->failed)
 		return gw_fail(why, GW_E_MEMORY, "patients have to be read again from the store first");

@@ -48,8 +48,7 @@ may_cancel(const struct fact *cancel, const struct fact *fact)
 
 	// One of the very time is meant even where it was cancelled before: the cancel was only told again.
 	return fact->kind == targets[cancel->kind] && (!fact->cancelled || fact->time_us == cancel->time_us) && fact->told_us <= cancel->told_us &&
-	    fact->time_us <= cancel->time_us &&
-	    (cancel->bed == NULL || fact->bed == NULL || cancel->bed == fact->bed);
+	    fact->time_us <= cancel->time_us && (cancel->bed == NULL || fact->kind == FACT_DISCHARGE || cancel->bed == fact->bed);
 }
 
 // The fact that a cancel means: the one of its very time, else the latest before it that had been told by then. UINT32_MAX: none.
@@ -111,6 +110,7 @@ struct walk {
 	const struct note *note, *order;
 	bool known;      // something was told of where the patient is
 	bool ordered;    // only an order says that the patient is in this bed
+	bool nowhere;    // a transfer says that the patient is where beds have no names
 };
 
 static void
@@ -148,13 +148,17 @@ same_text(const struct note *a, const struct note *b, enum note_text which)
 	return gw_span_equal(gw_note_text(a, which), gw_note_text(b, which));
 }
 
+// A transfer is one wherever the patient came from: where no bed was known, and where none is told.
 static void
 enter(struct walk *walk, const struct fact *fact)
 {
+	bool moved = fact->kind == FACT_TRANSFER ? fact->bed == NULL || walk->bed != fact->bed : walk->bed != NULL && walk->bed != fact->bed;
+
 	walk->ordered = fact->kind == FACT_ORDER;
-	if (walk->bed == fact->bed && same_text(walk->note, fact->note, NOTE_VISIT) && same_text(walk->note, fact->note, NOTE_CLASS))
+	walk->nowhere = fact->bed == NULL;
+	if (walk->bed != NULL && walk->bed == fact->bed && same_text(walk->note, fact->note, NOTE_VISIT) && same_text(walk->note, fact->note, NOTE_CLASS))
 		return;
-	if (walk->bed != NULL && walk->bed != fact->bed)
+	if (moved)
 		add_turn(walk, fact, false, false);
 	close_stay(walk, fact->time_us);
 	walk->bed = fact->bed;
@@ -186,7 +190,7 @@ set_order(struct walk *walk, const struct fact *fact, const struct note *order)
 static void
 begin_order(struct walk *walk, const struct fact *fact)
 {
-	bool moves = fact->bed != NULL && fact->bed != walk->bed && (walk->bed == NULL || walk->ordered);
+	bool moves = fact->bed != NULL && fact->bed != walk->bed && (walk->bed == NULL ? !walk->nowhere : walk->ordered);
 
 	if (!moves && walk->order != NULL && same_text(walk->order, fact->note, NOTE_ORDER))
 		return;
@@ -211,7 +215,7 @@ end_order(struct walk *walk, const struct fact *fact)
 static void
 step(struct walk *walk, const struct fact *fact)
 {
-	bool other = walk->bed != NULL && other_visit(walk->note, fact->note);
+	bool other = (walk->bed != NULL || walk->nowhere) && other_visit(walk->note, fact->note);
 
 	switch ((enum fact_kind)fact->kind) {
 	case FACT_SEEN:
@@ -228,6 +232,7 @@ step(struct walk *walk, const struct fact *fact)
 		if (other)
 			return;
 		close_stay(walk, fact->time_us);
+		walk->nowhere = false;
 		walk->order = NULL;
 		break;
 	case FACT_LEAVE:

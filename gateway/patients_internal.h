@@ -123,6 +123,16 @@ struct turn {
 	const struct note *note;
 };
 
+// Another identifier of a message that meant this patient led to `other`; or the other way round.
+struct clash {
+	uint64_t other;       // as told, before merges
+	int64_t from_us;      // the earliest time of which a message said so
+	bool apart;           // somebody said that they are two
+	bool mirror;          // the message meant the other: not in this one's row
+	uint8_t id_len, authority_len; // 0: not kept
+	char text[128];       // the identifier that led there, then its authority
+};
+
 struct patient {
 	uint64_t number;
 	struct patient *into; // merged into
@@ -130,8 +140,10 @@ struct patient {
 	uint32_t members;     // merged directly into this one
 	uint32_t slot;        // in patients->all
 	uint32_t direct;      // facts of devices that name this one
-	uint64_t clash;       // a patient to whom another identifier of the same message led; 0: none
-	int64_t clash_us, touched_us, person_told_us;
+	struct clash *clashes;
+	uint32_t clash_count;
+	int64_t contested_us; // from here on it is in question who that is; GW_TIME_OPEN: it is not; derived
+	int64_t touched_us, person_told_us;
 	struct facts moves;
 	struct line stays;    // what: bed
 	struct turn *turns;
@@ -252,6 +264,14 @@ void gw_range_add(struct gw_patients *patients, struct bed *bed, struct device *
 bool gw_moves_prune(struct gw_patients *patients, struct patient *patient);
 bool gw_tracked_prune(struct gw_patients *patients, struct device *device, struct gw_ticket *ticket); // deletes their rows
 
+// ---- patients_clash.c ----
+
+void gw_clash_load(struct gw_patients *patients, struct patient *patient, const struct clash *clash); // out of memory: patients->failed
+void gw_clashes_link(struct gw_patients *patients); // when all are loaded, with their merges and associations
+void gw_clashes_forget(struct gw_patients *patients, struct patient *gone); // when its number leads nowhere any more
+// Whether a contradiction with somebody who is not expired keeps the patient: it must not end by being forgotten.
+bool gw_clash_keeps(struct gw_patients *patients, const struct patient *patient, bool (*expired)(struct gw_patients *, const struct patient *));
+
 // ---- patients_row.c ----
 
 #define PATIENT_ROW_PREFIX "patient/"
@@ -283,6 +303,7 @@ struct owned {
 	bool direct, flagged;
 	struct gw_span bed;
 	const struct interval *by;
+	struct patient *contested; // CONFLICT because it is in question who that is; NULL: for another reason
 };
 struct standing { // where the registry says that a device stands
 	char bed[GW_NAME_MAX + 1];

@@ -268,6 +268,7 @@ gw_patient_add(struct gw_patients *patients, uint64_t number)
 		return NULL;
 	}
 	patient->number = number;
+	patient->contested_us = GW_TIME_OPEN;
 	patient->slot = patients->count;
 	patients->all[patients->count++] = patient;
 	return patient;
@@ -315,6 +316,7 @@ patient_free(struct patient *patient)
 	free(patient->stays.at);
 	free(patient->turns);
 	free(patient->devices);
+	free(patient->clashes);
 	free(patient->person);
 	free(patient);
 }
@@ -336,6 +338,7 @@ gw_patient_forget(struct gw_patients *patients, struct patient *patient)
 	}
 	(void)gw_person_index(patients, patient, false);
 	gw_table_remove(&patients->by_number, gw_hash_mix(patient->number), patient);
+	gw_clashes_forget(patients, patient);
 	if (patient->into != NULL)
 		patient->into->members--;
 	facts_fini(patients, &patient->moves);

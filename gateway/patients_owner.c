@@ -63,8 +63,24 @@ stands_at(const struct device *device, const struct standing *standing, int64_t 
 	return gw_span_text(standing->bed);
 }
 
+// From when on it is in question who the patient is.
 static void
-take(struct owned *owned, const struct look *look)
+contest(struct owned *owned, int64_t us)
+{
+	struct patient *patient = owned->patient;
+
+	if (us < patient->contested_us) {
+		narrow(owned, &(struct look){ INT64_MIN, patient->contested_us, NULL, false });
+		return;
+	}
+	narrow(owned, &(struct look){ patient->contested_us, GW_TIME_OPEN, NULL, false });
+	owned->whose = GW_WHOSE_CONFLICT;
+	owned->contested = patient;
+	owned->patient = NULL;
+}
+
+static void
+take(struct owned *owned, const struct look *look, int64_t us)
 {
 	narrow(owned, look);
 	owned->by = look->last;
@@ -73,6 +89,8 @@ take(struct owned *owned, const struct look *look)
 	owned->whose = look->clash ? GW_WHOSE_CONFLICT : GW_WHOSE_PATIENT;
 	owned->patient = look->clash ? NULL : look->last->what;
 	owned->flagged = look->last->flagged;
+	if (!look->clash)
+		contest(owned, us);
 }
 
 void
@@ -85,7 +103,7 @@ gw_owner_look(const struct gw_patients *patients, const struct device *device, c
 	owned->bed = stands_at(device, standing, us, owned, &bed);
 	if (device != NULL) {
 		gw_line_look(&device->directs, us, &look);
-		take(owned, &look);
+		take(owned, &look, us);
 		owned->direct = look.last != NULL;
 	}
 	if (owned->direct || owned->bed.len == 0)
@@ -95,7 +113,7 @@ gw_owner_look(const struct gw_patients *patients, const struct device *device, c
 	if (bed == NULL)
 		return;
 	gw_line_look(&bed->stays, us, &look);
-	take(owned, &look);
+	take(owned, &look, us);
 }
 
 // ---- With a clock's uncertainty ----

@@ -11,8 +11,10 @@
 #include <stdlib.h>
 
 #define ROW_VERSION 1
+#define ROW_VERSION_MORE 2 // of what programs before would misread: a patient with contradictions
 #define PATIENT_HEAD 43
 #define FACT_HEAD 28 // without the texts
+#define CLASH_HEAD 19
 
 // ---- Writing ----
 
@@ -86,25 +88,63 @@ fact_key(const struct device *device, const struct fact *fact, char key[160])
 	    (uint64_t)fact->time_us, fact->kind, gw_name_hash(gw_span(what, 8 + len + order.len))));
 }
 
+// Those that its messages said: the others' rows have theirs.
+static size_t
+clashes_size(const struct patient *patient, uint8_t *count)
+{
+	size_t size = 1;
+
+	*count = 0;
+	for (uint32_t i = 0; i < patient->clash_count; i++) {
+		if (patient->clashes[i].mirror)
+			continue;
+		size += CLASH_HEAD + (size_t)patient->clashes[i].id_len + patient->clashes[i].authority_len;
+		(*count)++;
+	}
+	return *count > 0 ? size : 0;
+}
+
+static uint8_t *
+put_clashes(uint8_t *at, const struct patient *patient, uint8_t count)
+{
+	*at++ = count;
+	for (uint32_t i = 0; i < patient->clash_count; i++) {
+		const struct clash *clash = &patient->clashes[i];
+
+		if (clash->mirror)
+			continue;
+		gw_put64(at, clash->other);
+		gw_put64(at + 8, (uint64_t)clash->from_us);
+		at[16] = clash->apart;
+		at[17] = clash->id_len;
+		at[18] = clash->authority_len;
+		at = gw_put_bytes(at + CLASH_HEAD, clash->text, (size_t)clash->id_len + clash->authority_len);
+	}
+	return at;
+}
+
 enum gw_error
 gw_patient_put(const struct patient *patient, struct gw_ticket *ticket)
 {
-	size_t size = PATIENT_HEAD + patient->person_len + facts_size(&patient->moves);
+	uint8_t clashes;
+	size_t size = PATIENT_HEAD + patient->person_len + facts_size(&patient->moves) + clashes_size(patient, &clashes);
 	uint8_t small[2048], *row = size <= sizeof(small) ? small : malloc(size), *at;
 	enum gw_error error;
 	char key[48];
 
 	if (row == NULL)
 		return GW_E_MEMORY;
-	row[0] = ROW_VERSION;
+	row[0] = clashes > 0 ? ROW_VERSION_MORE : ROW_VERSION;
 	gw_put64(row + 1, patient->into != NULL ? patient->into->number : 0);
-	gw_put64(row + 9, patient->clash);
-	gw_put64(row + 17, (uint64_t)patient->clash_us);
+	gw_put64(row + 9, 0);
+	gw_put64(row + 17, 0);
 	gw_put64(row + 25, (uint64_t)patient->touched_us);
 	gw_put64(row + 33, (uint64_t)patient->person_told_us);
 	gw_put16(row + 41, patient->person_len);
 	at = gw_put_bytes(row + PATIENT_HEAD, patient->person, patient->person_len);
 	at = put_facts(at, &patient->moves);
+	if (clashes > 0)
+		at = put_clashes(at, patient, clashes);
 	error = gw_ticket_put(ticket, patient_key(patient->number, key), gw_span(row, (size_t)(at - row)));
 	if (row != small)
 		free(row);
@@ -241,22 +281,49 @@ drop_fact(struct gw_patients *patients, struct fact *fact)
 }
 
 static bool
-read_moves(struct gw_patients *patients, struct facts *facts, const uint8_t *at, const uint8_t *end)
+read_moves(struct gw_patients *patients, struct facts *facts, const uint8_t **at, const uint8_t *end)
 {
 	struct fact fact;
 	unsigned count;
 
-	if (end - at < 2)
+	if (end - *at < 2)
 		return false;
-	count = gw_get16(at);
-	at += 2;
+	count = gw_get16(*at);
+	*at += 2;
 	for (unsigned i = 0; i < count && i < FACTS_MAX; i++) {
-		if (!read_fact(patients, &at, end, &fact))
+		if (!read_fact(patients, at, end, &fact))
 			return false;
 		if (!gw_fact_insert(patients, facts, &fact)) {
 			drop_fact(patients, &fact);
 			patients->failed = true;
 		}
+	}
+	return true;
+}
+
+static bool
+read_clashes(struct gw_patients *patients, struct patient *patient, const uint8_t *at, const uint8_t *end)
+{
+	unsigned count = at < end ? *at++ : 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct clash clash = { 0 };
+		size_t len;
+
+		if (end - at < CLASH_HEAD)
+			return false;
+		clash.other = gw_get64(at);
+		clash.from_us = (int64_t)gw_get64(at + 8);
+		clash.apart = (at[16] & 1) != 0;
+		clash.id_len = at[17];
+		clash.authority_len = at[18];
+		len = (size_t)clash.id_len + clash.authority_len;
+		at += CLASH_HEAD;
+		if (clash.id_len > 64 || clash.authority_len > 64 || (size_t)(end - at) < len)
+			return false;
+		memcpy(clash.text, at, len);
+		at += len;
+		gw_clash_load(patients, patient, &clash);
 	}
 	return at == end;
 }
@@ -278,7 +345,7 @@ damaged(struct loading *loading, const char *what)
 static bool
 known_version(struct loading *loading, struct gw_span value)
 {
-	if (value.len == 0 || value.at[0] <= ROW_VERSION)
+	if (value.len == 0 || value.at[0] <= ROW_VERSION_MORE)
 		return true;
 	loading->error = gw_fail(loading->why, GW_E_VERSION, "patients were stored by a newer program (row version %d)", value.at[0]);
 	return false;
@@ -288,6 +355,7 @@ static bool
 load_patient(void *arg, struct gw_span key, struct gw_span value)
 {
 	const size_t prefix = sizeof(PATIENT_ROW_PREFIX) - 1;
+	const uint8_t *at, *end = value.at + value.len;
 	struct loading *loading = arg;
 	struct patient *patient;
 	char text[20] = "";
@@ -305,8 +373,8 @@ load_patient(void *arg, struct gw_span key, struct gw_span value)
 	if (patient == NULL)
 		return damaged(loading, "");
 	patient->into_number = gw_get64(value.at + 1);
-	patient->clash = gw_get64(value.at + 9);
-	patient->clash_us = (int64_t)gw_get64(value.at + 17);
+	if (gw_get64(value.at + 9) != 0) // of a program that kept one of them, without the identifier
+		gw_clash_load(loading->patients, patient, &(struct clash){ .other = gw_get64(value.at + 9), .from_us = (int64_t)gw_get64(value.at + 17) });
 	patient->touched_us = (int64_t)gw_get64(value.at + 25);
 	patient->person_told_us = (int64_t)gw_get64(value.at + 33);
 	patient->person = len > 0 ? malloc(len) : NULL;
@@ -319,7 +387,8 @@ load_patient(void *arg, struct gw_span key, struct gw_span value)
 	patient->person_len = (uint16_t)len;
 	if (!gw_person_index(loading->patients, patient, true))
 		loading->patients->failed = true;
-	if (!read_moves(loading->patients, &patient->moves, value.at + PATIENT_HEAD + len, value.at + value.len))
+	at = value.at + PATIENT_HEAD + len;
+	if (!read_moves(loading->patients, &patient->moves, &at, end) || !read_clashes(loading->patients, patient, at, end))
 		return damaged(loading, "what was told of a patient");
 	return !loading->patients->failed || damaged(loading, "");
 }
@@ -410,5 +479,6 @@ gw_patients_load(struct gw_patients *patients, struct gw_why *why)
 		gw_derive_patient(patients, patients->all[i]);
 	for (uint32_t i = 0; i < patients->device_count; i++)
 		gw_derive_device(patients, patients->devices[i]);
+	gw_clashes_link(patients);
 	return patients->failed ? gw_fail(why, GW_E_MEMORY, "out of memory") : GW_OK;
 }

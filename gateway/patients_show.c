@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#define CONTESTED_MAX 16 // patients of one timeline
+
 struct list {
 	struct gw_timeline *at;
 	size_t count, cap;
@@ -139,20 +141,32 @@ add_places(struct list *list, const struct device *device, const struct bed *onl
 	}
 }
 
+// With each patient once. after: only with those who have a higher number, so that each pair comes once.
 static void
-add_clash(struct list *list, const struct gw_patients *patients, struct patient *patient)
+add_clashes(struct list *list, const struct gw_patients *patients, const struct patient *patient, bool after)
 {
-	const struct patient *other = gw_patient_root(gw_patient_find(patients, patient->clash));
-	struct gw_timeline *entry;
+	for (uint32_t i = 0; i < patient->clash_count; i++) {
+		const struct clash *clash = &patient->clashes[i];
+		const struct patient *other = gw_patient_root(gw_patient_find(patients, clash->other));
+		int64_t from_us = clash->from_us;
+		struct gw_timeline *entry;
+		bool told = false;
 
-	if (patient->clash == 0 || other == NULL || other == gw_patient_root(patient))
-		return;
-	entry = add(list, GW_TIMELINE_CLASH, patient->clash_us, GW_TIME_OPEN);
-	if (entry == NULL)
-		return;
-	entry->patient = gw_patient_root(patient)->number;
-	entry->other = other->number;
-	entry->conflict = true;
+		for (uint32_t j = 0; j < patient->clash_count; j++) {
+			const struct clash *same = &patient->clashes[j];
+
+			if (gw_patient_root(gw_patient_find(patients, same->other)) != other)
+				continue;
+			told |= j < i;
+			from_us = same->from_us < from_us ? same->from_us : from_us;
+		}
+		if (clash->apart || told || other == NULL || (after && other->number < patient->number) ||
+		    (entry = add(list, GW_TIMELINE_CLASH, from_us, GW_TIME_OPEN)) == NULL)
+			continue;
+		entry->patient = patient->number;
+		entry->other = other->number;
+		entry->conflict = true;
+	}
 }
 
 // Before the first placement: by the registry.
@@ -170,10 +184,23 @@ add_standing(struct list *list, const struct device *device, struct gw_span id, 
 	copy(gw_span_text("registry"), entry->source, sizeof(entry->source));
 }
 
-// What readings of the device get, piece by piece; pieces with the same answer are joined.
+static void
+note_contested(const struct patient *contested[CONTESTED_MAX], uint32_t *count, const struct patient *patient)
+{
+	for (uint32_t i = 0; i < *count; i++) {
+		if (contested[i] == patient)
+			return;
+	}
+	if (patient != NULL && *count < CONTESTED_MAX)
+		contested[(*count)++] = patient;
+}
+
+// What readings of the device get, piece by piece; pieces with the same answer are joined. And why they are nobody's where it is in question who is who.
 static void
 add_owners(struct list *list, const struct gw_patients *patients, const struct device *device, struct gw_span id, const struct standing *standing)
 {
+	const struct patient *contested[CONTESTED_MAX];
+	uint32_t contested_count = 0;
 	struct gw_timeline *last = NULL;
 	struct owned owned;
 
@@ -182,6 +209,7 @@ add_owners(struct list *list, const struct gw_patients *patients, const struct d
 
 		gw_owner_look(patients, device, standing, us, &owned);
 		number = owned.patient != NULL ? owned.patient->number : 0;
+		note_contested(contested, &contested_count, owned.contested);
 		if (last != NULL && last->whose == owned.whose && last->patient == number && last->flagged == owned.flagged)
 			last->to_us = owned.to_us;
 		else if (owned.whose == GW_WHOSE_NOBODY)
@@ -195,8 +223,10 @@ add_owners(struct list *list, const struct gw_patients *patients, const struct d
 			copy(owned.bed, last->bed, sizeof(last->bed));
 		}
 		if (owned.to_us == GW_TIME_OPEN)
-			return;
+			break;
 	}
+	for (uint32_t i = 0; i < contested_count; i++)
+		add_clashes(list, patients, contested[i], false);
 }
 
 static int
@@ -235,7 +265,7 @@ add_patient(struct list *list, const struct gw_patients *patients, uint64_t numb
 	add_stays(list, patient);
 	for (uint32_t i = 0; i < patient->device_count; i++)
 		add_directs(list, patient->devices[i], patient);
-	add_clash(list, patients, patient);
+	add_clashes(list, patients, patient, false);
 }
 
 enum gw_error
@@ -408,9 +438,22 @@ gw_patients_conflicts(struct gw_patients *patients, int64_t since_us, struct gw_
 	for (uint32_t i = 0; i < patients->device_count; i++)
 		add_rivals(&list, &patients->devices[i]->directs, gw_span(NULL, 0), gw_span(patients->devices[i]->id, patients->devices[i]->len));
 	for (uint32_t i = 0; i < patients->count; i++)
-		add_clash(&list, patients, patients->all[i]);
+		add_clashes(&list, patients, patients->all[i], true);
 	pthread_rwlock_unlock(&patients->lines);
 	return give(&list, entries, count);
+}
+
+// The pairs of which it has the lower number.
+static uint64_t
+clashes_of(const struct gw_patients *patients, const struct patient *patient)
+{
+	struct list list = { .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
+
+	if (patient->clash_count == 0)
+		return 0;
+	add_clashes(&list, patients, patient, true);
+	free(list.at);
+	return list.count;
 }
 
 void
@@ -426,6 +469,8 @@ gw_patients_stats(struct gw_patients *patients, struct gw_patients_stats *stats)
 	stats->devices = patients->device_count;
 	stats->events = patients->events;
 	stats->contradictions = patients->contradictions;
+	for (uint32_t i = 0; i < patients->count; i++)
+		stats->conflicts += clashes_of(patients, patients->all[i]);
 	for (uint32_t i = 0; i < patients->by_bed.cap; i++) {
 		const struct bed *bed = patients->by_bed.slots[i].item;
 

@@ -68,7 +68,8 @@ sweep_patient(struct gw_patients *patients, struct patient *patient, struct gw_t
 {
 	enum gw_error error;
 
-	if (patient->members > 0 || !expired(patients, patient) || !expired(patients, gw_patient_root(patient)))
+	if (patient->members > 0 || !expired(patients, patient) || !expired(patients, gw_patient_root(patient)) ||
+	    gw_clash_keeps(patients, gw_patient_root(patient), expired))
 		return GW_OK;
 	error = gw_patient_del(patient->number, ticket);
 	if (error == GW_OK)

@@ -328,7 +328,7 @@ struct act {
 static void
 locate(struct gw_hl7_fault *fault, const struct gw_patient_event *event, enum gw_error error)
 {
-	bool no_bed = (event->verb == GW_PATIENT_TRANSFER || event->verb == GW_PATIENT_SWAP) && event->bed.len == 0;
+	bool no_bed = event->verb == GW_PATIENT_SWAP && event->bed.len == 0;
 	bool merge = event->verb == GW_PATIENT_MERGE || event->verb == GW_PATIENT_CHANGE_ID;
 
 	if (error == GW_E_QUOTA || error == GW_E_MEMORY)

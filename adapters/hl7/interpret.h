@@ -16,8 +16,7 @@
 //   DEV-51         ASSOCIATE or DISSOCIATE of each participating device. W and D (wrong, deleted) take it back: DISSOCIATE at the time at which it was said
 //                  to have begun, or ASSOCIATE from the wrong end on. C: DISSOCIATE of everybody at that time, then ASSOCIATE
 //
-// A location without PL-3 (mapping: bed_needs) is a ward in which many lie, and no bed: a transfer there is a DISSOCIATE of the bed in PV1-6, or, where that
-// is not told, a TRANSFER without a bed, which the model refuses: the sender sees it, and nobody stays in the old bed unnoticed.
+// A location without PL-3 (mapping: bed_needs) is a ward in which many lie, and no bed: a transfer there is a TRANSFER without a bed.
 #ifndef GW_HL7_INTERPRET_H
 #define GW_HL7_INTERPRET_H
 
@@ -28,12 +27,15 @@
 
 #define GW_HL7_EVENTS_MAX 16   // of one message
 #define GW_HL7_SERVICES_MAX 32 // codes that mean monitoring
+#define GW_HL7_TYPES_MAX 32    // of identifiers that do not identify a person
 
 // Which fields say what. Parsed and checked at start-up, then constant.
 struct gw_hl7_mapping {
 	// Identifiers: a path without component is read as CX, all repetitions that it takes; with a component that text alone is the identifier.
 	struct gw_hl7_paths patient;       // "PID-3, PID-2"
 	struct gw_hl7_paths prior_patient; // of a merge: "MRG-1, MRG-4"
+	char patient_not[GW_HL7_TYPES_MAX][17]; // CX-5 of identifiers that are nobody's own, where a path does not ask for them: "AN, ANC, AND, ANT, VN, GI, GN, SN":
+	size_t patient_not_count;               // accounts and visits are numbered anew, a guarantor or a subscriber stands for a family
 	struct gw_hl7_paths visit, class_, account; // "PV1-19.1", "PV1-2.1", "PID-18.1"
 	// A path without component is read as PL, with bed_components and bed_needs; with a component that text alone is the bed.
 	struct gw_hl7_paths bed, prior_bed; // "PV1-3", "PV1-6"
@@ -56,7 +58,7 @@ struct gw_hl7_mapping {
 
 // The defaults above.
 void gw_hl7_mapping_init(struct gw_hl7_mapping *mapping);
-// Sets one by name, as configuration spells it: the members' names ("class" for class_). services: codes with commas between; bed_components: "1,3";
+// Sets one by name, as configuration spells it: the members' names ("class" for class_). services, patient_not: codes with commas between; bed_components: "1,3";
 // bed_needs: "3" or "0"; processing: "P", "PTD". GW_E_NOT_FOUND for another name, GW_E_CONFIG with words for a bad value.
 enum gw_error gw_hl7_mapping_set(struct gw_hl7_mapping *mapping, const char *name, struct gw_span value, struct gw_why *why);
 

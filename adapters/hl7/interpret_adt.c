@@ -73,11 +73,6 @@ read_transfer(struct gw_hl7_reading *r, const struct row *row)
 		gw_hl7_fault_at(r, 101, &r->mapping->bed.path[0], gw_hl7_whole(r->in), "a transfer without the new location");
 	else if (!told)
 		event->verb = GW_PATIENT_UPDATE;
-	else if (event->bed.len == 0 && event->prior_bed.len > 0) { // to a ward whose beds have no names: out of the old bed, into none
-		event->verb = GW_PATIENT_DISSOCIATE;
-		event->bed = event->prior_bed;
-		event->prior_bed = gw_span(NULL, 0);
-	}
 }
 
 // PV1-3 "must show the location of the patient prior to the original transfer" (section 3.3.12); PV1-6, where sent, the cancelled one.

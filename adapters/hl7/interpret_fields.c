@@ -71,20 +71,39 @@ add_identifier(struct gw_hl7_reading *r, const struct gw_hl7_path *path, struct 
 	person->identifier_count++;
 }
 
+// An account's or a visit's number is given to others later: it would lead to them. Who maps it by its type or place means it.
+static bool
+is_nobodys(const struct gw_hl7_reading *r, const struct gw_hl7_path *path, struct gw_span repetition)
+{
+	struct gw_span type = gw_hl7_component(r->in, repetition, 5);
+
+	for (size_t i = 0; path->select == 0 && path->repetition == 0 && i < r->mapping->patient_not_count; i++)
+		if (gw_span_is(type, r->mapping->patient_not[i]))
+			return true;
+	return false;
+}
+
 // All repetitions of the first path of which one is an identifier.
 void
 gw_hl7_identifiers(struct gw_hl7_reading *r, const struct gw_hl7_paths *paths, struct gw_hl7_scope scope, struct gw_person *person)
 {
+	bool left_out = false;
+
 	for (size_t i = 0; i < paths->count && person->identifier_count == 0; i++) {
 		const struct gw_hl7_path *path = &paths->path[i];
 		struct gw_span field = gw_hl7_field(r->in, gw_hl7_path_segment(r->in, path, scope), path->field), repetition;
 
 		for (unsigned n = 1; gw_hl7_next(r->in, &field, &repetition); n++)
-			if (gw_hl7_path_takes(r->in, path, repetition, n))
+			if (!gw_hl7_path_takes(r->in, path, repetition, n))
+				continue;
+			else if (is_nobodys(r, path, repetition))
+				left_out = true;
+			else
 				add_identifier(r, path, scope, repetition, person);
 	}
 	if (person->identifier_count == 0 && paths->count > 0)
-		gw_hl7_fault_at(r, 101, &paths->path[0], scope, "no identifier of the patient");
+		gw_hl7_fault_at(r, 101, &paths->path[0], scope, left_out ? "no identifier of the patient but of an account or the like (fields: patient_not)" :
+		    "no identifier of the patient");
 }
 
 // The legal name (XPN-7 L) where there is one, else the first.

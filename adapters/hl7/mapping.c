@@ -32,31 +32,36 @@ list_of(struct gw_hl7_mapping *mapping, size_t i)
 	return (struct gw_hl7_paths *)((char *)mapping + lists[i].offset);
 }
 
-void
-gw_hl7_mapping_init(struct gw_hl7_mapping *mapping)
-{
-	*mapping = (struct gw_hl7_mapping){ .bed_components = 15, .bed_needs = 3, .processing = "P" };
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
-		(void)!gw_hl7_paths_parse(gw_span_text(lists[i].text), list_of(mapping, i), NULL);
-}
-
+// Codes with commas between, into `max` places of `size` bytes.
 static enum gw_error
-set_services(struct gw_hl7_mapping *mapping, struct gw_span value, struct gw_why *why)
+set_codes(const char *name, struct gw_span value, char *codes, size_t size, size_t max, size_t *count, struct gw_why *why)
 {
-	mapping->service_count = 0;
+	*count = 0;
 	for (size_t i = 0, from; i < value.len; i++) {
 		for (from = i; i < value.len && value.at[i] != ',' && value.at[i] != ' ';)
 			i++;
 		if (i == from)
 			continue;
-		if (i - from >= sizeof(mapping->services[0]))
-			return gw_fail(why, GW_E_CONFIG, "services: a code has at most 32 bytes");
-		if (mapping->service_count == GW_HL7_SERVICES_MAX)
-			return gw_fail(why, GW_E_CONFIG, "services: at most %d codes", GW_HL7_SERVICES_MAX);
-		memcpy(mapping->services[mapping->service_count], value.at + from, i - from);
-		mapping->services[mapping->service_count++][i - from] = '\0';
+		if (i - from >= size)
+			return gw_fail(why, GW_E_CONFIG, "%s: a code has at most %zu bytes", name, size - 1);
+		if (*count == max)
+			return gw_fail(why, GW_E_CONFIG, "%s: at most %zu codes", name, max);
+		memcpy(codes + *count * size, value.at + from, i - from);
+		codes[(*count)++ * size + i - from] = '\0';
 	}
 	return GW_OK;
+}
+
+static enum gw_error
+set_services(struct gw_hl7_mapping *mapping, struct gw_span value, struct gw_why *why)
+{
+	return set_codes("services", value, mapping->services[0], sizeof(mapping->services[0]), GW_HL7_SERVICES_MAX, &mapping->service_count, why);
+}
+
+static enum gw_error
+set_patient_not(struct gw_hl7_mapping *mapping, struct gw_span value, struct gw_why *why)
+{
+	return set_codes("patient_not", value, mapping->patient_not[0], sizeof(mapping->patient_not[0]), GW_HL7_TYPES_MAX, &mapping->patient_not_count, why);
 }
 
 static enum gw_error
@@ -91,11 +96,21 @@ set_processing(struct gw_hl7_mapping *mapping, struct gw_span value, struct gw_w
 	return GW_OK;
 }
 
+void
+gw_hl7_mapping_init(struct gw_hl7_mapping *mapping)
+{
+	*mapping = (struct gw_hl7_mapping){ .bed_components = 15, .bed_needs = 3, .processing = "P" };
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		(void)!gw_hl7_paths_parse(gw_span_text(lists[i].text), list_of(mapping, i), NULL);
+	(void)!set_patient_not(mapping, gw_span_text("AN, ANC, AND, ANT, VN, GI, GN, SN"), NULL);
+}
+
 static const struct {
 	const char *name;
 	enum gw_error (*set)(struct gw_hl7_mapping *mapping, struct gw_span value, struct gw_why *why);
 } others[] = {
 	{ "services", set_services },
+	{ "patient_not", set_patient_not },
 	{ "bed_components", set_components },
 	{ "bed_needs", set_needs },
 	{ "processing", set_processing },

@@ -96,16 +96,32 @@ same_patient(const struct gw_hl7_destination *d, const struct gw_owner *a, const
 	    gw_patients_resolve(patients, a->patient) == gw_patients_resolve(patients, b->patient);
 }
 
-// What is held changes when it may go; what was made for a patient when it is no longer surely his. A contradiction that came up later changes nothing until it
-// is resolved.
+// Nobody has it yet: it can be withdrawn.
 static bool
-has_changed(const struct gw_hl7_destination *d, const struct gw_hl7_filed *filed, const struct gw_owner *now)
+is_unsent(const struct work *work)
 {
+	const struct gw_hl7_message *message;
+
+	if (work->filed->state != GW_HL7_FILED_MADE)
+		return work->filed->state == GW_HL7_FILED_PARKED;
+	message = gw_hl7_outbox_find(&work->d->outbox, work->filed->control_id);
+	return message != NULL && !message->tried;
+}
+
+// What is held changes when it may go; what was made for a patient when it is no longer surely his. A contradiction that came up later holds what nobody has
+// yet; of what went out it changes nothing until it is resolved.
+static bool
+has_changed(const struct work *work, const struct gw_owner *now)
+{
+	const struct gw_hl7_filed *filed = work->filed;
+
 	if (is_held(filed))
-		return !gw_hl7_is_held(d, now);
+		return !gw_hl7_is_held(work->d, now);
+	if (now->whose == GW_WHOSE_CONFLICT)
+		return is_unsent(work);
 	if (filed->owner.whose != GW_WHOSE_PATIENT)
 		return now->whose == GW_WHOSE_PATIENT;
-	return now->whose != GW_WHOSE_CONFLICT && !same_patient(d, &filed->owner, now);
+	return !same_patient(work->d, &filed->owner, now);
 }
 
 // A device that was taken out of the registry stands nowhere any more: its readings are not nobody's by that.
@@ -135,7 +151,7 @@ find_changes(struct work *work)
 			continue;
 		if (!is_held(filed) && !registered && work->owners[i].whose == GW_WHOSE_NOBODY)
 			continue;
-		work->changed[i] = has_changed(work->d, filed, &work->owners[i]);
+		work->changed[i] = has_changed(work, &work->owners[i]);
 		count += work->changed[i];
 	}
 	return count;
@@ -483,6 +499,19 @@ tell_lost(struct work *work)
 
 // ---- One row ----
 
+// What could not be withdrawn after all stays where it is while it is contested. False: nothing is left to be done.
+static bool
+leave_contested(struct work *work)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < work->filed->count; i++) {
+		work->changed[i] &= work->owners[i].whose != GW_WHOSE_CONFLICT;
+		left += work->changed[i];
+	}
+	return left > 0;
+}
+
 static enum gw_error
 apply(struct work *work)
 {
@@ -495,6 +524,8 @@ apply(struct work *work)
 		return GW_E_BUSY;
 	if (!is_held(filed) && (error = withdraw(work)) != GW_OK)
 		return error;
+	if (!is_held(filed) && !work->withdrawn && !leave_contested(work))
+		return GW_OK;
 	if (!is_held(filed) && !work->withdrawn && d->settings->corrections == GW_HL7_REPORT)
 		return told_patient ? tell(work) : GW_OK;
 	error = keep_rest(work);

@@ -104,9 +104,10 @@ class Ward:
         text = f"MSH|^~\\&|ADT|H|VG|H|{dtm(self.now())}||{kind}|c{self.number}|P|2.5\r{body}"
         assert code(self.door.ask(text)) == ("AA", f"c{self.number}"), text
 
-    def adt(self, event, minute, patient, bed="", prior="", other=None, other_bed=""):
+    def adt(self, event, minute, patient, bed="", prior="", other=None, other_bed="", also=None):
+        """also: another identifier of the patient."""
         when, now = dtm(self.at(minute)), dtm(self.now())
-        body = f"EVN|{event}|{now}||||{when}\rPID|1||{patient}^^^H^PI||N{patient}\r"
+        body = f"EVN|{event}|{now}||||{when}\rPID|1||{patient}^^^H^PI{f'~{also}^^^H^PI' if also else ''}||N{patient}\r"
         if event in ("A18", "A30", "A34", "A40", "A47"):
             body += f"MRG|{other}^^^H^PI\r"
         else:
@@ -376,6 +377,93 @@ def test_a_contradiction_that_comes_up_later_moves_nothing(hubs):
     wait_for(lambda: ["held"] in ward.trace("m1"), "the new ones to be held")
     ward.adt("A03", 20, "P1", "ICU^^3")
     ward.expect(charted(readings, [(0, 20, "P1"), (20, 99, "P2")]) | charted(late, [(0, 99, "P2")]))
+
+
+WAYS = {
+    "A40": (lambda ward, one, two: ward.adt("A40", 60, one, other=two), lambda one, two: one),
+    "merge": (lambda ward, one, two: ward.hub.cli("patient", "merge", "--patient", f"{two}^^^H", "--into", f"{one}^^^H"), lambda one, two: one),
+    "A47": (lambda ward, one, two: ward.adt("A47", 60, "new" + two, other=two), lambda one, two: "new" + two),
+    "distinct": (lambda ward, one, two: ward.hub.cli("patient", "distinct", "--patient", f"{one}^^^H", "--other", f"{two}^^^H"), lambda one, two: two),
+}
+
+
+def test_identifiers_that_lead_to_two_hold_both(hubs):
+    ward = Ward(hubs, devices=[f"{side}{way}" for way in WAYS for side in "xy"])
+    readings, expected = {}, {}
+    for n, way in enumerate(WAYS):
+        # One lies in a bed; of the other an order says what it wears. What is measured before half past is charted; then a message says that they are one.
+        ward.place(f"x{way}", ICU.format(n), 0)
+        ward.adt("A01", 0, f"1{way}", ICU.format(n))
+        ward.order("NW", 0, f"2{way}", f"O{n}", f"y{way}")
+        for side, patient in (("x", f"1{way}"), ("y", f"2{way}")):
+            expected.update(charted(every(ward, f"{side}{way}", [2, 42]), [(0, 99, patient)]))
+    ward.expect(expected)
+    for n, way in enumerate(WAYS):
+        ward.adt("A02", 30, f"1{way}", ICU.format(n), ICU.format(n), also=f"2{way}")
+        for side, patient in (("x", f"1{way}"), ("y", f"2{way}")):
+            readings[way, side] = every(ward, f"{side}{way}", [5, 25, 35, 55])
+            expected.update(charted(readings[way, side], [(0, 30, patient)]))
+    ward.expect(expected)
+    wait_for(lambda: ward.hub.status()["patients"]["conflicts"] == len(WAYS), "all to be shown")
+    wait_for(lambda: all(sum(s == ["held"] for s in ward.trace(f"{side}{way}")) == 3 for way, side in readings), "what came since to be held")
+    assert "identifiers of one message lead to" in ward.hub.cli("patient", "conflicts").stdout
+    assert "CONFLICT" in ward.hub.cli("patient", "show", "--device", "yA40").stdout
+    assert "CONFLICTS" in ward.hub.cli("status").stdout
+    ward.kill()
+    ward.again()
+    ward.adt("A08", 60, "1A40", ICU.format(0))  # silence ends nothing
+    for way, (resolve, of_two) in WAYS.items():
+        ward.expect(expected)
+        resolve(ward, f"1{way}", f"2{way}")
+        expected.update(charted(readings[way, "x"], [(30, 99, f"1{way}")]))
+        expected.update(charted(readings[way, "y"], [(30, 99, of_two(f"1{way}", f"2{way}"))]))
+    ward.expect(expected)
+    assert ward.hub.status()["patients"]["conflicts"] == 0 and ward.destination()["held"] == 0 and ward.destination()["corrections"] == 0
+    # What somebody has decided is not asked again.
+    ward.adt("A02", 30, "1distinct", ICU.format(3), ICU.format(3), also="2distinct")
+    assert ward.hub.status()["patients"]["conflicts"] == 0
+
+
+def test_an_account_s_number_leads_to_nobody(hubs):
+    ward = Ward(hubs)
+    ward.place("m1", "ICU^^3", 0)
+    for patient, minute in (("P1", 0), ("P2", 30)):  # the number is given to the next
+        ward.message("ADT^A01", f"EVN|A01|{dtm(ward.now())}||||{dtm(ward.at(minute))}\rPID|1||4711^^^H^AN~{patient}^^^H^MR||N{patient}\rPV1|1|I|ICU^^3\r")
+        ward.adt("A03", minute + 29, patient, "ICU^^3")
+    readings = every(ward, "m1", [10, 40])
+    ward.expect(charted(readings, [(0, 29, "P1"), (30, 59, "P2")]))
+    assert ward.hub.status()["patients"]["conflicts"] == 0
+
+
+def test_what_nobody_has_yet_is_held_when_a_contradiction_comes_up(hubs):
+    ward = Ward(hubs, {"plain": {}})
+    ward.place("m1", "ICU^^3", 0)
+    ward.adt("A01", 0, "P1", "ICU^^3")
+    ward.receivers["plain"].stop()
+    readings = every(ward, "m1", [10, 20, 40, 50])
+    wait_for(lambda: ward.destination("plain")["outbox"] == 1, "a message to wait")
+    ward.adt("A01", 30, "P2", "ICU^^3")
+    wait_for(lambda: ward.destination("plain")["held"] > 0, "the rest to be held")
+    ward.receivers["plain"].start()
+    ward.expect(charted(readings, [(0, 30, "P1")]), "plain")
+    ward.adt("A03", 30, "P1", "ICU^^3")
+    ward.expect(charted(readings, [(0, 30, "P1"), (30, 99, "P2")]), "plain")
+    assert ward.destination("plain")["misfiled"] == 0
+
+
+def test_a_transfer_to_where_beds_have_no_names(hubs):
+    ward = Ward(hubs)
+    ward.place("m1", "ICU^^3", 0)
+    ward.adt("A01", 0, "P1", "ICU^^3")
+    ward.order("NW", 0, "P1", "O1", "m2")
+    bed, worn = every(ward, "m1", [10, 40]), every(ward, "m2", [10, 40])
+    ward.expect(charted(bed, [(0, 99, "P1")]) | charted(worn, [(0, 99, "P1")]))
+    ward.adt("A02", 30, "P1", "NORMAL", "ICU^^3")
+    ward.expect(charted(bed, [(0, 30, "P1")]) | charted(worn, [(0, 99, "P1")]))
+    assert "LOOK" in ward.hub.cli("patient", "show", "--device", "m2").stdout
+    ward.adt("A12", 30, "P1", "ICU^^3", "NORMAL")
+    ward.expect(charted(bed, [(0, 99, "P1")]) | charted(worn, [(0, 99, "P1")]))
+    assert "LOOK" not in ward.hub.cli("patient", "show", "--device", "m2").stdout
 
 
 def test_sent_without_a_patient_and_known_later(hubs):

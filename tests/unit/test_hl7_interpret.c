@@ -303,7 +303,7 @@ test_mapping_by_name(void **state)
 	static const struct { const char *name, *value; enum gw_error error; } rows[] = {
 		{ "bogus", "PID-3", GW_E_NOT_FOUND }, { "patient", "PID", GW_E_CONFIG }, { "bed_needs", "5", GW_E_CONFIG }, { "bed_needs", "", GW_E_CONFIG },
 		{ "bed_components", "5", GW_E_CONFIG }, { "bed_components", "", GW_E_CONFIG }, { "processing", "", GW_E_CONFIG }, { "processing", "PTDABCDE", GW_E_CONFIG },
-		{ "services", "012345678901234567890123456789012", GW_E_CONFIG },
+		{ "services", "012345678901234567890123456789012", GW_E_CONFIG }, { "patient_not", "AN,01234567890123456", GW_E_CONFIG },
 	};
 	struct gw_why why;
 
@@ -322,6 +322,30 @@ test_mapping_by_name(void **state)
 	understand("MSH|^~\\&|A|F|V|F|1999||ADT^A03|1|P|2.5\rPID|||7\rZPI||42^^^X|bed 9\r");
 	assert_true(gw_span_is(meaning.events[0].person.identifiers[0].id, "42"));
 	assert_true(gw_span_is(meaning.events[0].bed, "bed 9"));
+}
+
+// Whose number it is: a person's, unless the site says otherwise.
+static void
+test_identifiers_of_no_person(void **state)
+{
+	static const char message[] = "MSH|^~\\&|A|F|V|F|1999||ADT^A03|1|P|2.5\rPID|||1^^^F^AN~2^^^F^MR~3^^^F^VN\r";
+	static const struct { const char *patient, *patient_not, *ids; } rows[] = {
+		{ "PID-3", NULL, "2" }, { "PID-3", "", "123" }, { "PID-3", "MR, VN", "1" }, { "PID-3(AN)", NULL, "1" }, { "PID-3[3]", NULL, "3" }, { "PID-3.1", NULL, "2" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char ids[8] = "";
+
+		gw_hl7_mapping_init(&mapping);
+		set("patient", rows[i].patient);
+		if (rows[i].patient_not != NULL)
+			set("patient_not", rows[i].patient_not);
+		understand(message);
+		for (size_t k = 0; k < meaning.events[0].person.identifier_count; k++)
+			strncat(ids, (const char *)meaning.events[0].person.identifiers[k].id.at, 1);
+		assert_string_equal(ids, rows[i].ids);
+	}
 }
 
 // ---- Answers ----
@@ -434,6 +458,7 @@ main(void)
 		cmocka_unit_test_setup(test_more_than_its_share, begin),
 		cmocka_unit_test_setup_teardown(test_names_of_devices, store_make, store_remove),
 		cmocka_unit_test_setup(test_mapping_by_name, begin),
+		cmocka_unit_test_setup(test_identifiers_of_no_person, begin),
 		cmocka_unit_test_setup(test_wanted, begin),
 		cmocka_unit_test_setup(test_answer_to_what_is_not_hl7, begin),
 		cmocka_unit_test_setup(test_faults_of_the_gateway, begin),

@@ -92,9 +92,18 @@ test_to_a_ward_without_beds(void **state)
 {
 	(void)state;
 	hear(2, "ADT^A01", "EVN||@2\r" PID("7") IN("ICU^^3"));
+	told(EVENT(ASSOCIATE, 3, WHO("7^^^K"), DEVICE("m1")));
 	hear(10, "ADT^A02", "EVN||@10\r" PID("7") "PV1||I|NORMAL|||ICU^^3\r");
 	assert_whose("wall3", 9, "7");
 	assert_whose("wall3", 10, "-");
+	assert_whose("m1", 10, "7");
+	assert_true(owner_of("m1", at(10), 0).flagged);
+	hear(15, "ADT^A12", "EVN||@15||||@10\r" PID("7") "PV1||I|ICU^^3|||NORMAL\r");
+	assert_whose("wall3", 12, "7");
+	assert_false(owner_of("m1", at(12), 0).flagged);
+	hear(20, "ADT^A02", "EVN||@20\r" PID("7") "PV1||I|NORMAL\r"); // without saying from where
+	assert_whose("wall3", 20, "-");
+	assert_true(owner_of("m1", at(20), 0).flagged);
 }
 
 static void

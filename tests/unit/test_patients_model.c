@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model against a naive one: a random day of admissions, transfers, discharges, cancels, merges, placements and direct associations, told in any order and
+// The model against a naive one: a random day of admissions, transfers, discharges, cancels, merges, identifiers that contradict each other, placements and direct associations, told in any order and
 // some of it twice. Whoever asks minute by minute gets the answer that brute force gives, before and after a restart; and every answer that an event changed
 // lies within a range that its records name.
 #include "tests/unit/patients_help.h"
@@ -21,10 +21,10 @@ static const char *const beds[BEDS] = { "ICU^^3", "B1", "B2", "B3" };
 
 // ---- A random day ----
 
-enum kind { ENTER, MOVE, DISCHARGE, LEAVE, CANCEL, PLACE, UNPLACE, BEGIN, END, MERGE };
+enum kind { ENTER, MOVE, DISCHARGE, LEAVE, CANCEL, PLACE, UNPLACE, BEGIN, END, MERGE, CLASH };
 struct event {
 	enum kind kind;
-	int minute, told, patient, other, device, bed, target; // other: merged; target: of a cancel; patient -1: everybody
+	int minute, told, patient, other, device, bed, target; // other: merged, or to whom another identifier leads; target: of a cancel; patient -1: everybody
 };
 struct day {
 	struct event events[EVENTS];
@@ -48,7 +48,7 @@ is_move(const struct event *event)
 static void
 make_day(struct day *day)
 {
-	static const enum kind kinds[] = { ENTER, ENTER, MOVE, MOVE, MOVE, DISCHARGE, DISCHARGE, LEAVE, CANCEL, CANCEL, PLACE, PLACE, UNPLACE, BEGIN, BEGIN, BEGIN, END, END, MERGE };
+	static const enum kind kinds[] = { ENTER, ENTER, MOVE, MOVE, MOVE, DISCHARGE, DISCHARGE, LEAVE, CANCEL, CANCEL, PLACE, PLACE, UNPLACE, BEGIN, BEGIN, BEGIN, END, END, MERGE, CLASH, CLASH };
 	int minutes[MINUTES];
 
 	for (int i = 0; i < MINUTES; i++)
@@ -62,7 +62,7 @@ make_day(struct day *day)
 	for (day->count = 0; day->count < EVENTS; day->count++) {
 		struct event *event = &day->events[day->count];
 
-		*event = (struct event){ .kind = kinds[dice(day, 19)], .minute = minutes[day->count], .told = 200 + day->count, .patient = dice(day, PATIENTS),
+		*event = (struct event){ .kind = kinds[dice(day, sizeof(kinds) / sizeof(kinds[0]))], .minute = minutes[day->count], .told = 200 + day->count, .patient = dice(day, PATIENTS),
 			.other = dice(day, PATIENTS), .device = dice(day, DEVICES), .bed = dice(day, BEDS), .target = -1 };
 		if (event->kind == END && dice(day, 3) == 0)
 			event->patient = -1;
@@ -82,7 +82,7 @@ static struct gw_patient_event
 event_of(const struct day *day, const struct event *event)
 {
 	static const enum gw_patient_verb verbs[] = { GW_PATIENT_ADMIT, GW_PATIENT_TRANSFER, GW_PATIENT_DISCHARGE, GW_PATIENT_DISSOCIATE, GW_PATIENT_CANCEL_ADMIT,
-		GW_PATIENT_PLACE, GW_PATIENT_UNPLACE, GW_PATIENT_ASSOCIATE, GW_PATIENT_DISSOCIATE, GW_PATIENT_MERGE };
+		GW_PATIENT_PLACE, GW_PATIENT_UNPLACE, GW_PATIENT_ASSOCIATE, GW_PATIENT_DISSOCIATE, GW_PATIENT_MERGE, GW_PATIENT_UPDATE };
 	const struct event *what = event->target >= 0 ? &day->events[event->target] : event;
 	struct gw_patient_event out = { .verb = verbs[event->kind], .time_us = at(what->minute), .told_us = at(event->told), .source = gw_span_text("test") };
 
@@ -101,6 +101,8 @@ event_of(const struct day *day, const struct event *event)
 		out.person = (struct gw_person){ 0 };
 	if (event->kind == MERGE)
 		out.other = person_of(patients[event->other]);
+	if (event->kind == CLASH && event->other != event->patient)
+		out.person.identifiers[out.person.identifier_count++] = person_of(patients[event->other]).identifiers[0];
 	return out;
 }
 
@@ -192,6 +194,24 @@ naive_place(const struct naive *naive, int device, int minute)
 	return bed;
 }
 
+// Once a message has said that two are one, both are in question from then on, until they are.
+static bool
+naive_contested(const struct naive *naive, int group, int minute)
+{
+	for (int i = 0; i < naive->day->count; i++) {
+		const struct event *event = &naive->day->events[i];
+		int one, other;
+
+		if (event->kind != CLASH || event->minute > minute)
+			continue;
+		one = naive->group[event->patient];
+		other = naive->group[event->other];
+		if (one != other && (one == group || other == group))
+			return true;
+	}
+	return false;
+}
+
 static int
 naive_whose(const struct naive *naive, int device, int minute)
 {
@@ -208,9 +228,9 @@ naive_whose(const struct naive *naive, int device, int minute)
 			if (naive->group[h] == h && naive_bed(naive, h, minute) == bed)
 				return CONFLICT;
 		}
-		return g;
+		answer = g;
 	}
-	return answer;
+	return answer >= 0 && naive_contested(naive, answer, minute) ? CONFLICT : answer;
 }
 
 // ---- The model's ----
@@ -379,6 +399,8 @@ one_day(uint64_t seed)
 		order[i] = order[j];
 		order[j] = swap;
 	}
+	for (int p = 0; p < PATIENTS; p++) // all are known: identifiers of nobody contradict nothing
+		told((struct gw_patient_event){ .verb = GW_PATIENT_DISCHARGE, .time_us = at(-50), .told_us = at(-50), .person = person_of(patients[p]) });
 	ask_all(&after);
 	for (int i = 0; i < count; i++)
 		tell_one(&day, &day.events[order[i]], seed);
