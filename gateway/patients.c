@@ -235,9 +235,10 @@ gw_patients_change(struct gw_patients *patients, const struct gw_patient_event *
 		[GW_PATIENT_CANCEL_DISCHARGE] = "cancel discharge", [GW_PATIENT_SWAP] = "swap", [GW_PATIENT_MERGE] = "merge",
 		[GW_PATIENT_CHANGE_ID] = "change identifier", [GW_PATIENT_ASSOCIATE] = "associate", [GW_PATIENT_DISSOCIATE] = "dissociate",
 		[GW_PATIENT_PLACE] = "place", [GW_PATIENT_UNPLACE] = "unplace",
-		[GW_PATIENT_DISTINCT] = "distinct",
+		[GW_PATIENT_DISTINCT] = "distinct", [GW_PATIENT_REVOKE] = "revoke",
+		[GW_PATIENT_RESUME] = "resume",
 	};
-	const char *name = event->verb >= GW_PATIENT_ADMIT && event->verb <= GW_PATIENT_DISTINCT ? names[event->verb] : "";
+	const char *name = event->verb >= GW_PATIENT_ADMIT && event->verb <= GW_PATIENT_RESUME ? names[event->verb] : "";
 	char command[320];
 	size_t failed;
 

@@ -18,6 +18,9 @@
 //   association is taken (refusing it would go on giving the readings to the earlier patient), and neither gets the readings while both hold.
 // - A direct association ends with its own end or with the patient's discharge; from the patient's first change of bed on it is flagged.
 //   An end that names an order ends what that order began; one without patient ends all of the device.
+// - An association with an identifier of its own (filler) is known by it: what was told of it last (told_us; of the same moment, what came last) says with which
+//   device, with whom and since when, and replaces what earlier reports said of that. Its end, that it goes on after all, and that it never was, hold for
+//   whichever device and patient it turns out to be with. Several devices of one message are one report; each ends when its end is told.
 // - An order (ASSOCIATE with `order`, without a device) is carried out wherever the patient lies until it is ended or the patient is discharged: the answer
 //   names it. It puts the patient into `bed` only as long as no admission or transfer says where the patient is, and then its end takes the patient out again.
 // - Merges: what was told of either counts for the one that stays; the other's number and identifiers lead to it.
@@ -83,6 +86,8 @@ enum gw_patient_verb {
 	GW_PATIENT_PLACE,           // `device` stands at `bed` from `time` on
 	GW_PATIENT_UNPLACE,
 	GW_PATIENT_DISTINCT,        // `person` and `other` are two, whatever identifiers of one message said: ends that contradiction; a person's command
+	GW_PATIENT_REVOKE,          // DEV-51: the association `filler` of `device` never was
+	GW_PATIENT_RESUME,          // DEV-51: that it ended at `time` is wrong
 };
 
 struct gw_patient_event {
@@ -97,7 +102,7 @@ struct gw_patient_event {
 	struct gw_span patient_class; // PV1-2
 	struct gw_span order, order_authority; // ORC-2 / OBR-2: EI-1, EI-2; kept for OBR-2 of what answers it
 	struct gw_span source;       // who says so, for people: "hl7 ADT1^KLINIK A01 4711", "uid 1000 (alice)"
-	struct gw_span filler;       // association's own identifier: OBR-3 of a DEV-51
+	struct gw_span filler;       // association's own identifier, unique with its assigner: OBR-3 of a DEV-51
 };
 
 // Reads all rows. The registry gives devices' beds where no association says otherwise.

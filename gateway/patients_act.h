@@ -61,6 +61,17 @@ void gw_act_settle(struct act *act, struct patient *patient);
 // After a merge, when intervals are derived.
 void gw_act_merge_clashes(struct act *act, struct patient *gone, struct patient *stays);
 
+// ---- patients_report.c: associations by their own identifier, event->filler ----
+
+// Whether no report of the association was told later.
+bool gw_act_is_latest(const struct act *act);
+// What earlier reports said goes, what was told of the association under other devices comes to this one, before its begin is added. True: something went.
+bool gw_act_replace(struct act *act, struct device *device);
+// Adds an end, a resumption or that it never was: to the device that is told, where it began with it; else to those with which it began. An end is true of the
+// device that is told, too, whatever is known of it.
+bool gw_act_add_report(struct act *act, struct device *device, enum fact_kind kind, struct patient *patient);
+bool gw_act_began(const struct act *act);
+
 // ---- patients_adt.c, patients_associate.c, patients_clash.c: one function a verb ----
 
 void gw_do_admit(struct act *act);
@@ -76,6 +87,8 @@ void gw_do_change_id(struct act *act);
 void gw_do_distinct(struct act *act);
 void gw_do_associate(struct act *act);
 void gw_do_dissociate(struct act *act);
+void gw_do_revoke(struct act *act);
+void gw_do_resume(struct act *act);
 void gw_do_place(struct act *act);
 
 #endif

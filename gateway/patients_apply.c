@@ -27,6 +27,8 @@ static const struct {
 	[GW_PATIENT_PLACE] = { "place", gw_do_place },
 	[GW_PATIENT_UNPLACE] = { "unplace", gw_do_place },
 	[GW_PATIENT_DISTINCT] = { "distinct", gw_do_distinct },
+	[GW_PATIENT_REVOKE] = { "revoke", gw_do_revoke },
+	[GW_PATIENT_RESUME] = { "resume", gw_do_resume },
 };
 
 // ---- Rows and records ----
@@ -118,7 +120,7 @@ gw_patients_do(struct gw_patients *patients, const struct gw_patient_event *even
 	uint32_t ops_len = ticket->ops_len;
 	enum gw_error error;
 
-	if (event->verb < GW_PATIENT_ADMIT || event->verb > GW_PATIENT_DISTINCT)
+	if (event->verb < GW_PATIENT_ADMIT || event->verb > GW_PATIENT_RESUME)
 		return gw_fail(why, GW_E_ARGUMENT, "there is no such event");
 	if (patients->failed)
 		return gw_fail(why, GW_E_MEMORY, "patients have to be read again from the store first");

@@ -62,7 +62,7 @@ gw_do_associate(struct act *act)
 	struct device *device = NULL;
 	struct patient *patient;
 	struct look look;
-	bool changed;
+	bool changed, replaced = false;
 
 	act->done = "associated before";
 	if (act->event->device.len == 0 && act->bed.len == 0 && act->event->order.len == 0) {
@@ -71,21 +71,26 @@ gw_do_associate(struct act *act)
 	}
 	if (act->event->device.len > 0 && (device = device_of(act)) == NULL)
 		return;
+	if (device != NULL && !gw_act_is_latest(act)) {
+		act->done = "a later report of this association is known";
+		return;
+	}
 	if (!has_room_for_device(act, device) || (patient = gw_act_get(act, &act->event->person)) == NULL)
 		return;
 	if (device == NULL) {
 		associate_bed(act, patient);
 		return;
 	}
+	replaced = gw_act_replace(act, device);
 	changed = gw_act_add_device_fact(act, device, FACT_BEGIN, act->event->time_us, patient, gw_span(NULL, 0));
 	if (act->until_us != GW_TIME_OPEN)
 		changed |= gw_act_add_device_fact(act, device, FACT_END, act->until_us, patient, gw_span(NULL, 0));
-	if (!changed)
+	if (!changed && !replaced)
 		return;
 	gw_act_derive_device(act, device);
 	gw_line_look(&device->directs, act->event->time_us, &look);
 	act->contradiction |= look.clash;
-	act->done = "associated";
+	act->done = replaced ? "associated, in place of what was told of it before" : "associated";
 }
 
 static void
@@ -172,10 +177,52 @@ gw_do_dissociate(struct act *act)
 		return;
 	if (act->event->person.identifier_count > 0 && (patient = gw_act_get(act, &act->event->person)) == NULL)
 		return;
-	if (!gw_act_add_device_fact(act, device, FACT_END, act->event->time_us, patient, gw_span(NULL, 0)))
+	if (gw_act_add_report(act, device, FACT_END, patient))
+		act->done = "dissociated";
+}
+
+// Where nothing is known of the association by its identifier, it ends as it is said to have begun.
+void
+gw_do_revoke(struct act *act)
+{
+	struct patient *patient = NULL;
+	struct device *device;
+	bool began = gw_act_began(act), changed;
+
+	act->done = "told before";
+	if (act->event->filler.len == 0) {
+		(void)gw_act_fails(act, GW_E_ARGUMENT, "which association?");
 		return;
-	gw_act_derive_device(act, device);
-	act->done = "dissociated";
+	}
+	if ((device = device_of(act)) == NULL)
+		return;
+	if (act->event->person.identifier_count > 0 && (patient = gw_act_get(act, &act->event->person)) == NULL)
+		return;
+	changed = gw_act_add_report(act, device, FACT_VOID, NULL);
+	act->note[NOTE_FILLER] = gw_span(NULL, 0);
+	if (!began && gw_act_add_device_fact(act, device, FACT_END, act->event->time_us, patient, gw_span(NULL, 0))) {
+		gw_act_derive_device(act, device);
+		changed = true;
+	}
+	if (changed)
+		act->done = "the association never was";
+}
+
+void
+gw_do_resume(struct act *act)
+{
+	struct patient *patient;
+	struct device *device;
+
+	act->done = "told before";
+	if (act->event->filler.len == 0) {
+		(void)gw_act_fails(act, GW_E_ARGUMENT, "which association?");
+		return;
+	}
+	if ((device = device_of(act)) == NULL || !has_room_for_device(act, device) || (patient = gw_act_get(act, &act->event->person)) == NULL)
+		return;
+	if (gw_act_add_report(act, device, FACT_RESUME, patient))
+		act->done = "the association goes on";
 }
 
 void

@@ -340,10 +340,45 @@ derive_places(const struct device *device, struct line *places)
 static bool
 ends(const struct fact *end, const struct fact *begin)
 {
-	struct gw_span order = gw_note_text(end->note, NOTE_ORDER);
+	struct gw_span order = gw_note_text(end->note, NOTE_ORDER), filler = gw_note_text(end->note, NOTE_FILLER);
 
+	if (end->kind == FACT_END && filler.len > 0 && gw_span_equal(filler, gw_note_text(begin->note, NOTE_FILLER)))
+		return true; // of this association, whoever it was thought to be with
 	return end->kind == FACT_END && (end->patient == NULL || gw_patient_root(end->patient) == gw_patient_root(begin->patient)) &&
 	    (order.len == 0 || gw_span_equal(order, gw_note_text(begin->note, NOTE_ORDER)));
+}
+
+// Whether another report takes back what one said: an association, that it never was; its end, that it goes on.
+static bool
+taken_back(const struct device *device, const struct fact *begin, const struct fact *end)
+{
+	struct gw_span filler = gw_note_text(begin->note, NOTE_FILLER);
+
+	for (uint32_t i = 0; filler.len > 0 && i < device->facts.count; i++) {
+		const struct fact *back = &device->facts.at[i];
+
+		if (back->kind != (end != NULL ? FACT_RESUME : FACT_VOID) || back->told_us < (end != NULL ? end : begin)->told_us ||
+		    !gw_span_equal(gw_note_text(back->note, NOTE_FILLER), filler))
+			continue;
+		if (end == NULL || back->time_us == end->time_us || gw_span_equal(gw_note_text(end->note, NOTE_FILLER), filler))
+			return true;
+	}
+	return false;
+}
+
+// That it goes on is a begin of what began nowhere.
+static bool
+is_begin(const struct device *device, const struct fact *fact)
+{
+	if (fact->kind != FACT_RESUME)
+		return fact->kind == FACT_BEGIN;
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		const struct fact *other = &device->facts.at[i];
+
+		if (other->kind == FACT_BEGIN && gw_span_equal(gw_note_text(other->note, NOTE_FILLER), gw_note_text(fact->note, NOTE_FILLER)))
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -354,15 +389,16 @@ turn_ends(const struct turn *turn, const struct fact *begin)
 	return !turn->other_visit || gw_note_text(begin->note, NOTE_VISIT).len > 0;
 }
 
+// resumed: some report says that an association goes on.
 static bool
-derive_direct(const struct device *device, uint32_t at, struct line *directs)
+derive_direct(const struct device *device, uint32_t at, bool resumed, struct line *directs)
 {
 	const struct fact *begin = &device->facts.at[at];
 	struct patient *patient = gw_patient_root(begin->patient);
 	struct interval one = { .from_us = begin->time_us, .to_us = GW_TIME_OPEN, .what = patient, .note = begin->note, .order = begin->note }, rest = { 0 };
 
 	for (uint32_t i = at + 1; i < device->facts.count; i++) {
-		if (ends(&device->facts.at[i], begin)) {
+		if (ends(&device->facts.at[i], begin) && (!resumed || !taken_back(device, begin, &device->facts.at[i]))) {
 			one.to_us = device->facts.at[i].time_us;
 			break;
 		}
@@ -398,16 +434,27 @@ first_placement(const struct device *device)
 	return GW_TIME_OPEN;
 }
 
+static bool
+has_kind(const struct device *device, enum fact_kind kind)
+{
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		if (device->facts.at[i].kind == kind)
+			return true;
+	}
+	return false;
+}
+
 void
 gw_derive_device(struct gw_patients *patients, struct device *device)
 {
 	struct line places = { 0 }, directs = { 0 };
+	bool voids = has_kind(device, FACT_VOID), resumed = has_kind(device, FACT_RESUME);
 	int64_t from_us, to_us, first_us = first_placement(device), was_us = device->first_us;
 	bool good = derive_places(device, &places);
 
 	for (uint32_t i = 0; i < device->facts.count; i++) {
-		if (device->facts.at[i].kind == FACT_BEGIN)
-			good &= derive_direct(device, i, &directs);
+		if (is_begin(device, &device->facts.at[i]) && (!voids || !taken_back(device, &device->facts.at[i], NULL)))
+			good &= derive_direct(device, i, resumed, &directs);
 	}
 	if (!good)
 		patients->failed = true;
@@ -497,8 +544,10 @@ gw_tracked_prune(struct gw_patients *patients, struct device *device, struct gw_
 			if (i - 1 == base)
 				continue;
 			device->pruned = true;
-		} else if (fact->kind == FACT_BEGIN && still_holds(device, fact, patients->horizon_us))
+		} else if ((fact->kind == FACT_BEGIN || fact->kind == FACT_RESUME) && still_holds(device, fact, patients->horizon_us))
 			continue;
+		else if (fact->kind >= FACT_VOID && fact->told_us >= patients->horizon_us)
+			continue; // what it takes back may be younger
 		if (gw_tracked_del_fact(device, fact, ticket) != GW_OK)
 			patients->failed = true;
 		gw_fact_drop(patients, facts, i - 1);

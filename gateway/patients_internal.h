@@ -49,6 +49,7 @@ bool gw_table_add(struct table *table, uint64_t hash, void *item); // false: out
 void gw_table_remove(struct table *table, uint64_t hash, const void *item);
 typedef bool gw_table_match_fn(const void *item, const void *key);
 void *gw_table_find(const struct table *table, uint64_t hash, gw_table_match_fn *match, const void *key);
+uint32_t gw_table_all(const struct table *table, uint64_t hash, void **items, uint32_t max); // each once
 
 // ---- A line of intervals: sorted by begin; they may overlap ----
 
@@ -88,6 +89,8 @@ enum fact_kind {
 	FACT_PLACE, FACT_UNPLACE, // a device's
 	FACT_BEGIN, FACT_END, // a device with a patient; END without a patient: with everybody
 	FACT_ORDER, FACT_ORDER_END, // a patient is to be monitored, in this bed where one is told
+	FACT_VOID,   // a device's: what was told of this association by then never was
+	FACT_RESUME, // a device's: the association's end never was; where nothing is known of the association, a begin
 	FACT_KINDS
 };
 
@@ -184,6 +187,7 @@ struct gw_patients {
 	uint8_t hash_key[16];
 
 	struct table by_number, by_identifier, by_bed, by_device;
+	struct table by_filler; // devices of which an association with this identifier was told
 	struct table registered;      // hashes of beds at which the registry has devices...
 	uint64_t registered_generation; // ...as of this generation of it
 	struct patient **all;

@@ -6,6 +6,7 @@
 #include "gateway/hash.h"
 
 #include <sodium.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 uint64_t
@@ -348,7 +349,7 @@ gw_patient_forget(struct gw_patients *patients, struct patient *patient)
 void
 gw_patients_empty(struct gw_patients *patients)
 {
-	struct table *tables[] = { &patients->by_number, &patients->by_identifier, &patients->by_bed, &patients->by_device };
+	struct table *tables[] = { &patients->by_number, &patients->by_identifier, &patients->by_bed, &patients->by_device, &patients->by_filler };
 
 	// Devices first: their facts name patients.
 	for (uint32_t i = 0; i < patients->device_count; i++) {
@@ -364,7 +365,7 @@ gw_patients_empty(struct gw_patients *patients)
 	while (patients->range_count > 0)
 		gw_bed_put(patients, patients->ranges[--patients->range_count].bed);
 	gw_graves_empty(patients);
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		free(tables[i]->slots);
 		*tables[i] = (struct table){ 0 };
 	}
@@ -381,7 +382,7 @@ rank(const struct fact *fact)
 {
 	static const uint8_t ranks[FACT_KINDS] = {
 		[FACT_SEEN] = 1, [FACT_ADMIT] = 2, [FACT_TRANSFER] = 3, [FACT_LEAVE] = 6, [FACT_DISCHARGE] = 7, [FACT_UNPLACE] = 1, [FACT_PLACE] = 2,
-		[FACT_BEGIN] = 2, [FACT_END] = 3, [FACT_ORDER] = 4, [FACT_ORDER_END] = 5, [FACT_CANCEL_ADMIT] = 8, [FACT_CANCEL_TRANSFER] = 8, [FACT_CANCEL_DISCHARGE] = 8,
+		[FACT_BEGIN] = 2, [FACT_RESUME] = 2, [FACT_END] = 3, [FACT_VOID] = 4, [FACT_ORDER] = 4, [FACT_ORDER_END] = 5, [FACT_CANCEL_ADMIT] = 8, [FACT_CANCEL_TRANSFER] = 8, [FACT_CANCEL_DISCHARGE] = 8,
 	};
 
 	return fact->kind == FACT_END && fact->patient == NULL ? 1 : ranks[fact->kind];
@@ -410,7 +411,8 @@ same(const struct fact *a, const struct fact *b)
 {
 	return a->time_us == b->time_us && a->kind == b->kind && a->bed == b->bed && a->patient == b->patient &&
 	    gw_span_equal(gw_note_text(a->note, NOTE_ORDER), gw_note_text(b->note, NOTE_ORDER)) &&
-	    (a->kind != FACT_DISCHARGE || gw_span_equal(gw_note_text(a->note, NOTE_VISIT), gw_note_text(b->note, NOTE_VISIT)));
+	    (a->kind != FACT_DISCHARGE || gw_span_equal(gw_note_text(a->note, NOTE_VISIT), gw_note_text(b->note, NOTE_VISIT))) &&
+	    ((a->kind != FACT_VOID && a->kind != FACT_RESUME) || gw_span_equal(gw_note_text(a->note, NOTE_FILLER), gw_note_text(b->note, NOTE_FILLER)));
 }
 
 // Cancels of the same thing that were told at different times are two: it may have been done again in between.
@@ -452,11 +454,41 @@ gw_graves_empty(struct gw_patients *patients)
 	patients->grave_cap = 0;
 }
 
+static bool
+is_report(const struct fact *fact)
+{
+	return fact->kind == FACT_BEGIN || fact->kind == FACT_END || fact->kind == FACT_VOID || fact->kind == FACT_RESUME;
+}
+
+// The device that is found by the association's identifier for the sake of this fact and of no other; NULL: none.
+static struct device *
+reported(struct facts *facts, const struct fact *fact)
+{
+	struct gw_span filler = is_report(fact) ? gw_note_text(fact->note, NOTE_FILLER) : gw_span(NULL, 0);
+
+	if (filler.len == 0)
+		return NULL;
+	for (uint32_t i = 0; i < facts->count; i++) {
+		if (&facts->at[i] != fact && is_report(&facts->at[i]) && gw_span_equal(gw_note_text(facts->at[i].note, NOTE_FILLER), filler))
+			return NULL;
+	}
+	return (struct device *)(void *)((char *)facts - offsetof(struct device, facts));
+}
+
+static uint64_t
+filler_hash(const struct gw_patients *patients, const struct fact *fact)
+{
+	return gw_patients_hash(patients, gw_note_text(fact->note, NOTE_FILLER), gw_span(NULL, 0));
+}
+
 void
 gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at)
 {
 	struct fact *fact = &facts->at[at];
+	struct device *device = reported(facts, fact);
 
+	if (device != NULL)
+		gw_table_remove(&patients->by_filler, filler_hash(patients, fact), device);
 	if (fact->patient != NULL)
 		fact->patient->direct--;
 	bury(patients, fact);
@@ -468,6 +500,7 @@ gw_fact_drop(struct gw_patients *patients, struct facts *facts, uint32_t at)
 bool
 gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct fact *fact)
 {
+	struct device *device = reported(facts, fact);
 	uint32_t at = facts->count;
 
 	if (facts->count == facts->cap) {
@@ -479,6 +512,8 @@ gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct f
 		facts->at = more;
 		facts->cap = cap;
 	}
+	if (device != NULL && !gw_table_add(&patients->by_filler, filler_hash(patients, fact), device))
+		return false;
 	for (; at > 0 && before(fact, &facts->at[at - 1]); at--)
 		facts->at[at] = facts->at[at - 1];
 	facts->at[at] = *fact;

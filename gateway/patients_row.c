@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 #define ROW_VERSION 1
-#define ROW_VERSION_MORE 2 // of what programs before would misread: a patient with contradictions
+#define ROW_VERSION_MORE 2 // of what programs before would misread: a patient with contradictions, a fact of a kind that they do not know
 #define PATIENT_HEAD 43
 #define FACT_HEAD 28 // without the texts
 #define CLASH_HEAD 19
@@ -75,7 +75,8 @@ device_key(const struct device *device, char key[96])
 static struct gw_span
 fact_key(const struct device *device, const struct fact *fact, char key[160])
 {
-	struct gw_span order = gw_note_text(fact->note, NOTE_ORDER);
+	bool by_filler = fact->kind == FACT_VOID || fact->kind == FACT_RESUME;
+	struct gw_span order = gw_note_text(fact->note, by_filler ? NOTE_FILLER : NOTE_ORDER);
 	uint8_t what[8 + 64 + GW_BED_MAX];
 	size_t len = fact->bed != NULL ? fact->bed->len : 0;
 
@@ -165,7 +166,7 @@ put_one(const struct device *device, const struct fact *fact, struct gw_ticket *
 	uint8_t row[1 + FACT_HEAD + GW_BED_MAX + NOTE_COUNT * 256];
 	char key[160];
 
-	row[0] = ROW_VERSION;
+	row[0] = fact->kind >= FACT_VOID ? ROW_VERSION_MORE : ROW_VERSION;
 	return gw_ticket_put(ticket, fact_key(device, fact, key), gw_span(row, (size_t)(put_fact(row + 1, fact) - row)));
 }
 
@@ -263,12 +264,12 @@ read_fact(struct gw_patients *patients, const uint8_t **at, const uint8_t *end, 
 static bool
 link_fact(struct gw_patients *patients, struct device *device, struct fact *fact)
 {
-	if ((fact->kind != FACT_BEGIN && fact->kind != FACT_END) || (fact->kind == FACT_END && fact->number == 0))
+	if ((fact->kind != FACT_BEGIN && fact->kind != FACT_END && fact->kind != FACT_RESUME) || (fact->kind == FACT_END && fact->number == 0))
 		return true;
 	fact->patient = gw_patient_find(patients, fact->number);
 	if (fact->patient == NULL)
 		return false;
-	if (fact->kind == FACT_BEGIN && !gw_patient_add_device(gw_patient_root(fact->patient), device))
+	if (fact->kind != FACT_END && !gw_patient_add_device(gw_patient_root(fact->patient), device))
 		patients->failed = true;
 	return true;
 }

@@ -67,6 +67,24 @@ gw_table_remove(struct table *table, uint64_t hash, const void *item)
 	table->count--;
 }
 
+uint32_t
+gw_table_all(const struct table *table, uint64_t hash, void **items, uint32_t max)
+{
+	uint32_t mask = table->cap - 1, count = 0, i;
+
+	if (table->cap == 0)
+		return 0;
+	for (uint32_t at = (uint32_t)hash & mask; table->slots[at].item != NULL && count < max; at = (at + 1) & mask) {
+		if (table->slots[at].hash != hash)
+			continue;
+		for (i = 0; i < count && items[i] != table->slots[at].item; i++)
+			;
+		if (i == count)
+			items[count++] = table->slots[at].item;
+	}
+	return count;
+}
+
 void *
 gw_table_find(const struct table *table, uint64_t hash, gw_table_match_fn *match, const void *key)
 {

@@ -13,8 +13,9 @@
 //   A11 A12 A13    CANCEL_ADMIT, CANCEL_TRANSFER (PV1-3 is where the patient is back, PV1-6 what was cancelled), CANCEL_DISCHARGE
 //   ORM^O01        of a configured service: ASSOCIATE or DISSOCIATE of the order's device, else of the bed; a stop without OBR, which does not say
 //                  of which service, is a DISSOCIATE of what has its placer number
-//   DEV-51         ASSOCIATE or DISSOCIATE of each participating device. W and D (wrong, deleted) take it back: DISSOCIATE at the time at which it was said
-//                  to have begun, or ASSOCIATE from the wrong end on. C: DISSOCIATE of everybody at that time, then ASSOCIATE
+//   DEV-51         ASSOCIATE or DISSOCIATE of each participating device, known by OBR-29.2, else OBR-3, with its assigner: told again it replaces what was told
+//                  before. W and D (wrong, deleted) take it back: REVOKE or RESUME; without an identifier DISSOCIATE at the time at which it was said to
+//                  have begun, or ASSOCIATE from the wrong end on, and C is a DISSOCIATE of everybody at that time, then ASSOCIATE
 //
 // A location without PL-3 (mapping: bed_needs) is a ward in which many lie, and no bed: a transfer there is a TRANSFER without a bed.
 #ifndef GW_HL7_INTERPRET_H

@@ -166,14 +166,35 @@ gw_hl7_is_association(struct gw_hl7_reading *r)
 	    gw_hl7_path_segment(r->in, &path, gw_hl7_whole(r->in)) < r->in->segment_count;
 }
 
-// What identifies the association instance: EI-1, else EI-3 (in OBR-29.2 their separators are subcomponents').
+// Who assigned an EI: EI-3, else EI-2. Of OBR-29.2 the separators are subcomponents'.
+static struct gw_span
+assigner_of(struct gw_hl7_reading *r, struct gw_span ei, struct gw_span (*part)(const struct gw_hl7_in *in, struct gw_span value, unsigned n))
+{
+	struct gw_span universal = part(r->in, ei, 3);
+
+	return gw_hl7_text(r->in, universal.len > 0 ? universal : part(r->in, ei, 2));
+}
+
+// What identifies the association instance, "15404697^132233FFFE445566": OBR-29.2, which names the first report of it, else OBR-3. Two reporters may number
+// alike. Where the first report's assigner is left out it is this one's.
 static struct gw_span
 instance_of(struct gw_hl7_reading *r, size_t obr)
 {
-	struct gw_span own = gw_hl7_field(r->in, obr, 3), origin = gw_hl7_component(r->in, gw_hl7_field(r->in, obr, 29), 2), id;
+	struct gw_span own = gw_hl7_field(r->in, obr, 3), origin = gw_hl7_component(r->in, gw_hl7_field(r->in, obr, 29), 2), id, assigner;
+	uint8_t *text;
 
 	id = gw_hl7_text(r->in, gw_hl7_subcomponent(r->in, origin, 1));
-	return id.len > 0 ? id : gw_hl7_text(r->in, gw_hl7_component(r->in, own, 1));
+	assigner = assigner_of(r, origin, gw_hl7_subcomponent);
+	if (id.len == 0)
+		id = gw_hl7_text(r->in, gw_hl7_component(r->in, own, 1));
+	if (assigner.len == 0)
+		assigner = assigner_of(r, own, gw_hl7_component);
+	if (id.len == 0 || assigner.len == 0 || (text = gw_hl7_room(r->in, id.len + 1 + assigner.len)) == NULL)
+		return id;
+	memcpy(text, id.at, id.len);
+	text[id.len] = '^';
+	memcpy(text + id.len + 1, assigner.at, assigner.len);
+	return gw_span(text, id.len + 1 + assigner.len);
 }
 
 // What a report asks for: the association begins; it ends; it never was, with this patient or (where that is corrected) with anybody; what was said to
@@ -190,19 +211,29 @@ take_times(struct gw_hl7_reading *r, struct gw_hl7_scope scope, enum report repo
 		event->until_us = end;
 }
 
+// By the association's identifier, where it has one.
+static enum gw_patient_verb
+verb_of(enum report report, bool known)
+{
+	if (report == BEGINS || report == GOES_ON)
+		return report == GOES_ON && known ? GW_PATIENT_RESUME : GW_PATIENT_ASSOCIATE;
+	return report == NEVER_WAS && known ? GW_PATIENT_REVOKE : GW_PATIENT_DISSOCIATE;
+}
+
 static void
 read_device(struct gw_hl7_reading *r, struct gw_hl7_scope scope, struct gw_hl7_scope segment, const struct gw_hl7_path *path, enum report report)
 {
 	bool told;
+	struct gw_span filler = instance_of(r, scope.from);
 	struct gw_span device = gw_hl7_device(r, path, segment, &told);
 	struct gw_patient_event *event;
 
 	if (told && device.len == 0)
 		gw_hl7_fault_at(r, 204, path, segment, "no registered device has this id or EUI-64");
-	if (!told || (event = gw_hl7_event(r, report == BEGINS || report == GOES_ON ? GW_PATIENT_ASSOCIATE : GW_PATIENT_DISSOCIATE)) == NULL)
+	if (!told || (event = gw_hl7_event(r, verb_of(report, filler.len > 0))) == NULL)
 		return;
 	event->device = device;
-	event->filler = instance_of(r, scope.from);
+	event->filler = filler;
 	if (report != NOBODYS)
 		gw_hl7_person(r, scope, &event->person);
 	gw_hl7_visit(r, scope, event);
@@ -227,7 +258,8 @@ read_devices(struct gw_hl7_reading *r, struct gw_hl7_scope scope, enum report re
 		gw_hl7_fault_at(r, 101, &paths->path[0], scope, "an association report that names no device");
 }
 
-// OBX-11: R asserted, F validated; D and W take back what was said, C says it anew.
+// OBX-11: R asserted, F validated; D and W take back what was said, C says it anew: in place of what is known of the association by its identifier; without one,
+// in place of whatever the device was associated with then.
 static void
 read_report(struct gw_hl7_reading *r, struct gw_hl7_scope scope, size_t obx)
 {
@@ -241,7 +273,7 @@ read_report(struct gw_hl7_reading *r, struct gw_hl7_scope scope, size_t obx)
 	else if (!begins)
 		read_devices(r, scope, back ? GOES_ON : ENDS);
 	else {
-		if (back || corrected)
+		if (back || (corrected && instance_of(r, scope.from).len == 0))
 			read_devices(r, scope, back ? NEVER_WAS : NOBODYS);
 		if (!back)
 			read_devices(r, scope, BEGINS);

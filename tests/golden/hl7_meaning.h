@@ -68,7 +68,7 @@ static void
 event_text(struct gw_hl7_out *out, const struct gw_patient_event *event)
 {
 	static const char *const verbs[] = { "", "ADMIT", "TRANSFER", "DISCHARGE", "UPDATE", "CANCEL_ADMIT", "CANCEL_TRANSFER", "CANCEL_DISCHARGE", "SWAP", "MERGE",
-		"CHANGE_ID", "ASSOCIATE", "DISSOCIATE" };
+		"CHANGE_ID", "ASSOCIATE", "DISSOCIATE", "PLACE", "UNPLACE", "DISTINCT", "REVOKE", "RESUME" };
 	char text[40];
 
 	gw_hl7_putf(out, "%s %s\n", verbs[event->verb], moment(event->time_us, text));

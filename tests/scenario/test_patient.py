@@ -59,7 +59,7 @@ def test_a_conflict_is_shown_until_somebody_ends_it(hubs):
     assert "CONTRADICTION" not in hub.cli("associate", "--device", "m1", "--patient", "1^^^K", "--from", "-20m").stdout
     assert "CONTRADICTION" in hub.cli("associate", "--device", "m1", "--patient", "2^^^K", "--from", "-10m").stdout
     assert hub.status()["patients"]["conflicts"] == 1
-    assert "CONFLICTS" in hub.cli("status").stdout
+    assert "1 CONFLICT" in hub.cli("status").stdout
     conflict, = lines(hub.cli("patient", "conflicts", "--json").stdout)
     assert {conflict["patient"], conflict["other"]} == {"1^^^K", "2^^^K"} and conflict["device"] == "m1"
     assert [o[0] for o in owners(hub, "m1")] == ["1^^^K", None]

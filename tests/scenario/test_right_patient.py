@@ -120,6 +120,13 @@ class Ward:
         self.message("ORM^O01", f"PID|1||{patient}^^^H^PI||N{patient}\rORC|{control}|{number}" + "|" * 13 + dtm(self.at(minute)) +
                      f"\rOBR|1|{number}||MON" + "|" * 14 + f"{device}\r")
 
+    def report(self, minute, patient, device, number, first=None, event="198332", status="R", until=None):
+        """DEV-51 of IHE PCIM; first: an update of that report."""
+        when = dtm(self.at(minute))
+        origin = f"^{first}&&0011223344556677&EUI-64" if first else ""
+        self.message("ORU^R01^ORU_R01", f"PID|1||{patient}^^^H^PI||N{patient}\rPV1|1|I\rOBR|1||{number}^^0011223344556677^EUI-64|69136|||{when}|"
+                     f"{dtm(self.at(until)) if until else when}" + "|" * 21 + f"{origin}\rOBX|1|CWE|68487||{event}||||||{status}\rPRT|1|UC||EQUIP||||||{device}\r")
+
     def place(self, device, bed, minute):
         self.hub.cli("place", device, bed, "--from", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.at(minute))))
 
@@ -387,6 +394,29 @@ WAYS = {
 }
 
 
+def test_an_association_that_is_reported_again(hubs):
+    ward = Ward(hubs)
+    one, two = every(ward, "m1", range(5, 60, 10)), every(ward, "m2", range(5, 60, 10))
+    ward.report(0, "P1", "m1", "a1")
+    ward.expect(charted(one, [(0, 99, "P1")]))
+    ward.report(0, "P1", "m1", "a1", status="F")
+    ward.report(20, "P1", "m1", "a1")  # it began later
+    ward.expect(charted(one, [(20, 99, "P1")]))
+    ward.report(20, "P1", "m2", "a2", first="a1")  # with another device
+    ward.expect(charted(two, [(20, 99, "P1")]))
+    ward.report(10, "P2", "m2", "a3", first="a1", status="C")  # and patient
+    ward.expect(charted(two, [(10, 99, "P2")]))
+    ward.kill()
+    ward.again()
+    ward.report(10, "P2", "m2", "a4", first="a1", event="198334", until=40)
+    ward.expect(charted(two, [(10, 40, "P2")]))
+    ward.report(10, "P2", "m2", "a5", first="a1", event="198334", status="W", until=40)  # it has not ended
+    ward.expect(charted(two, [(10, 99, "P2")]))
+    ward.report(10, "P2", "m2", "a6", first="a1", status="D")
+    ward.expect({})
+    assert ward.hub.status()["patients"]["conflicts"] == 0
+
+
 def test_identifiers_that_lead_to_two_hold_both(hubs):
     ward = Ward(hubs, devices=[f"{side}{way}" for way in WAYS for side in "xy"])
     readings, expected = {}, {}
@@ -408,7 +438,7 @@ def test_identifiers_that_lead_to_two_hold_both(hubs):
     wait_for(lambda: all(sum(s == ["held"] for s in ward.trace(f"{side}{way}")) == 3 for way, side in readings), "what came since to be held")
     assert "identifiers of one message lead to" in ward.hub.cli("patient", "conflicts").stdout
     assert "CONFLICT" in ward.hub.cli("patient", "show", "--device", "yA40").stdout
-    assert "CONFLICTS" in ward.hub.cli("status").stdout
+    assert "4 CONFLICT" in ward.hub.cli("status").stdout
     ward.kill()
     ward.again()
     ward.adt("A08", 60, "1A40", ICU.format(0))  # silence ends nothing

@@ -153,6 +153,41 @@ test_association_reports(void **state)
 	assert_whose("m1", 10, "-");
 }
 
+#define REPORT(id, device, times, event, status) PID("7") "PV1||I\rOBR|||" id "|69136|||" times "\rOBX|1|CWE|68487||" event "||||||" status \
+	"\rPRT|1|UC||EQUIP||||||" device "\r"
+#define UPDATE_OF(own, first, device, times, event, status) PID("7") "PV1||I\rOBR|||" own "^^0A|69136|||" times "|||||||||||||||||||||^" first "\rOBX|1|CWE|68487||" \
+	event "||||||" status "\rPRT|1|UC||EQUIP||||||" device "\r"
+
+// The same association once more: with another device, with another begin; by its own number or as an update of the first report.
+static void
+test_associations_that_are_told_again(void **state)
+{
+	(void)state;
+	hear(10, "ORU^R01^ORU_R01", REPORT("a1^^0A", "m1", "@5|@5", "198332", "R"));
+	hear(11, "ORU^R01^ORU_R01", REPORT("a1^^0A", "m1", "@5|@5", "198332", "F"));
+	assert_whose("m1", 5, "7");
+	hear(12, "ORU^R01^ORU_R01", REPORT("a1^^0A", "m1", "@8|@8", "198332", "R"));
+	assert_whose("m1", 7, "-");
+	assert_whose("m1", 8, "7");
+	hear(13, "ORU^R01^ORU_R01", UPDATE_OF("a2", "a1&&0A", "m2", "@6|@6", "198332", "C"));
+	assert_whose("m1", 9, "-");
+	assert_whose("m2", 6, "7");
+	hear(14, "ORU^R01^ORU_R01", UPDATE_OF("a3", "a1", "m1", "@4|@4", "198332", "R")); // its assigner is this one's
+	assert_whose("m1", 4, "7");
+	assert_whose("m2", 9, "-");
+	// Somebody else's number of the same digits is another association.
+	hear(15, "ORU^R01^ORU_R01", REPORT("a1^^0B", "m2", "@5|@5", "198332", "R"));
+	assert_whose("m1", 9, "7");
+	assert_whose("m2", 9, "7");
+	hear(20, "ORU^R01^ORU_R01", UPDATE_OF("a4", "a1&&0A", "m1", "@4|@18", "198334", "R"));
+	assert_whose("m1", 17, "7");
+	assert_whose("m1", 18, "-");
+	assert_whose("m2", 19, "7");
+	hear(21, "ORU^R01^ORU_R01", UPDATE_OF("a5", "a1&&0A", "m1", "@4|@18", "198332", "D"));
+	assert_whose("m1", 9, "-");
+	assert_whose("m2", 9, "7");
+}
+
 static void
 test_orders(void **state)
 {
@@ -184,6 +219,7 @@ main(void)
 		TEST(test_unknown_until_updated),
 		TEST(test_swapped_and_merged),
 		TEST(test_association_reports),
+		TEST(test_associations_that_are_told_again),
 		TEST(test_orders),
 	};
 
