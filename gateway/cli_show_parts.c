@@ -21,6 +21,9 @@ static const struct line {
 	{ "series", "{series} series of {devices:device}; {used_bytes:bytes} of {budget_bytes:bytes} used" },
 	{ "series", "[behind by {behind_records:record}][, {chunks_damaged:chunk} DAMAGED (vitalgate verify)]" },
 
+	{ "export", "{state}[: {error}][, {period:date} at {percent} %]; {files:file} since the start[, {files_again} of them again][, the last one {last_file}]" },
+	{ "export", "{kept_files:file} kept, {kept_bytes:bytes}[; {periods_due} to be written][; {readings_too_late:reading} too late for any file]" },
+
 	{ "bus", "{state} ({broker}); {acknowledged:message} acknowledged[, {unacknowledged} under way][, {refused} refused]" },
 	{ "bus", "[behind by {lag_records:record}, the oldest {lag_s:age} old]" },
 	{ "bus", "[{parked:message} PARKED: the broker does not take them (vitalgate outlet retry bus)][, {refused_left_out} LEFT OUT: no room to park them]" },

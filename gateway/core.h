@@ -71,6 +71,6 @@ struct gw_part {
 	enum gw_error (*trace)(struct gw_core *core, const struct gw_traced *traced, yyjson_mut_doc *doc, yyjson_mut_val *array);
 };
 
-extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_series_part, gw_hl7_part, gw_hl7_in_part;
+extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_series_part, gw_export_part, gw_hl7_part, gw_hl7_in_part;
 
 #endif
