@@ -28,6 +28,7 @@ struct writing {
 	struct gw_export_file *file; // NULL: no row so far
 	char name[GW_EXPORT_NAME_MAX];
 	uint64_t checked_bytes;
+	struct gw_series_whose clocks; // asked when a row was measured
 	// Whose the last row was
 	struct gw_owner owner;
 	char device[GW_ID_MAX + 1], patient[160];
@@ -86,9 +87,11 @@ write_bytes(void *arg, const char *at, size_t len, bool wait, size_t *taken)
 static enum gw_error
 hold(void *arg, struct gw_series_store **store)
 {
-	const struct gw_export_plan *plan = ((struct writing *)arg)->plan;
+	struct writing *writing = arg;
+	enum gw_error error = writing->plan->hold(writing->plan->arg, store);
 
-	return plan->hold(plan->arg, store);
+	writing->clocks.store = error == GW_OK ? *store : NULL;
+	return error;
 }
 
 static void
@@ -128,7 +131,7 @@ say_whose(void *arg, struct gw_export_row *row)
 	struct gw_patients *patients = writing->plan->core->patients;
 	int64_t first_us, last_us;
 
-	gw_series_moment(row->point, &first_us, &last_us);
+	(void)gw_series_when(&writing->clocks, row->series->device, row->point, &first_us, &last_us);
 	if (!writing->kept || first_us < writing->owner.from_us || first_us >= writing->owner.to_us || strcmp(writing->device, row->series->device) != 0 ||
 	    writing->owner.generation != gw_patients_generation(patients)) {
 		gw_patients_owner(patients, gw_span_text(row->series->device), first_us, 0, &writing->owner);
