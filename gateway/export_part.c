@@ -33,6 +33,7 @@
 #define LOOK_EVERY_US 1000000
 #define SWEEP_EVERY_US HOUR_US
 #define AGAIN_US 60000000       // after an error
+#define BUSY_US 500000          // while the series follow
 #define LOCK_EVERY_US 2000
 #define NICE 10
 
@@ -195,9 +196,10 @@ fail(struct outlet *outlet, enum gw_error error, const char *words)
 {
 	if (error == GW_E_STOPPING)
 		return;
-	outlet->again_us = gw_clock_mono_us() + AGAIN_US;
+	outlet->again_us = gw_clock_mono_us() + (error == GW_E_BUSY ? BUSY_US : AGAIN_US);
 	set_state(outlet, error == GW_E_FULL ? "full" : error == GW_E_BUSY ? "waiting" : "failed", words);
-	gw_diag_limited(&outlet->failed, 60, error == GW_E_FULL || error == GW_E_BUSY ? GW_WARNING : GW_ERROR, "export.failed", "%s; it is tried again", words);
+	if (error != GW_E_BUSY)
+		gw_diag_limited(&outlet->failed, 60, error == GW_E_FULL ? GW_WARNING : GW_ERROR, "export.failed", "%s; it is tried again", words);
 }
 
 // The ages of files are told by the series store's clock, which does not follow a jump of the wall clock forward.
