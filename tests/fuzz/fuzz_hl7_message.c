@@ -33,7 +33,7 @@ within(struct gw_span span)
 static void
 look_at_event(const struct gw_patient_event *event)
 {
-	assert(event->verb >= GW_PATIENT_ADMIT && event->verb <= GW_PATIENT_UNPLACE);
+	assert(event->verb >= GW_PATIENT_ADMIT && event->verb <= GW_PATIENT_RESUME);
 	assert(event->person.identifier_count <= GW_IDENTIFIERS_MAX && event->other.identifier_count <= GW_IDENTIFIERS_MAX);
 	assert(event->bed.len <= GW_BED_MAX && event->prior_bed.len <= GW_BED_MAX && event->other_bed.len <= GW_BED_MAX);
 	assert(event->order.len <= 64 && event->visit.len <= 64 && event->patient_class.len <= 8);
