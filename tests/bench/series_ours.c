@@ -205,7 +205,7 @@ series_day(const struct want *want)
 }
 
 static bool
-add_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed)
+add_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure)
 {
 	(void)series;
 	(void)bed;
