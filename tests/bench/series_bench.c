@@ -383,6 +383,35 @@ measure_clock(enum physio_clock clock)
 	nftw(path, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+// A reading a minute, and each hour all of it into chunks, as series.hold_min has it: what that costs beside chunks that fill by themselves.
+static void
+measure_hold(void)
+{
+	struct ward_plan plan = { .beds = 20, .every_s = 60, .clock = PHYSIO_CLOCK_SECONDS, .calm_from_s = UINT32_MAX };
+	char path[4096];
+	struct ward *ward = ward_open(&plan);
+	struct spent spent = { 0 };
+
+	snprintf(path, sizeof(path), "%s", fresh_folder(&bench_series));
+	memset(&truth, 0, sizeof(truth));
+	bench_series.open(path);
+	for (uint32_t hour = 1; hour <= 48; hour++) {
+		bool done = false;
+		while (!done) {
+			size_t n = ward_frames(ward, hour * 3600, frames, BATCH, &done);
+			for (size_t i = 0; i < n; i++)
+				learn(&frames[i]);
+			put(&bench_series, n, &spent);
+		}
+		settle(&bench_series, &spent);
+	}
+	printf("{\"kind\":\"hold\",\"readings\":%llu,\"seconds\":%.6f,\"cpu\":%.6f,\"bytes\":%llu}\n", (unsigned long long)truth.readings, spent.wall_s, spent.cpu_s,
+	    (unsigned long long)bench_series.bytes());
+	bench_series.close();
+	ward_close(ward);
+	nftw(path, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 // ---- One bed for a month, and all others for ten minutes ----
 
 static void
@@ -449,7 +478,7 @@ measure_month(void)
 // ---- How it grows: 100 beds, a frame a minute ----
 
 static void
-grow_hour(struct ward *ward, uint32_t to_s, struct spent *spent)
+grow_to(struct ward *ward, uint32_t to_s, struct spent *spent)
 {
 	bool done = false;
 
@@ -460,14 +489,6 @@ grow_hour(struct ward *ward, uint32_t to_s, struct spent *spent)
 		for (size_t i = 0; i < contender_count; i++)
 			if (!spent[i].out)
 				put(contenders[i], n, &spent[i]);
-	}
-	for (size_t i = 0; i < contender_count; i++) {
-		double start = now_s(), cpu = own_cpu_s();
-		if (spent[i].out || contenders[i]->hour == NULL)
-			continue;
-		contenders[i]->hour();
-		spent[i].wall_s += now_s() - start;
-		spent[i].cpu_s += own_cpu_s() - cpu;
 	}
 }
 
@@ -518,8 +539,7 @@ measure_growth(void)
 	for (size_t i = 0; i < contender_count; i++)
 		contenders[i]->open(fresh_folder(contenders[i]));
 	for (unsigned day = 1; day <= options.growth_days && mark < MARKS; day++) {
-		for (unsigned hour = 1; hour <= 24; hour++)
-			grow_hour(ward, (day - 1) * DAY_S + hour * 3600, spent);
+		grow_to(ward, day * DAY_S, spent);
 		stop_slow(day, spent);
 		if (day % 10 == 0)
 			fprintf(stderr, "day %u of %u: %llu readings\n", day, options.growth_days, (unsigned long long)truth.readings);
@@ -597,6 +617,7 @@ main(int argc, char **argv)
 	}
 	for (int clock = PHYSIO_CLOCK_SECONDS; clock <= PHYSIO_CLOCK_NONE; clock++)
 		measure_clock((enum physio_clock)clock);
+	measure_hold();
 	measure_month();
 	return differed;
 }

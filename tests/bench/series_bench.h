@@ -70,7 +70,6 @@ struct contender {
 	void (*open)(const char *dir);                         // anew, empty
 	void (*encode)(const struct frame *frames, size_t n);  // what somebody else would have done: not measured. May be NULL
 	void (*put)(const struct frame *frames, size_t n);
-	void (*hour)(void);                                    // an hour of the data is over. May be NULL
 	void (*settle)(void);                                  // until it is durable and where it stays
 	uint64_t (*bytes)(void);                               // on disk, all of it
 	double (*cpu)(void);                                   // seconds so far

@@ -310,7 +310,7 @@ series_export(void)
 }
 
 const struct contender bench_series = {
-	.name = "vitalgate", .open = store_open, .encode = series_encode, .put = series_put, .hour = series_flush_all, .settle = series_flush_all, .bytes = series_bytes,
+	.name = "vitalgate", .open = store_open, .encode = series_encode, .put = series_put, .settle = series_flush_all, .bytes = series_bytes,
 	.cpu = own_cpu_s, .day = series_day, .latest = series_latest, .hours = series_hours, .export = series_export, .close = store_close,
 };
 
@@ -411,6 +411,6 @@ journal_close(void)
 }
 
 const struct contender bench_journal = {
-	.name = "vitalgate with journal", .open = journal_open, .put = journal_put, .hour = series_flush_all, .settle = series_flush_all, .bytes = series_bytes, .cpu = own_cpu_s,
+	.name = "vitalgate with journal", .open = journal_open, .put = journal_put, .settle = series_flush_all, .bytes = series_bytes, .cpu = own_cpu_s,
 	.close = journal_close,
 };

@@ -84,6 +84,8 @@ def bytes_table(lines):
     text += row(f"bytes per reading ({month[0]['readings']:,} readings)", *(f"{r['bytes'] / r['readings']:.2f}" for name in contenders(month) for r in pick(month, contender=name)))
     text += "\n" + head("Vitalgate's, by the device's clock", "whole seconds", "milliseconds that jitter", "none")
     text += row("bytes per reading at 1 Hz", *(f"{r['bytes'] / r['readings']:.2f}" for clock in ("seconds", "milliseconds", "none") for r in pick(lines, kind="clock", clock=clock)))
+    for r in pick(lines, kind="hold"):
+        text += f"\nA reading a minute, and each hour all of it into chunks (`series.hold_min`): {r['cpu'] / r['readings'] * 1e6:.1f} us of CPU a reading; {r['bytes'] / r['readings']:.2f} bytes.\n"
     return text + "\n"
 
 
