@@ -51,7 +51,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, help="rounds over all queries (3; quick: 2)")
     parser.add_argument("--growth", action="store_true", help="instead: from a day to a year of 100 beds; up to 15 minutes")
     parser.add_argument("--growth-days", type=int, default=365)
-    parser.add_argument("--growth-s", type=int, default=240, help="seconds of ingest after which a contender is stopped (240)")
+    parser.add_argument("--growth-s", type=int, default=180, help="seconds of ingest after which a contender is stopped (180)")
     parser.add_argument("--lean", action="store_true", help="SQLite and InfluxDB do not keep when a reading was received")
     parser.add_argument("--without-influx", action="store_true")
     parser.add_argument("--program", default=ROOT / "build/release/vitalgate")

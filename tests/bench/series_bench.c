@@ -540,13 +540,13 @@ measure_growth(void)
 		contenders[i]->open(fresh_folder(contenders[i]));
 	for (unsigned day = 1; day <= options.growth_days && mark < MARKS; day++) {
 		grow_to(ward, day * DAY_S, spent);
-		stop_slow(day, spent);
 		if (day % 10 == 0)
 			fprintf(stderr, "day %u of %u: %llu readings\n", day, options.growth_days, (unsigned long long)truth.readings);
 		if (day == marks[mark]) {
 			measure_mark(day, spent);
 			mark++;
 		}
+		stop_slow(day, spent);
 	}
 	for (size_t i = 0; i < contender_count; i++)
 		if (!spent[i].out)

@@ -3,6 +3,8 @@
 // flags where there are any, and one for when it was received. Lines are made before the clock starts. A write is answered when InfluxDB's log is synced.
 #include "tests/bench/series_bench.h"
 
+#include "gateway/record.h"
+
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -184,31 +186,67 @@ influx_open(const char *dir)
 }
 
 static void
-influx_encode(const struct frame *frames, size_t n)
+line_text(const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(lines.at + lines.len, text, len);
+	lines.len += len;
+}
+
+static void
+line_number(int64_t mantissa, int exponent)
+{
+	lines.len += gw_decimal_text((struct gw_decimal){ mantissa, (int16_t)exponent }, lines.at + lines.len);
+}
+
+static void
+line_field(bool *any, const char *name, const char *more_name)
+{
+	line_text(*any ? "," : " ");
+	line_text(name);
+	line_text(more_name);
+	*any = true;
+}
+
+static void
+encode_one(const struct frame *frame)
 {
 	char name[16];
+	bool any = false;
 
-	if (lines.cap < n * 256 && (lines.at = realloc(lines.at, lines.cap = n * 256)) == NULL)
+	bed_name(frame->bed, name);
+	line_text("vitals,bed=");
+	line_text(name);
+	for (int s = 0; s < SIGNALS; s++) {
+		if (frame_has(frame, s)) {
+			line_field(&any, bench_signals[s].name, "=");
+			line_number(frame->mantissa[s], frame->exponent[s]);
+		}
+		if ((frame->there >> s & 1) && frame->flags[s] != 0) {
+			line_field(&any, bench_signals[s].name, "_flags=");
+			line_number(frame->flags[s], 0);
+			line_text("i");
+		}
+	}
+	if (!bench_lean) {
+		line_field(&any, "lag", "=");
+		line_number((frame->lag_us + 500) / 1000, 0);
+		line_text("i");
+	}
+	line_text(" ");
+	line_number(frame->time_us / 1000, 0);
+	line_text("\n");
+}
+
+static void
+influx_encode(const struct frame *frames, size_t n)
+{
+	if (lines.cap < n * 320 && (lines.at = realloc(lines.at, lines.cap = n * 320)) == NULL)
 		fail("InfluxDB", "out of memory");
 	lines.len = 0;
-	for (size_t i = 0; i < n; i++) {
-		char separator = ' ';
-		bed_name(frames[i].bed, name);
-		lines.len += (size_t)sprintf(lines.at + lines.len, "vitals,bed=%s", name);
-		for (int s = 0; s < SIGNALS; s++) {
-			if (frame_has(&frames[i], s)) {
-				lines.len += (size_t)sprintf(lines.at + lines.len, "%c%s=%.*f", separator, bench_signals[s].name, -frames[i].exponent[s], frame_value(&frames[i], s));
-				separator = ',';
-			}
-			if ((frames[i].there >> s & 1) && frames[i].flags[s] != 0) {
-				lines.len += (size_t)sprintf(lines.at + lines.len, "%c%s_flags=%ui", separator, bench_signals[s].name, frames[i].flags[s]);
-				separator = ',';
-			}
-		}
-		if (!bench_lean)
-			lines.len += (size_t)sprintf(lines.at + lines.len, "%clag=%di", separator, (frames[i].lag_us + 500) / 1000);
-		lines.len += (size_t)sprintf(lines.at + lines.len, " %lld\n", (long long)(frames[i].time_us / 1000));
-	}
+	for (size_t i = 0; i < n; i++)
+		encode_one(&frames[i]);
 }
 
 static void

@@ -165,7 +165,7 @@ def bars(report, queries, commands):
     everything = [r["seconds"] for r in queries + commands]
     low, high = math.floor(math.log10(min(everything))), math.ceil(math.log10(max(everything)))
     left, width, y = 270, 520, 84
-    title = "Answers from the series store: seconds, less is better (each line of the grid ten times)"
+    title = "Answers from the series store: seconds, less is better (from one line of the grid to the next: ten times as long)"
     out = [words(20, 30, title, 17, weight="bold")] + legend(contenders(queries), 56)
     grid = len(out)
     for rows, words_of in ((queries, "As called by a program"), (commands, "As a command of the shell")):
