@@ -209,6 +209,7 @@ add_latest(void *arg, const struct gw_series_info *series, const struct gw_point
 {
 	(void)series;
 	(void)bed;
+	(void)unsure;
 	add(arg, number_of(&point->reading));
 	return true;
 }
