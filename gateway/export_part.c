@@ -319,7 +319,9 @@ tend(struct outlet *outlet)
 	if (now_us - outlet->look_us < LOOK_EVERY_US && outlet->look_us != 0)
 		return;
 	outlet->look_us = now_us;
-	if ((error = save(outlet)) != GW_OK && error != GW_E_STOPPING)
+	if ((error = gw_export_periods_take_again(&outlet->periods, outlet->core->journal)) == GW_OK)
+		error = save(outlet);
+	if (error != GW_OK && error != GW_E_STOPPING)
 		gw_diag_limited(&outlet->failed, 60, GW_WARNING, "export.save", "%s", gw_error_text(error));
 	else if (error == GW_OK)
 		export_due(outlet);
@@ -509,9 +511,27 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	yyjson_mut_obj_add_uint(doc, object, "lag_records", gw_follow_lag(outlet->follow, &lag_us));
 }
 
+// {"action": "rewind", "to": TIME}: everything since then once more.
+static enum gw_error
+command(void *part, yyjson_val *arguments, struct gw_why *reply)
+{
+	struct outlet *outlet = part;
+	const char *action = yyjson_get_str(yyjson_obj_get(arguments, "action")), *to = yyjson_get_str(yyjson_obj_get(arguments, "to"));
+	int64_t from_us;
+	enum gw_error error;
+
+	if (action == NULL || strcmp(action, "rewind") != 0)
+		return gw_fail(reply, GW_E_ARGUMENT, "exports have nothing parked");
+	if (to == NULL || gw_time_parse(to, &from_us) != 0)
+		return gw_fail(reply, GW_E_ARGUMENT, "--to needs a time");
+	if ((error = gw_export_again(outlet->core->intake, from_us, INT64_MAX)) == GW_OK)
+		(void)gw_fail(reply, GW_OK, "files since then are written again");
+	return error;
+}
+
 static const char *const sections[] = { "export", NULL };
 
 const struct gw_part gw_export_part = {
 	.name = GW_EXPORT_OUTLET, .outlet = true, .enabled = enabled, .sections = sections, .check = check, .start = start, .stop = stop, .close = close_part,
-	.status = status,
+	.status = status, .command = command,
 };

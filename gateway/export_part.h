@@ -7,4 +7,8 @@
 
 #define GW_EXPORT_OUTLET "export" // its cursor's row in the journal is outlet/export/cursor
 
+// Has whatever was exported of the time from from_us to to_us (device time) written again, as the series are by then: after readings were erased. At once, whatever
+// export.delay_min says; durable when this returns, and done later where no exports run now.
+enum gw_error gw_export_again(struct gw_intake *intake, int64_t from_us, int64_t to_us);
+
 #endif

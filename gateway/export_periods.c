@@ -4,6 +4,8 @@
 // A row's value, version 1: u8 version, 3 bytes 0, u32 revision, u64 upto, i64 dirty_us. Its key ends in the period's first second, 16 hexadecimal digits.
 #include "gateway/export_periods.h"
 
+#include "gateway/export_part.h"
+
 #include "gateway/bytes.h"
 
 #include <inttypes.h>
@@ -27,6 +29,12 @@ key_of(const struct gw_export_periods *periods, int64_t from_us, char out[96])
 	size_t len = prefix_of(periods, out);
 
 	return len + (size_t)snprintf(out + len, 32, "%016" PRIx64, (uint64_t)(from_us / SECOND_US));
+}
+
+static size_t
+again_key(int64_t from_us, int64_t to_us, char out[96])
+{
+	return (size_t)snprintf(out, 96, GW_EXPORT_AGAIN "%016" PRIx64 "%016" PRIx64, (uint64_t)from_us, (uint64_t)to_us);
 }
 
 // Where it is, or would be.
@@ -117,7 +125,7 @@ gw_export_periods_changed(const struct gw_export_periods *periods)
 	for (size_t i = 0; i < periods->count; i++)
 		if (periods->at[i].changed)
 			return true;
-	return periods->count > GW_EXPORT_PERIODS_MAX;
+	return periods->count > GW_EXPORT_PERIODS_MAX || periods->again_count > 0;
 }
 
 static enum gw_error
@@ -153,11 +161,14 @@ enum gw_error
 gw_export_periods_save(struct gw_export_periods *periods, struct gw_ticket *ticket)
 {
 	enum gw_error error = forget(periods, ticket);
+	char key[96];
 
 	for (size_t i = 0; i < periods->count && error == GW_OK; i++) {
 		if (periods->at[i].changed)
 			error = save_row(periods, &periods->at[i], ticket);
 	}
+	for (size_t i = 0; i < periods->again_count && error == GW_OK; i++)
+		error = gw_ticket_del(ticket, gw_span(key, again_key(periods->again[i].from_us, periods->again[i].to_us, key)));
 	return error;
 }
 
@@ -166,6 +177,60 @@ gw_export_periods_saved(struct gw_export_periods *periods)
 {
 	for (size_t i = 0; i < periods->count; i++)
 		periods->at[i].changed = false;
+	periods->again_count = 0;
+}
+
+// ---- Once more, as somebody asked ----
+
+enum gw_error
+gw_export_again(struct gw_intake *intake, int64_t from_us, int64_t to_us)
+{
+	struct gw_source source;
+	struct gw_ticket *ticket;
+	char key[96];
+	enum gw_error error = gw_source_init(&source, intake, 1);
+
+	if (error != GW_OK)
+		return error;
+	if ((ticket = gw_ticket_get(&source)) == NULL)
+		error = GW_E_MEMORY;
+	else {
+		ticket->essential = true;
+		if ((error = gw_ticket_put(ticket, gw_span(key, again_key(from_us, to_us, key)), gw_span("\1", 1))) == GW_OK)
+			error = gw_intake_commit(ticket);
+		gw_ticket_release(ticket);
+	}
+	gw_source_fini(&source);
+	return error;
+}
+
+static bool
+take_again(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct gw_export_periods *periods = arg;
+	char digits[17] = "";
+	size_t at = periods->again_count;
+
+	if (key.len != sizeof(GW_EXPORT_AGAIN) - 1 + 32 || at == GW_EXPORT_AGAIN_MAX)
+		return at < GW_EXPORT_AGAIN_MAX;
+	memcpy(digits, key.at + key.len - 32, 16);
+	periods->again[at].from_us = (int64_t)strtoull(digits, NULL, 16);
+	memcpy(digits, key.at + key.len - 16, 16);
+	periods->again[at].to_us = (int64_t)strtoull(digits, NULL, 16);
+	periods->again_count++;
+	return true;
+}
+
+enum gw_error
+gw_export_periods_take_again(struct gw_export_periods *periods, struct gw_journal *journal)
+{
+	enum gw_error error = GW_OK;
+
+	if (periods->again_count == 0)
+		error = gw_journal_each(journal, gw_span_text(GW_EXPORT_AGAIN), gw_span("", 0), take_again, periods);
+	for (size_t i = 0; i < periods->again_count; i++)
+		gw_export_periods_mark_range(periods, periods->again[i].from_us, periods->again[i].to_us, 1); // long ago: at once
+	return error;
 }
 
 // ---- What has to be done ----
@@ -183,7 +248,7 @@ gw_export_period_of(const struct gw_export_periods *periods, int64_t us)
 static void
 mark(struct gw_export_period *period, int64_t now_us)
 {
-	if (period->dirty_us != 0)
+	if (period->dirty_us != 0 && period->dirty_us <= now_us)
 		return;
 	period->dirty_us = now_us;
 	period->changed = true;

@@ -8,6 +8,8 @@
 #include "gateway/journal.h"
 
 #define GW_EXPORT_ROWS "outlet/export/at/"
+#define GW_EXPORT_AGAIN "outlet/export/again/"
+#define GW_EXPORT_AGAIN_MAX 64 // requests that are taken at once
 #define GW_EXPORT_PERIODS_MAX 20000 // the oldest beyond are forgotten: their files stay as they are
 
 struct gw_export_period {
@@ -23,6 +25,8 @@ struct gw_export_periods {
 	size_t count, cap;
 	int64_t length_us;           // of a period
 	size_t found;                // where the last one was found
+	struct { int64_t from_us, to_us; } again[GW_EXPORT_AGAIN_MAX]; // requests that were taken: their rows go with the next save
+	size_t again_count;
 };
 
 // Reads the rows of periods of this length.
@@ -37,6 +41,9 @@ struct gw_export_period *gw_export_periods_add(struct gw_export_periods *periods
 void gw_export_periods_mark(struct gw_export_periods *periods, int64_t us, uint64_t position, int64_t now_us);
 // All exported periods that overlap [from, to), whatever they had.
 void gw_export_periods_mark_range(struct gw_export_periods *periods, int64_t from_us, int64_t to_us, int64_t now_us);
+
+// Takes what gw_export_again() asked for: those periods are due at once.
+enum gw_error gw_export_periods_take_again(struct gw_export_periods *periods, struct gw_journal *journal);
 
 // The next period that is due: the oldest since back_us that was never exported and is over for delay_us, else the oldest that is to be exported again and was
 // left alone for delay_us. False: none. *due counts all of them.

@@ -113,6 +113,11 @@ def test_whole_hours_and_what_came_late(hubs):
     wait_for(lambda: f"{second}/readings-r2.csv.gz" in files(hub) and idle(hub)(), "the other hour")
     assert all((files(hub)[f].stat().st_ino, files(hub)[f].stat().st_mtime_ns) == was for f, was in before.items() if not f.startswith(second))
 
+    # Asked for by somebody: everything since then once more.
+    assert "again" in hub.cli("outlet", "rewind", "export", "--to", iso(now - 2 * HOUR)).stdout
+    wait_for(lambda: f"{second}/readings-r3.csv.gz" in files(hub) and idle(hub)(), "it to be written again")
+    assert check(hub, second, 3, ["readings-r2.csv.gz"])["rows"] == 42 and f"{first}/readings-r2.csv.gz" in files(hub)
+
     # Another format begins files of its own for what comes; days, filters; what else lies there stays.
     (hub.state / "lake" / "notes.txt").write_text("mine")
     options(hub, every="day", format="jsonl", gzip=False, signals="heart*", devices="m2", back_h=72)
