@@ -36,7 +36,7 @@ take_record(void *arg, int64_t time_us, const struct gw_record *record)
 	if (!gw_span_equal(batch.head.device, search->device))
 		return true;
 	while (gw_batch_next(&batch, &reading)) {
-		if (reading.time_us != time_us || (search->signal != NULL && reading.signal != search->signal->code) || !is_wanted(search, &reading))
+		if (gw_reading_is_erased(&reading) || reading.time_us != time_us || (search->signal != NULL && reading.signal != search->signal->code) || !is_wanted(search, &reading))
 			continue;
 		if (search->found == search->limit || !search->fn(search->arg, record, &batch, &reading, (uint16_t)(batch.done - 1)))
 			return false;

@@ -100,6 +100,10 @@ enum gw_error gw_ticket_event(struct gw_ticket *ticket, enum gw_record_type type
 // A whole record of another type, sealed.
 enum gw_error gw_ticket_record(struct gw_ticket *ticket, struct gw_span record);
 
+// Takes value and texts out of readings of a record that is in the journal already (places from 0, rising); their keys stay, so that the same readings sent again
+// are duplicates. What was trimmed meanwhile, or is damaged, is passed; erasing again changes nothing.
+enum gw_error gw_ticket_erase(struct gw_ticket *ticket, uint64_t position, const uint16_t *places, size_t count);
+
 struct gw_quarantined;
 // The id is given at commit.
 enum gw_error gw_ticket_quarantine(struct gw_ticket *ticket, const struct gw_quarantined *entry);

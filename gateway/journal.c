@@ -167,6 +167,8 @@ apply_op(struct gw_journal *journal, struct gw_ticket *ticket, const struct gw_o
 		return gw_rows_del(journal, op);
 	case GW_OP_DEL_PREFIX:
 		return gw_rows_del_prefix(journal, op);
+	case GW_OP_ERASE:
+		return gw_erase_readings(journal, op);
 	}
 	return GW_E_ARGUMENT;
 }

@@ -206,6 +206,10 @@ int gw_walk_from(struct gw_walk *walk, uint64_t position);
 int gw_walk_next(struct gw_walk *walk, uint64_t *position, struct gw_span *record);
 int gw_walk_find(struct gw_walk *walk, uint64_t position, struct gw_span *record);
 
+// ---- gateway/journal_erase.c ----
+// Readings of one record; the block's other records stay as they are.
+enum gw_error gw_erase_readings(struct gw_journal *journal, const struct gw_op *op);
+
 // ---- gateway/journal_newest.c ----
 enum gw_error gw_newest_open(struct gw_journal *journal, struct gw_why *why);
 // Whether newest times wait to be written; then every commit takes a piece of them along.

@@ -116,7 +116,8 @@ compare_stored(const struct gw_once *once, struct item *item, const struct gw_re
 			item->sequence_max = stored->sequence;
 		item->exists = true;
 	} else if (stored->sequence == item->reading.sequence) {
-		if (gw_reading_same_value(stored, &item->reading))
+		// What it was is not known any more where it was erased: it must not come back.
+		if (gw_reading_is_erased(stored) || gw_reading_same_value(stored, &item->reading))
 			item->duplicate = true;
 		else if (stored->revision >= item->revision)
 			item->revision = stored->revision + 1u;

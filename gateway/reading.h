@@ -6,6 +6,7 @@
 
 #include "gateway/span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // mantissa * 10^exponent; "7.50" is {750, -2}: the digits after the point are part of the value.
@@ -32,6 +33,7 @@ enum gw_flag {
 	GW_FLAG_NO_DEVICE_TIME = 1 << 3, // time_us is the receive time: the device gave none, or none that is absolute
 	GW_FLAG_REVISION = 1 << 4,       // same key as an earlier reading with another value (revision > 0)
 	GW_FLAG_INVALID = 1 << 5,        // the device itself says that the value is invalid
+	GW_FLAG_ERASED = 1 << 6,         // by the journal: value and texts are gone, only the key is left; nobody shows it or sends it on
 };
 
 // Samples are scaled integers: value = sample * 10^exponent; GW_SAMPLE_MISSING marks a hole.
@@ -67,6 +69,13 @@ struct gw_reading {
 	struct gw_span received;
 	struct gw_span unit_received;
 };
+
+// Erased for good: the key is kept so that the same reading does not come back.
+static inline bool
+gw_reading_is_erased(const struct gw_reading *reading)
+{
+	return (reading->flags & GW_FLAG_ERASED) != 0;
+}
 
 // Identifier of a reading outside the hub: 26 characters of Crockford base32 over a 128-bit BLAKE2b of incarnation and key, and
 // for a revision n a suffix ".n". Stable for ever; never from a position. out is terminated; returns its length.

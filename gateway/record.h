@@ -15,7 +15,7 @@ enum gw_record_type {
 	GW_RECORD_DEVICE_EVENT = 2, // will, refused claim, credential refused, gap of an outlet...
 	GW_RECORD_ASSOCIATION = 3,  // reserved for associations of device, bed and patient
 	GW_RECORD_CORRECTION = 4,   // reserved
-	GW_RECORD_ERASURE = 5,      // reserved
+	GW_RECORD_ERASURE = 5,      // readings were erased: of which devices and times; see struct gw_erasure_note
 	GW_RECORD_COMMAND = 6,      // a person's command that changed something: who, what, when
 };
 
@@ -115,6 +115,28 @@ enum gw_error gw_batch_open(const struct gw_record *record, struct gw_batch *bat
 bool gw_batch_next(struct gw_batch *batch, struct gw_reading *reading);
 
 enum gw_error gw_event_open(const struct gw_record *record, struct gw_event *event, struct gw_why *why);
+
+// A copy of a record of readings in which those at `places` (from 0, rising) are erased: flags, type and lengths say so, value and texts are gone, the key
+// stays. out holds as many bytes as the record has; returns the new length, never greater. 0: the record cannot be read. *erased counts those that were not
+// erased before; where it is 0 the copy equals the record.
+size_t gw_record_erase(const struct gw_record *record, const uint16_t *places, size_t count, uint8_t *out, size_t *erased);
+
+// GW_RECORD_ERASURE, version 1: which readings were taken away for good, so that copies of the store elsewhere (a backup that is restored) can be told. Names no
+// patient.
+struct gw_erased_range {
+	struct gw_span device;
+	int64_t from_us, to_us; // when they were measured, by the hub's clock: [from, to)
+};
+struct gw_erasure_note {
+	int64_t received_us;
+	uint64_t erasure;       // its number
+	uint64_t readings;      // so many, in the journal and the series
+	struct gw_erased_range *ranges;
+	size_t count;           // to read: room in ranges; then how many there are
+};
+#define GW_ERASED_RANGES_MAX 1024 // of one record
+enum gw_error gw_erasure_note_encode(const struct gw_erasure_note *note, uint8_t *out, size_t cap, size_t *len);
+enum gw_error gw_erasure_note_open(const struct gw_record *record, struct gw_erasure_note *note, struct gw_why *why);
 
 // The reading at offset `at` of a record becomes revision n of its key: patches flags, revision and the CRC in place.
 void gw_record_set_revision(uint8_t *record, size_t len, uint32_t at, uint16_t revision);

@@ -29,6 +29,12 @@ enum {
 	EVENT_LENS = 22,     // u8 each: device, principal, route
 	EVENT_TEXT_LEN = 25, // u32
 	EVENT_TEXTS = 29,
+
+	// Erasure, version 1
+	ERASURE_NUMBER = 20,   // u64
+	ERASURE_READINGS = 28, // u64
+	ERASURE_COUNT = 36,    // u16 ranges
+	ERASURE_RANGES = 38,   // i64 from, i64 to, u8 length of the device, the device: each
 };
 
 // One reading, from its first byte.

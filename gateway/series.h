@@ -69,6 +69,12 @@ enum gw_error gw_series_retain(struct gw_series_store *store, const struct gw_se
 // them: to be called again. What the journal gives later is taken: whoever erases waits until gw_series_taken() is past what is to go. *erased counts
 // readings. Pages that held them are free for use and overwritten as they are used again. Any thread.
 enum gw_error gw_series_erase(struct gw_series_store *store, struct gw_span device, int64_t from_us, int64_t to_us, uint64_t *erased);
+// The same of those readings of the device for which fn says so; it is asked once or more for each, under the store's locks: it must not use the store. Readings in a
+// damaged chunk cannot be asked about: such a chunk stays, and is counted in *damaged (may be NULL). dry: they are counted, and stay.
+struct gw_series_info;
+typedef bool gw_series_erase_fn(void *arg, const struct gw_series_info *series, const struct gw_point *point);
+enum gw_error gw_series_erase_where(struct gw_series_store *store, struct gw_span device, gw_series_erase_fn *fn, void *arg, bool dry, uint64_t *erased,
+    uint64_t *damaged);
 
 // ---- The readers' side: any thread ----
 

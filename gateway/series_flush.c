@@ -130,6 +130,8 @@ take_readings(struct gw_series_store *store, const struct gw_record *record)
 		int64_t us = gw_reading_newest(&point.reading);
 
 		newest_us = us > newest_us ? us : newest_us;
+		if (gw_reading_is_erased(&point.reading))
+			continue;
 		point.received_us = batch.head.received_us;
 		error = take_point(store, device, &point, is_canonical(&batch, &point.reading), record->position);
 	}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes: by age and under pressure whole chunks, in pieces, on the outlet's thread; on request what a device said in a time, on any thread.
+// What goes by age and under pressure: whole chunks, in pieces, on the outlet's thread. On request: gateway/series_erase.c.
 //
 // A sweep goes from series to series and looks at their chunks from the front as far as device times are old, and from the back as long as they lie in the
 // future (device clocks may say anything). Whether a chunk goes is decided by when it was filed, by the store's clock.
@@ -10,7 +10,6 @@
 #define FOREVER_US (INT64_C(20) * 365 * 86400 * 1000000) // under pressure nothing is kept for ever: it counts as this
 #define SHORTER (31.0 / 32) // of what a sweep left, under pressure
 #define FUTURE_US INT64_C(86400000000)
-#define ERASE_BYTES (4u << 20) // of one transaction
 
 struct sweep {
 	struct gw_series_store *store;
@@ -210,120 +209,6 @@ gw_series_retain(struct gw_series_store *store, const struct gw_series_retention
 		store->sweep_at = 0;
 		store->sweep_ended_us = store->clock_us;
 	}
-	pthread_mutex_unlock(&store->write);
-	return error;
-}
-
-// ---- Erasing ----
-
-// Cuts a chunk that lies in the range, or reaches into it: what lies outside stays.
-static enum gw_error
-cut(struct gw_series_store *store, struct gw_series *series, MDB_cursor *cursor, const struct gw_filed *filed, int64_t from_us, int64_t to_us,
-    uint64_t *erased)
-{
-	struct gw_points *old = &store->old;
-	bool inside = filed->first.time_us >= from_us && filed->last.time_us < to_us;
-	size_t low = 0, high;
-	enum gw_error error = inside ? GW_OK : gw_series_load(store, series, filed->chunk, old);
-	uint32_t count = filed->count;
-
-	if (error == GW_E_CORRUPT) { // what cannot be cut goes whole: it is to be gone
-		gw_series_damaged(store, series, filed->first, "erased whole");
-		inside = true;
-	} else if (error != GW_OK)
-		return error;
-	if ((error = gw_series_delete(store, cursor, filed)) != GW_OK || inside) {
-		*erased += inside ? count : 0;
-		return error;
-	}
-	while (low < old->count && old->at[low].reading.time_us < from_us)
-		low++;
-	for (high = low; high < old->count && old->at[high].reading.time_us < to_us; high++) {}
-	*erased += high - low;
-	if ((error = gw_series_put(store, series, old->at, low, NULL)) != GW_OK)
-		return error;
-	return gw_series_put(store, series, old->at + high, old->count - high, NULL);
-}
-
-// From *at on, as far as one transaction goes; *done: all of this series.
-static enum gw_error
-erase_some(struct gw_series_store *store, struct gw_series *series, struct gw_place *at, int64_t to_us, uint64_t *erased, bool *done)
-{
-	struct gw_filed filed = { 0 };
-	MDB_cursor *cursor;
-	MDB_val key, value;
-	enum gw_error error = gw_series_error(mdb_cursor_open(store->txn, store->tables[GW_S_CHUNKS], &cursor));
-	int64_t from_us = at->time_us;
-	int rc = 0;
-
-	*done = false;
-	if (error != GW_OK)
-		return error;
-	for (rc = gw_series_seek(cursor, series->id, *at, &key, &value); rc == 0 && error == GW_OK && store->put_bytes < ERASE_BYTES;) {
-		struct gw_place first;
-
-		if ((*done = !is_of(key, series->id) || gw_chunk_key_place(key.mv_data).time_us >= to_us))
-			break;
-		first = gw_chunk_key_place(key.mv_data);
-		filed = (struct gw_filed){ 0 };
-		if (!gw_filed_get(key, value, &filed) && first.time_us >= from_us)
-			error = gw_series_delete(store, cursor, &filed);
-		else if (filed.count > 0 && filed.last.time_us >= from_us)
-			error = cut(store, series, cursor, &filed, from_us, to_us, erased);
-		// On from behind where it began: what is left of it there lies outside the range.
-		if (error == GW_OK) {
-			uint8_t next[GW_CHUNK_KEY];
-
-			first.revision++;
-			if (first.revision == 0 && ++first.sequence == 0)
-				first.time_us++;
-			gw_chunk_key(series->id, first, next);
-			key = gw_series_val(next, sizeof(next));
-			rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-		}
-	}
-	mdb_cursor_close(cursor);
-	*done |= rc == MDB_NOTFOUND;
-	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
-}
-
-static enum gw_error
-erase_series(struct gw_series_store *store, struct gw_series *series, int64_t from_us, int64_t to_us, uint64_t *erased)
-{
-	struct gw_place at = { from_us, 0, 0 };
-	enum gw_error error = GW_OK;
-	bool done = false;
-
-	while (!done && error == GW_OK) {
-		if ((error = gw_series_begin(store)) != GW_OK)
-			return error;
-		// What is in the tail first: then it does not come back after a restart.
-		if ((error = gw_series_flush_one(store, series, true)) == GW_OK)
-			error = erase_some(store, series, &at, to_us, erased, &done);
-		error = gw_series_flush_end(store, error);
-	}
-	gw_series_forget(store, series);
-	pthread_mutex_lock(&store->lock);
-	series->last_known = false;
-	series->newest.count = 0;
-	pthread_mutex_unlock(&store->lock);
-	return error;
-}
-
-enum gw_error
-gw_series_erase(struct gw_series_store *store, struct gw_span name, int64_t from_us, int64_t to_us, uint64_t *erased)
-{
-	struct gw_series_device *device;
-	enum gw_error error = GW_OK;
-
-	*erased = 0;
-	if (store->options.read_only)
-		return GW_E_ARGUMENT;
-	pthread_mutex_lock(&store->write);
-	if ((device = gw_series_device(store, name)) == NULL)
-		error = GW_E_NOT_FOUND;
-	for (struct gw_series *series = device != NULL ? device->series : NULL; series != NULL && error == GW_OK; series = series->next)
-		error = erase_series(store, series, from_us, to_us, erased);
 	pthread_mutex_unlock(&store->write);
 	return error;
 }

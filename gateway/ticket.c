@@ -119,6 +119,26 @@ gw_ticket_record(struct gw_ticket *ticket, struct gw_span record)
 }
 
 enum gw_error
+gw_ticket_erase(struct gw_ticket *ticket, uint64_t position, const uint16_t *places, size_t count)
+{
+	size_t size = sizeof(struct gw_op_erase) + count * sizeof(*places);
+	struct gw_op_erase *erase;
+	struct gw_op *op;
+	enum gw_error error;
+
+	if (count == 0 || count > GW_RECORD_READINGS_MAX)
+		return GW_E_ARGUMENT;
+	if ((error = start(ticket, size, &op)) != GW_OK)
+		return error;
+	erase = (struct gw_op_erase *)(void *)(op + 1);
+	*erase = (struct gw_op_erase){ .position = position, .count = (uint32_t)count };
+	memcpy(erase->places, places, count * sizeof(*places));
+	op->body_len = (uint32_t)size;
+	finish(ticket, op, GW_OP_ERASE, size);
+	return GW_OK;
+}
+
+enum gw_error
 gw_ticket_quarantine(struct gw_ticket *ticket, const struct gw_quarantined *entry)
 {
 	size_t size;

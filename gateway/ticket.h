@@ -6,7 +6,7 @@
 #include "gateway/intake.h"
 #include "gateway/journal.h"
 
-enum gw_op_kind { GW_OP_READINGS = 1, GW_OP_RECORD, GW_OP_QUARANTINE, GW_OP_UNQUARANTINE, GW_OP_PUT, GW_OP_DEL, GW_OP_DEL_PREFIX };
+enum gw_op_kind { GW_OP_READINGS = 1, GW_OP_RECORD, GW_OP_QUARANTINE, GW_OP_UNQUARANTINE, GW_OP_PUT, GW_OP_DEL, GW_OP_DEL_PREFIX, GW_OP_ERASE };
 
 struct gw_op {
 	uint32_t size;     // with this head, rounded up to 8
@@ -15,6 +15,13 @@ struct gw_op {
 	uint32_t key_len;  // rows: bytes of the key
 	uint32_t body_len; // record, quarantine entry, or a row's value
 	uint64_t number;   // readings: hash of the device. unquarantine: id. quarantine: hash of the principal
+};
+
+// The body of GW_OP_ERASE: readings of one record, by their places.
+struct gw_op_erase {
+	uint64_t position;
+	uint32_t count;
+	uint16_t places[]; // from 0, rising
 };
 
 // Readings: count keys, then the record. Rows: the key, then the value. Others: the body.

@@ -236,7 +236,7 @@ pick(struct gathered *all, struct gw_batch *batch, uint64_t position)
 	struct gw_reading reading;
 
 	while (all->count < LATEST_MAX && gw_batch_next(batch, &reading))
-		for (size_t i = 0; i < all->wanted_count; i++) {
+		for (size_t i = 0; i < all->wanted_count && !gw_reading_is_erased(&reading); i++) {
 			const struct latest *want = &all->wanted[i];
 			if (want->position != position || want->signal != reading.signal || want->instance != reading.instance ||
 			    want->time_us != reading.time_us)

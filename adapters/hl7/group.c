@@ -422,6 +422,8 @@ take_moment(const struct work *work)
 		const struct choice *choice = gw_hl7_choose(grouper, &work->run[i].reading);
 		struct slot *slot;
 
+		if (gw_reading_is_erased(&work->run[i].reading))
+			continue;
 		grouper->stats.readings++;
 		if (left_out(grouper, &work->run[i].reading, choice))
 			continue;

@@ -145,7 +145,7 @@ reading_at(struct gw_batch *batch, uint32_t index, struct gw_reading *reading)
 {
 	for (uint32_t i = 0; gw_batch_next(batch, reading); i++)
 		if (i == index)
-			return GW_OK;
+			return gw_reading_is_erased(reading) ? GW_E_NOT_FOUND : GW_OK;
 	return batch->bad ? GW_E_CORRUPT : GW_E_NOT_FOUND;
 }
 

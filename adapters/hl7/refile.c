@@ -50,7 +50,7 @@ find_reading(struct work *work, size_t i, struct gw_batch *batch, struct gw_read
 	for (uint16_t place = 0; place <= item->place; place++)
 		if (!gw_batch_next(batch, reading))
 			return false;
-	return true;
+	return !gw_reading_is_erased(reading);
 }
 
 static bool

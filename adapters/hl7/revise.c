@@ -46,7 +46,7 @@ read_earlier(struct revise *revise, const struct gw_hl7_filed_item *item, struct
 	for (uint16_t place = 0; place <= item->place; place++)
 		if (!gw_batch_next(&batch, reading))
 			return false;
-	return true;
+	return !gw_reading_is_erased(reading);
 }
 
 static bool

@@ -57,6 +57,8 @@ settle_one(struct bus *bus, const struct gw_bus_settled *settled)
 		return GW_OK;
 	}
 	error = gw_bus_message_again(&bus->refused, bus->config->bus_prefix, bus->core->journal, &settled->ref);
+	if (error == GW_E_NOT_FOUND)
+		return GW_OK; // it was erased meanwhile
 	if (error == GW_OK)
 		error = gw_bus_park_add(&bus->park, &bus->source, &bus->refused, &settled->ref, settled->reason);
 	if (error != GW_OK)

@@ -33,7 +33,7 @@ enum gw_error
 gw_bus_message_reading(struct gw_bus_message *message, const char *prefix, uint64_t incarnation, const struct gw_batch_head *head,
     const struct gw_reading *reading)
 {
-	size_t need = gw_bus_topic(prefix, head->device, reading, message->topic, sizeof(message->topic) - 1);
+	size_t need = gw_reading_is_erased(reading) ? 0 : gw_bus_topic(prefix, head->device, reading, message->topic, sizeof(message->topic) - 1);
 
 	if (need == 0)
 		return GW_E_NOT_FOUND;
