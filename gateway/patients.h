@@ -183,6 +183,15 @@ uint64_t gw_patients_resolve(struct gw_patients *patients, uint64_t number);
 // The patient whom an identifier means; without an authority also the only one with that id. GW_E_NOT_FOUND, GW_E_ARGUMENT where several have it.
 enum gw_error gw_patients_find(struct gw_patients *patients, const struct gw_identifier *identifier, uint64_t *number, struct gw_why *why);
 
+// ---- Erasing a person: gateway/patients_erase.c ----
+
+// The number, those that were merged into it, and the one into whom it was merged with all of its own; the caller frees *numbers. GW_E_NOT_FOUND.
+enum gw_error gw_patients_numbers(struct gw_patients *patients, uint64_t number, uint64_t **numbers, size_t *count);
+// Forgets all that is known of these but when which bed and device were somebody's; stays that go on end now. What was theirs is nobody's then; outlets are not
+// told. Into the ticket, which is submitted under the same gw_patients_lock(), as in gw_patients_apply(); where it fails, or the ticket does:
+// gw_patients_reload(). GW_E_NOT_FOUND.
+enum gw_error gw_patients_forget_person(struct gw_patients *patients, uint64_t number, struct gw_ticket *ticket);
+
 // ---- For people: copied out; the caller frees *entries ----
 
 enum gw_timeline_kind { GW_TIMELINE_STAY = 1, GW_TIMELINE_PLACE, GW_TIMELINE_DIRECT, GW_TIMELINE_OWNER, GW_TIMELINE_CLASH };

@@ -91,6 +91,13 @@ take(struct owned *owned, const struct look *look, int64_t us)
 	owned->flagged = look->last->flagged;
 	if (!look->clash)
 		contest(owned, us);
+	if (owned->patient == NULL || owned->patient->person_len > 0)
+		return;
+	// Of somebody who was erased: that a bed was his contradicts another's stay there, no more.
+	owned->whose = GW_WHOSE_NOBODY;
+	owned->patient = NULL;
+	owned->by = NULL;
+	owned->flagged = false;
 }
 
 void
