@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <yyjson.h>
 
+struct gw_erasure;
 struct gw_part;
 
 struct gw_core {
@@ -69,6 +70,10 @@ struct gw_part {
 	// What became of a reading here, from rows of the journal alone: also where the part does not run. Adds an object for each outlet and message to an
 	// array: "outlet", "state" and what belongs to it; times as texts. No values, no names, no patients' identifiers. Any thread; NULL if it takes nothing out.
 	enum gw_error (*trace)(struct gw_core *core, const struct gw_traced *traced, yyjson_mut_doc *doc, yyjson_mut_val *array);
+	// Takes a patient's data out of what is the part's own, in rows and in memory, durably when it returns (gateway/erase.h: the journal's readings are erased by
+	// then). part NULL: it does not run; its rows may be there all the same. Where the erasure is dry it only counts. May take some seconds: a part that does not get to
+	// it gives GW_E_BUSY, and is asked again. Any thread; NULL if it keeps nothing.
+	enum gw_error (*erase)(struct gw_core *core, void *part, struct gw_erasure *erasure, struct gw_why *why);
 };
 
 extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_series_part, gw_export_part, gw_hl7_part, gw_hl7_in_part;

@@ -5,6 +5,7 @@
 
 #include "gateway/clock.h"
 #include "gateway/control.h"
+#include "gateway/erase.h"
 #include "gateway/follow.h"
 #include "gateway/reload.h"
 
@@ -32,6 +33,7 @@ struct daemon {
 	pthread_rwlock_t parts_lock;
 	struct gw_control *control;
 	struct gw_reload *reload;
+	struct gw_erase_resume *erasures;
 	int signal_fd, failed_fd;
 	bool failed;
 	// The guard's.
@@ -144,6 +146,8 @@ stop_parts(struct daemon *daemon)
 	gw_reload_stop(daemon->reload);
 	gw_control_close(daemon->control);
 	daemon->control = NULL;
+	gw_erase_resume_close(daemon->erasures);
+	daemon->erasures = NULL;
 	for (size_t i = parts->count; i-- > 0;) {
 		atomic_store(&daemon->stopping, parts->slots[i].part->name);
 		gw_parts_close(parts, i);
@@ -159,6 +163,7 @@ stop_all(struct daemon *daemon, int code)
 	gw_notify("STOPPING=1");
 	if (daemon->control != NULL)
 		gw_control_stop(daemon->control);
+	gw_erase_resume_stop(daemon->erasures);
 	stop_parts(daemon);
 	if (daemon->failed)
 		_exit(GW_EXIT_SYNC);
@@ -209,6 +214,8 @@ start_all(struct daemon *daemon, struct gw_why *why)
 
 	if (error == GW_OK)
 		error = gw_control_open(&control, &daemon->control, why);
+	if (error == GW_OK)
+		error = gw_erase_resume_open(&daemon->core, &daemon->parts, &daemon->erasures, why);
 	return error;
 }
 

@@ -134,7 +134,7 @@ add_record(struct agree *agree, const struct gw_record *record)
 	while (agree->error == GW_OK && gw_batch_next(&batch, &reading)) {
 		size_t place;
 
-		if (!counts(agree, as_kept(&reading, batch.head.received_us)) || (place = place_of(agree, device, &reading)) == SIZE_MAX)
+		if (gw_reading_is_erased(&reading) || !counts(agree, as_kept(&reading, batch.head.received_us)) || (place = place_of(agree, device, &reading)) == SIZE_MAX)
 			continue;
 		add(&agree->journal_sums[place], &reading);
 		agree->agreed->journal++;
@@ -406,7 +406,7 @@ take_record(void *arg, int64_t time_us, const struct gw_record *record)
 	if (gw_batch_open(record, &batch, NULL) != GW_OK)
 		return true;
 	while (compare->error == GW_OK && gw_batch_next(&batch, &reading))
-		if (reading.time_us == time_us && reading.signal == compare->series->signal && reading.instance == compare->series->instance)
+		if (!gw_reading_is_erased(&reading) && reading.time_us == time_us && reading.signal == compare->series->signal && reading.instance == compare->series->instance)
 			look_for(compare, &reading, record->received_us, record->position);
 	return compare->error == GW_OK;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A destination's life: open, the thread's loop, status and commands. Commands only leave a wish, which the thread fulfils.
 #include "adapters/hl7/destination_impl.h"
+#include "adapters/hl7/erase.h"
 
 #include "gateway/clock.h"
 #include "gateway/ledger.h"
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #define IDLE_MS 200
+#define ERASE_S_MAX 20     // for what is being sent to be settled, or to have had no answer
 #define FIRST_PARKED 20 // in the status; the list has all
 
 // ---- Wishes ----
@@ -140,12 +142,83 @@ fulfil_drop(struct gw_hl7_destination *d, uint64_t number)
 	pthread_mutex_unlock(&d->lock);
 }
 
+// Nothing of what was read, made or is being sent stays in memory: all is read again from the rows and from the journal, which have it no more. A late answer to what
+// was being sent must not be taken for another's.
+static enum gw_error
+forget(struct gw_hl7_destination *d, struct gw_erasure *erasure)
+{
+	struct gw_why why = { "" };
+	bool gone = false;
+	enum gw_error error;
+
+	gw_hl7_commit_made(d);
+	gw_hl7_submit_removals(d);
+	gw_hl7_reap_removals(d, true);
+	if (d->broken)
+		return GW_E_BUSY;
+	error = gw_hl7_erase_rows(d->settings->name, erasure, &gone);
+	if (gone)
+		gw_hl7_connection_close(&d->connection);
+	d->under_way = 0;
+	pthread_mutex_lock(&d->lock);
+	d->answer_text[0] = '\0';
+	pthread_mutex_unlock(&d->lock);
+	if (gw_hl7_reload(d, &why) != GW_OK)
+		gw_hl7_broken(d, GW_E_BUSY);
+	return error;
+}
+
+static void
+fulfil_erase(struct gw_hl7_destination *d)
+{
+	struct gw_erasure *erasure;
+	enum gw_error error;
+
+	pthread_mutex_lock(&d->lock);
+	erasure = d->wanted.erase;
+	d->erasing = erasure != NULL;
+	pthread_mutex_unlock(&d->lock);
+	if (erasure == NULL)
+		return;
+	error = forget(d, erasure);
+	pthread_mutex_lock(&d->lock);
+	d->erasing = false;
+	d->wanted.erase = NULL;
+	d->wanted.erased = error;
+	pthread_cond_broadcast(&d->fulfilled);
+	pthread_mutex_unlock(&d->lock);
+}
+
+// Once it is taken up it is waited for: the erasure is the caller's.
+enum gw_error
+gw_hl7_destination_erase(struct gw_hl7_destination *d, struct gw_erasure *erasure, struct gw_why *why)
+{
+	struct timespec until;
+	enum gw_error error = GW_E_BUSY;
+
+	pthread_mutex_lock(&d->lock);
+	if (d->wanted.erase == NULL && !d->ended) {
+		d->wanted.erase = erasure;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += ERASE_S_MAX;
+		while (d->wanted.erase != NULL && !d->ended && pthread_cond_timedwait(&d->fulfilled, &d->lock, &until) == 0) {}
+		while (d->wanted.erase != NULL && d->erasing)
+			pthread_cond_wait(&d->fulfilled, &d->lock);
+		if (d->wanted.erase == NULL)
+			error = d->wanted.erased;
+		d->wanted.erase = NULL;
+	}
+	pthread_mutex_unlock(&d->lock);
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "HL7 destination %s: %s", d->settings->name, error == GW_E_BUSY ? "it waits for its peer" : gw_error_text(error));
+}
+
 static void
 fulfil(struct gw_hl7_destination *d)
 {
 	bool retry, drop;
 	uint64_t number;
 
+	fulfil_erase(d);
 	pthread_mutex_lock(&d->lock);
 	retry = d->wanted.retry;
 	drop = d->wanted.drop;
@@ -185,6 +258,10 @@ run(void *arg)
 	}
 	gw_hl7_reap_removals(d, true);
 	gw_hl7_connection_close(&d->connection);
+	pthread_mutex_lock(&d->lock);
+	d->ended = true;
+	pthread_cond_broadcast(&d->fulfilled);
+	pthread_mutex_unlock(&d->lock);
 	return NULL;
 }
 
@@ -210,6 +287,7 @@ free_destination(struct gw_hl7_destination *d)
 	free(d->record);
 	free(d->holding);
 	pthread_mutex_destroy(&d->lock);
+	pthread_cond_destroy(&d->fulfilled);
 	if (d->stop_fd >= 0)
 		close(d->stop_fd);
 	free(d);
@@ -240,6 +318,7 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 	d->tended_us = gw_clock_mono_us();
 	gw_hl7_outbox_init(&d->outbox, options->core->journal, options->settings->name);
 	pthread_mutex_init(&d->lock, NULL);
+	pthread_cond_init(&d->fulfilled, NULL);
 	gw_hl7_connection_init(&d->connection, -1);
 	if ((d->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
 		error = gw_fail(why, GW_E_SYSTEM, "HL7 destination %s: eventfd", options->settings->name);

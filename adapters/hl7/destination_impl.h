@@ -83,7 +83,9 @@ struct gw_hl7_destination {
 	struct gw_hl7_grouper_stats grouped;
 	int64_t answer_us, error_us; // wall clock, of the last
 	char answer_code[3], answer_text[160], last_error[192];
-	struct { bool retry, drop; uint64_t number; } wanted;
+	struct { bool retry, drop; uint64_t number; struct gw_erasure *erase; enum gw_error erased; } wanted;
+	pthread_cond_t fulfilled;  // wanted.erase is, or the thread has ended
+	bool erasing, ended;       // the thread is at it; it does nothing any more
 };
 
 struct gw_hl7_holding {

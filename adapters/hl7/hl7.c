@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HL7 outlet: its destinations, each an outlet of its own, from the configuration. Commands name a destination; each is asked by itself.
 #include "adapters/hl7/destination.h"
+#include "adapters/hl7/erase.h"
 #include "adapters/hl7/trace.h"
 
+#include "gateway/ledger.h"
 #include "gateway/nearest.h"
 
 #include <stdio.h>
@@ -202,6 +204,44 @@ hl7_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, str
 	return gw_hl7_destination_show(destination, number, line, arg, why);
 }
 
+// ---- Erasing ----
+
+struct erasing {
+	struct hl7 *hl7; // NULL: the part does not run
+	struct gw_erasure *erasure;
+	struct gw_why *why;
+	enum gw_error error;
+};
+
+// gw_outlet_fn: every destination that ever had a cursor has its rows, whether it runs or is in the configuration.
+static bool
+erase_one(void *arg, const char *name, struct gw_span cursor)
+{
+	struct erasing *erasing = arg;
+	struct gw_hl7_destination *running = NULL;
+
+	(void)cursor;
+	if (strncmp(name, "hl7/", 4) != 0 || strchr(name, '~') != NULL)
+		return true;
+	for (size_t i = 0; erasing->hl7 != NULL && i < erasing->hl7->count; i++)
+		if (strcmp(erasing->hl7->settings[i].name, name + 4) == 0)
+			running = erasing->hl7->destinations[i];
+	if (running != NULL && !erasing->erasure->dry)
+		erasing->error = gw_hl7_destination_erase(running, erasing->erasure, erasing->why);
+	else if ((erasing->error = gw_hl7_erase_rows(name + 4, erasing->erasure, NULL)) != GW_OK)
+		(void)gw_fail(erasing->why, erasing->error, "HL7 destination %s: %s", name + 4, gw_error_text(erasing->error));
+	return erasing->error == GW_OK;
+}
+
+static enum gw_error
+hl7_erase(struct gw_core *core, void *part, struct gw_erasure *erasure, struct gw_why *why)
+{
+	struct erasing erasing = { .hl7 = part, .erasure = erasure, .why = why };
+	enum gw_error error = gw_outlets_each(core->journal, erase_one, &erasing);
+
+	return error == GW_OK ? erasing.error : gw_fail(why, error, "HL7 destinations: %s", gw_error_text(error));
+}
+
 const struct gw_part gw_hl7_part = {
 	.name = "hl7",
 	.outlet = true,
@@ -215,4 +255,5 @@ const struct gw_part gw_hl7_part = {
 	.command = hl7_command,
 	.report = hl7_report,
 	.trace = gw_hl7_trace,
+	.erase = hl7_erase,
 };

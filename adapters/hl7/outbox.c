@@ -459,9 +459,15 @@ give_parked(void *arg, struct gw_span key, struct gw_span value)
 }
 
 enum gw_error
-gw_hl7_outbox_parked(const struct gw_hl7_outbox *outbox, gw_hl7_parked_fn *fn, void *arg)
+gw_hl7_outbox_each(const struct gw_hl7_outbox *outbox, const char *table, gw_hl7_parked_fn *fn, void *arg)
 {
 	char key[KEY_MAX];
 
-	return gw_journal_each(outbox->journal, table_key(outbox, "parked", key), gw_span(NULL, 0), give_parked, &(struct each){ fn, arg });
+	return gw_journal_each(outbox->journal, table_key(outbox, table, key), gw_span(NULL, 0), give_parked, &(struct each){ fn, arg });
+}
+
+enum gw_error
+gw_hl7_outbox_parked(const struct gw_hl7_outbox *outbox, gw_hl7_parked_fn *fn, void *arg)
+{
+	return gw_hl7_outbox_each(outbox, "parked", fn, arg);
 }

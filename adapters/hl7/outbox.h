@@ -95,5 +95,7 @@ struct gw_hl7_parked {
 };
 typedef bool gw_hl7_parked_fn(void *arg, const struct gw_hl7_parked *parked);
 enum gw_error gw_hl7_outbox_parked(const struct gw_hl7_outbox *outbox, gw_hl7_parked_fn *fn, void *arg);
+// The same of a table, "parked" or "outbox".
+enum gw_error gw_hl7_outbox_each(const struct gw_hl7_outbox *outbox, const char *table, gw_hl7_parked_fn *fn, void *arg);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "gateway/clock.h"
 #include "gateway/diag.h"
+#include "gateway/erase.h"
 #include "gateway/ledger.h"
 
 #include <stdatomic.h>
@@ -582,6 +583,28 @@ bus_command(void *part, yyjson_val *arguments, struct gw_why *reply)
 	return gw_fail(reply, GW_E_ARGUMENT, "the bus knows rewind --to TIME, retry and drop");
 }
 
+// ---- Erasing ----
+
+// What was read ahead is read again, so that nothing is published of which the journal has no more than the key.
+static enum gw_error
+bus_erase(struct gw_core *core, void *part, struct gw_erasure *erasure, struct gw_why *why)
+{
+	struct gw_bus_park rows;
+	struct bus *bus = part;
+	struct gw_source source;
+	enum gw_error error;
+
+	if (bus == NULL && (error = gw_bus_park_open(&rows, core->journal, 0, why)) != GW_OK)
+		return error;
+	if (bus != NULL && !erasure->dry && (error = ask_rewind(bus, UINT64_MAX)) != GW_OK)
+		return gw_fail(why, error == GW_E_TIMEOUT ? GW_E_BUSY : error, "the bus does not get to it");
+	if ((error = gw_source_init(&source, core->intake, 1)) == GW_OK) {
+		error = gw_bus_park_erase(bus != NULL ? &bus->park : &rows, &source, erasure);
+		gw_source_fini(&source);
+	}
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "parked messages of the bus: %s", gw_error_text(error));
+}
+
 const struct gw_part gw_bus_part = {
 	.name = "bus",
 	.outlet = true,
@@ -593,4 +616,5 @@ const struct gw_part gw_bus_part = {
 	.status = bus_status,
 	.command = bus_command,
 	.trace = gw_bus_trace,
+	.erase = bus_erase,
 };

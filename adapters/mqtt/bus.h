@@ -54,6 +54,9 @@ enum gw_error gw_bus_park_clear(struct gw_bus_park *park, struct gw_source *sour
 // The first parked message after number `after`: topic and document into message. GW_E_NOT_FOUND at the end.
 enum gw_error gw_bus_park_next(struct gw_bus_park *park, uint64_t after, uint64_t *number, struct gw_bus_message *message);
 
+// Deletes parked messages whose reading an erasure takes; dry: counts them. Any thread, with a source of its own.
+enum gw_error gw_bus_park_erase(struct gw_bus_park *park, struct gw_source *source, struct gw_erasure *erasure);
+
 // What the ledger knows of a reading: gw_part.trace.
 enum gw_error gw_bus_trace(struct gw_core *core, const struct gw_traced *reading, yyjson_mut_doc *doc, yyjson_mut_val *array);
 

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is the patient's: when which device was his, and whether a reading was taken then. The thread of the erasure, and where a part asks, that part's.
+#include "gateway/erase.h"
+
+#include "gateway/clock.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STEPS_MAX 1000000 // answers of one device
+
+void
+gw_erasure_fini(struct gw_erasure *erasure)
+{
+	free(erasure->patients);
+	free(erasure->windows);
+	free(erasure->identifiers);
+	erasure->patients = NULL;
+	erasure->windows = NULL;
+	erasure->identifiers = NULL;
+	erasure->patient_count = erasure->window_count = erasure->identifier_count = 0;
+}
+
+bool
+gw_erasure_is_patient(const struct gw_erasure *erasure, uint64_t number)
+{
+	for (size_t i = 0; i < erasure->patient_count; i++)
+		if (erasure->patients[i] == number)
+			return true;
+	return false;
+}
+
+// ---- Identifiers ----
+
+static enum gw_error
+look_at_identifiers(struct gw_erasure *erasure)
+{
+	struct gw_patients *patients = erasure->core->patients;
+	struct gw_patient patient;
+
+	free(erasure->identifiers);
+	erasure->identifier_count = 0;
+	if ((erasure->identifiers = calloc(erasure->patient_count * GW_IDENTIFIERS_MAX + 1, sizeof(*erasure->identifiers))) == NULL)
+		return GW_E_MEMORY;
+	for (size_t i = 0; i < erasure->patient_count; i++) {
+		if (!gw_patients_get(patients, erasure->patients[i], &patient))
+			continue;
+		for (size_t k = 0; k < patient.identifier_count; k++) {
+			size_t at = erasure->identifier_count++;
+
+			snprintf(erasure->identifiers[at].id, sizeof(erasure->identifiers[at].id), "%s", patient.identifiers[k].id);
+			snprintf(erasure->identifiers[at].authority, sizeof(erasure->identifiers[at].authority), "%s", patient.identifiers[k].authority);
+		}
+	}
+	return GW_OK;
+}
+
+// ---- Windows ----
+
+struct looking {
+	struct gw_erasure *erasure;
+	struct gw_timeline *entries; // of the patient
+	size_t entry_count, cap;
+	int64_t now_us;
+};
+
+static enum gw_error
+add_window(struct looking *looking, const char *device, int64_t from_us, int64_t to_us, bool unsure)
+{
+	struct gw_erasure *erasure = looking->erasure;
+	struct gw_erasure_window *last = erasure->window_count > 0 ? &erasure->windows[erasure->window_count - 1] : NULL;
+
+	if (to_us > looking->now_us)
+		to_us = looking->now_us;
+	if (from_us >= to_us)
+		return GW_OK;
+	if (last != NULL && last->to_us == from_us && last->unsure == unsure && strcmp(last->device, device) == 0) {
+		last->to_us = to_us;
+		return GW_OK;
+	}
+	if (erasure->window_count == GW_ERASURE_WINDOWS_MAX)
+		return GW_E_TOO_LARGE;
+	if (erasure->window_count == looking->cap) {
+		size_t cap = looking->cap == 0 ? 64 : looking->cap * 2;
+		struct gw_erasure_window *more = realloc(erasure->windows, cap * sizeof(*more));
+
+		if (more == NULL)
+			return GW_E_MEMORY;
+		erasure->windows = more;
+		looking->cap = cap;
+	}
+	last = &erasure->windows[erasure->window_count++];
+	*last = (struct gw_erasure_window){ .from_us = from_us, .to_us = to_us, .unsure = unsure };
+	snprintf(last->device, sizeof(last->device), "%s", device);
+	return GW_OK;
+}
+
+// Where associations contradict each other: whether his are among them.
+static bool
+is_in_conflict(const struct looking *looking, const char *device, const struct gw_owner *owner)
+{
+	for (size_t i = 0; i < looking->entry_count; i++) {
+		const struct gw_timeline *entry = &looking->entries[i];
+
+		if (entry->from_us >= owner->to_us || entry->to_us <= owner->from_us)
+			continue;
+		if (entry->kind == GW_TIMELINE_DIRECT ? strcmp(entry->device, device) == 0 :
+		    entry->kind == GW_TIMELINE_STAY && strcmp(entry->bed, owner->bed) == 0)
+			return true;
+	}
+	return false;
+}
+
+static enum gw_error
+look_at_device(struct looking *looking, const char *device)
+{
+	struct gw_patients *patients = looking->erasure->core->patients;
+	struct gw_owner owner;
+	enum gw_error error = GW_OK;
+	int64_t us = INT64_MIN;
+
+	for (size_t i = 0; i < STEPS_MAX && us < looking->now_us && error == GW_OK; i++) {
+		gw_patients_owner(patients, gw_span_text(device), us, 0, &owner);
+		if (owner.whose == GW_WHOSE_PATIENT && gw_erasure_is_patient(looking->erasure, gw_patients_resolve(patients, owner.patient)))
+			error = add_window(looking, device, us, owner.to_us, false);
+		else if (owner.whose == GW_WHOSE_CONFLICT && is_in_conflict(looking, device, &owner))
+			error = add_window(looking, device, us, owner.to_us, true);
+		us = owner.to_us > us ? owner.to_us : us + 1;
+	}
+	return error;
+}
+
+static enum gw_error
+look_at_windows(struct looking *looking)
+{
+	struct gw_erasure *erasure = looking->erasure;
+	struct gw_series_devices devices = { 0 };
+	enum gw_error error = gw_series_devices_of_patient(&devices, erasure->core->patients, erasure->patient);
+
+	free(erasure->windows);
+	erasure->windows = NULL;
+	erasure->window_count = 0;
+	if (error == GW_OK)
+		gw_series_devices_sort(&devices);
+	for (size_t i = 0; i < devices.count && error == GW_OK; i++)
+		error = look_at_device(looking, devices.at[i]);
+	free(devices.at);
+	return error;
+}
+
+static void
+tell_present(const struct looking *looking, struct gw_why *present)
+{
+	present->text[0] = '\0';
+	for (size_t i = 0; i < looking->entry_count && present->text[0] == '\0'; i++) {
+		const struct gw_timeline *entry = &looking->entries[i];
+
+		if (entry->from_us > looking->now_us || entry->to_us <= looking->now_us)
+			continue;
+		if (entry->kind == GW_TIMELINE_STAY)
+			snprintf(present->text, sizeof(present->text), "in bed %s", entry->bed);
+		else if (entry->kind == GW_TIMELINE_DIRECT)
+			snprintf(present->text, sizeof(present->text), "associated with device %s", entry->device);
+	}
+}
+
+enum gw_error
+gw_erasure_look(struct gw_erasure *erasure, uint64_t patient, struct gw_why *present, struct gw_why *why)
+{
+	struct looking looking = { .erasure = erasure, .now_us = gw_clock_wall_us() };
+	struct gw_timeline_query query = { .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
+	enum gw_error error;
+
+	erasure->patient = query.patient = gw_patients_resolve(erasure->core->patients, patient);
+	free(erasure->patients);
+	erasure->patients = NULL;
+	erasure->patient_count = 0;
+	error = gw_patients_numbers(erasure->core->patients, patient, &erasure->patients, &erasure->patient_count);
+	if (error == GW_OK)
+		error = look_at_identifiers(erasure);
+	if (error == GW_OK)
+		error = gw_patients_timeline(erasure->core->patients, &query, &looking.entries, &looking.entry_count);
+	if (error == GW_OK)
+		error = look_at_windows(&looking);
+	if (error == GW_OK && present != NULL)
+		tell_present(&looking, present);
+	free(looking.entries);
+	erasure->whose.patients = erasure->core->patients;
+	erasure->whose.patient = erasure->patient;
+	erasure->whose.kept = false;
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "when which device was the patient's cannot be told: %s", gw_error_text(error));
+}
+
+// ---- Is it his? ----
+
+size_t
+gw_erasure_device(const struct gw_erasure *erasure, struct gw_span device, size_t *at)
+{
+	size_t low = 0, high = erasure->window_count, count = 0;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const char *name = erasure->windows[middle].device;
+		size_t len = strlen(name), least = len < device.len ? len : device.len;
+		int order = least > 0 ? memcmp(name, device.at, least) : 0;
+
+		if (order < 0 || (order == 0 && len < device.len))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*at = low;
+	while (low + count < erasure->window_count && gw_span_is(device, erasure->windows[low + count].device))
+		count++;
+	return count;
+}
+
+// Within the windows as a whole or in part, for all moments in which it may have been taken.
+static enum gw_belongs
+by_windows(struct gw_erasure *erasure, const char *device, const struct gw_point *point, bool conflicts)
+{
+	int64_t first_us, last_us, reached_us;
+	size_t at, count = gw_erasure_device(erasure, gw_span_text(device), &at);
+	bool some = false, all = true;
+
+	(void)gw_series_when(&erasure->whose, device, point, &first_us, &last_us);
+	reached_us = first_us;
+	for (size_t i = at; i < at + count; i++) {
+		const struct gw_erasure_window *window = &erasure->windows[i];
+
+		if (window->to_us <= first_us || window->from_us > last_us || (conflicts && !window->unsure))
+			continue;
+		some = true;
+		all = all && !window->unsure && window->from_us <= reached_us;
+		reached_us = window->to_us;
+	}
+	return some && all && reached_us > last_us ? GW_BELONGS : some ? GW_BELONGS_UNSURE : GW_BELONGS_NOT;
+}
+
+// While the person is known, associations are asked, as queries ask them; they say nobody's of what two contradict each other about.
+enum gw_belongs
+gw_erasure_belongs(struct gw_erasure *erasure, const char *device, const struct gw_point *point)
+{
+	enum gw_belongs belongs;
+
+	if (erasure->whose.patients == NULL)
+		return by_windows(erasure, device, point, false);
+	belongs = gw_series_belongs(&erasure->whose, device, point);
+	return belongs != GW_BELONGS_NOT ? belongs : by_windows(erasure, device, point, true);
+}
+
+bool
+gw_erasure_covers(const struct gw_erasure *erasure, struct gw_span device, int64_t us)
+{
+	size_t at, count = gw_erasure_device(erasure, device, &at);
+
+	for (size_t i = at; i < at + count; i++)
+		if (us >= erasure->windows[i].from_us && us < erasure->windows[i].to_us && (!erasure->windows[i].unsure || erasure->unsure))
+			return true;
+	return false;
+}
+
+// ---- Does it name him? ----
+
+static bool
+is_word(uint8_t byte)
+{
+	return (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || byte >= 0x80 || byte == '-' || byte == '_' || byte == '.';
+}
+
+// The authority behind "^^^" where one stands there; another one is another patient's.
+static bool
+fits_authority(struct gw_span rest, const char *authority)
+{
+	size_t len = 0;
+
+	if (rest.len < 3 || memcmp(rest.at, "^^^", 3) != 0 || authority[0] == '\0')
+		return true;
+	rest = gw_span(rest.at + 3, rest.len - 3);
+	while (len < rest.len && memchr("^&~|\r\n", rest.at[len], 6) == NULL)
+		len++;
+	return len == 0 || gw_span_is(gw_span(rest.at, len), authority);
+}
+
+static bool
+has_identifier(struct gw_span text, const char *id, const char *authority)
+{
+	size_t len = strlen(id);
+
+	for (size_t i = 0; len > 0 && i + len <= text.len; i++)
+		if (memcmp(text.at + i, id, len) == 0 && (i == 0 || !is_word(text.at[i - 1])) && (i + len == text.len || !is_word(text.at[i + len])) &&
+		    fits_authority(gw_span(text.at + i + len, text.len - i - len), authority))
+			return true;
+	return false;
+}
+
+static bool
+names_in(const struct gw_erasure *erasure, struct gw_span text)
+{
+	for (size_t i = 0; i < erasure->identifier_count; i++)
+		if (has_identifier(text, erasure->identifiers[i].id, erasure->identifiers[i].authority))
+			return true;
+	return false;
+}
+
+// Fields 2 to 4 of a segment "PID", or all of "MRG".
+static struct gw_span
+fields_of(struct gw_span segment)
+{
+	size_t from = 4, to = segment.len;
+
+	if (memcmp(segment.at, "MRG", 3) == 0)
+		return segment;
+	for (size_t i = 4, field = 1; i < segment.len; i++)
+		if (segment.at[i] == segment.at[3] && ++field == 2)
+			from = i + 1;
+		else if (segment.at[i] == segment.at[3] && field == 5) {
+			to = i;
+			break;
+		}
+	return gw_span(segment.at + from, to - from);
+}
+
+bool
+gw_erasure_names(const struct gw_erasure *erasure, struct gw_span message)
+{
+	struct gw_span rest = message;
+	bool has_segment = false;
+
+	while (rest.len > 0) {
+		size_t len = 0;
+
+		while (len < rest.len && rest.at[len] != '\r' && rest.at[len] != '\n')
+			len++;
+		if (len > 4 && (memcmp(rest.at, "PID", 3) == 0 || memcmp(rest.at, "MRG", 3) == 0)) {
+			has_segment = true;
+			if (names_in(erasure, fields_of(gw_span(rest.at, len))))
+				return true;
+		}
+		rest = len < rest.len ? gw_span(rest.at + len + 1, rest.len - len - 1) : gw_span(NULL, 0);
+	}
+	return !has_segment && names_in(erasure, message);
+}
