@@ -7,7 +7,9 @@
 
 #include <string.h>
 
-#define OUTBOX_HEAD 14 // u8 version, u8 length of MSH-10, u16 errors, i64 made, u16 length of the reason
+// u8 version, u8 length of MSH-10, u16 errors, i64 made, u16 length of the reason; from version 2 on: u8 length of the device, u8 lane, i64 least time
+#define OUTBOX_HEAD_1 14
+#define OUTBOX_HEAD 24
 
 static bool
 begins(struct gw_span key, const char *prefix)
@@ -37,7 +39,10 @@ device(struct gw_span value, struct gw_why *why)
 static bool
 message(struct gw_span value, struct gw_why *why)
 {
-	bool good = value.len >= OUTBOX_HEAD && value.at[0] == 1 && (size_t)OUTBOX_HEAD + value.at[1] + gw_get16(value.at + 12) <= value.len;
+	bool first = value.len >= OUTBOX_HEAD_1 && value.at[0] == 1;
+	size_t head = first ? OUTBOX_HEAD_1 : OUTBOX_HEAD;
+	bool good = value.len >= head && (first || value.at[0] == 2) &&
+	    head + value.at[1] + (first ? 0u : value.at[14]) + gw_get16(value.at + 12) <= value.len;
 
 	if (!good)
 		(void)gw_fail(why, GW_E_CORRUPT, "a message that cannot be read");

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One patient's data is erased: nothing of it is left anywhere in the store, and all that is another's is there. Two patients one after the other in one bed, with one
+device; a receiver that is away, one that refuses, a frame and a message in quarantine."""
+import json
+import os
+import signal
+import struct
+import subprocess
+import time
+
+from harness.hub import wait_for
+from test_hl7_in import code
+from test_right_patient import ICU, Ward, dtm
+
+GONE, STAYS = "7719355", "8824466"
+HIS, HERS = ["77.123", "77.124", "77.125"], ["66.501", "66.502", "66.503"]
+
+
+def rows(hub, *args):
+    return [json.loads(line) for line in hub.cli(*args, "--json").stdout.splitlines() if line]
+
+
+def live_bytes(hub):
+    """All that transactions can see, of both environments."""
+    found = b""
+    for folder in (hub.state / "data", hub.state / "data" / "series"):
+        found += subprocess.run([hub.program.parent / "live_bytes", folder], capture_output=True, check=True).stdout
+    return found
+
+
+def traces_of(words, values):
+    """What a patient's data looks like, wherever it is stored: texts, and numbers as the journal has them."""
+    numbers = [struct.pack("<qh", int(value.replace(".", "")), -3) for value in values]
+    return [word.encode() for word in [*words, *values]] + numbers
+
+
+def said_of(hub):
+    """What commands say."""
+    commands = [["readings", "--device", "m1", "--format", "json"], ["query", "--device", "m1", "--json"], ["latest", "--json"], ["trace", "--device", "m1", "--json"],
+                ["quarantine", "list", "--json"], ["hl7", "list", "--json"], ["hl7", "held", "--json"], ["hl7", "misfiled", "--json"], ["status", "--json"],
+                ["patient", "show", "--bed", ICU.format(1), "--json"], ["patient", "show", "--device", "m1", "--json"], ["patient", "conflicts", "--json"],
+                ["patient", "erasures", "--json"]]
+    text = "".join(hub.cli(*command).stdout for command in commands)
+    for entry in hub.quarantine():
+        text += hub.cli("quarantine", "show", str(entry["id"]), "--json").stdout
+    for entry in rows(hub, "hl7", "list"):
+        text += hub.cli("hl7", "show", entry["destination"], str(entry["number"]), "--json").stdout
+    return text.encode()
+
+
+def stays_in(ward, patient, values):
+    """Admitted, measured and discharged, all of it as it happens."""
+    now = (ward.now() - ward.start) / 60
+    ward.adt("A01", now, patient, ICU.format(1))
+    ward.wait(60)
+    sent = []
+    for value in values:
+        ward.wait(20)
+        sent.append((round(ward.now(), 3), value))
+        ward.send("m1", [sent[-1]])
+    ward.wait(60)
+    return sent
+
+
+def fill(hubs):
+    ward = Ward(hubs, {name: {} for name in ("pdms", "away", "picky")}, ("m1",), moment=time.time())
+    ward.place("m1", ICU.format(1), 0)
+    for name, args in (("away", None), ("picky", ("--code", "AR"))):
+        ward.receivers[name].stop()
+        if args:
+            ward.receivers[name].start(*args)
+    hers_before = stays_in(ward, STAYS, HERS[:1])
+    ward.adt("A03", (ward.now() - ward.start) / 60, STAYS, ICU.format(1))
+    ward.wait(60)
+    his = stays_in(ward, GONE, HIS)
+    ward.publish("m1", "devices/m1/senml", "[not json " + HIS[0])
+    assert code(ward.door.ask(f"MSH|^~\\&|ADT|H|VG|H|{dtm(ward.now())}||ADT^A40|bad1|P|2.5\rPID|1||{GONE}^^^H^PI||N{GONE}\r"))[0] in ("AE", "AR")
+    ward.adt("A03", (ward.now() - ward.start) / 60, GONE, ICU.format(1))
+    ward.wait(60)
+    hers = stays_in(ward, STAYS, HERS[1:])
+    assert code(ward.door.ask(f"MSH|^~\\&|ADT|H|VG|H|{dtm(ward.now())}||ADT^A40|bad2|P|2.5\rPID|1||{STAYS}^^^H^PI||N{STAYS}\r"))[0] in ("AE", "AR")
+    everything = {**{v: STAYS for v in HERS}, **{v: GONE for v in HIS}}
+    ward.expect(everything)
+    wait_for(lambda: len(rows(ward.hub, "hl7", "list")) == 6, "messages to be parked", 20)
+    wait_for(lambda: ward.destination("away")["made"] == 6, "messages to wait", 20)
+    assert len(ward.hub.quarantine()) == 3
+    return ward, his, [*hers_before, *hers]
+
+
+def check_gone(hub):
+    found, said = live_bytes(hub), said_of(hub)
+    for trace in traces_of([GONE, "N" + GONE], HIS):
+        assert trace not in found, (trace, found[max(0, found.find(trace) - 200):found.find(trace) + 100])
+        assert trace not in said, trace
+    for trace in traces_of([STAYS, "N" + STAYS], HERS):
+        assert trace in found, trace
+
+
+def check_others(ward):
+    hub = ward.hub
+    assert [r["received"]["value"] if "received" in r else str(r["value"]) for r in hub.readings("m1")] == HERS
+    assert [str(r["value"]) for r in rows(hub, "query", "--patient", f"{STAYS}^^^H")] == HERS
+    assert [str(r["value"]) for r in rows(hub, "query", "--device", "m1")] == HERS
+    assert len(rows(hub, "hl7", "list")) == 3
+    assert len(hub.quarantine()) == 1
+
+
+def test_nothing_of_one_patient_is_left_and_all_of_the_other(hubs):
+    ward, his, hers = fill(hubs)
+    hub = ward.hub
+    before = live_bytes(hub)
+    for trace in traces_of([GONE, "N" + GONE], HIS):
+        assert trace in before, trace
+    dry, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^H", "--dry-run")
+    assert dry["state"] == "dry run" and dry["counts"]["journal"] == 3 and dry["counts"]["messages"] == 6, dry
+    # Somebody has to mean it, and to say why.
+    assert rows(hub, "patient", "erase", "--patient", f"{GONE}^^^H", "--reason", "x")[0]["state"] == "dry run"
+    assert hub.cli("patient", "erase", "--patient", f"{GONE}^^^H", "--yes", check=False).returncode != 0
+    present = hub.cli("patient", "erase", "--patient", f"{STAYS}^^^H", "--yes", "--reason", "x", check=False)
+    assert present.returncode != 0 and "in bed" in present.stderr
+    assert live_bytes(hub).count(GONE.encode()) >= before.count(GONE.encode())
+    done, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^H", "--yes", "--reason", "asked for in case 4711")
+    counts = done["counts"]
+    assert done["state"] == "done" and done["reason"] == "asked for in case 4711"
+    assert (counts["journal"], counts["series"], counts["messages"], counts["quarantine"]) == (3, 3, 6, 2), counts
+    assert [w["device"] for w in done["windows"]] == ["m1"]
+    check_gone(hub)
+    check_others(ward)
+    assert hub.cli("patient", "show", "--patient", f"{GONE}^^^H", check=False).returncode != 0
+    assert rows(hub, "patient", "erasures")[0]["erasure"] == done["erasure"]
+    # Sent again by the device, after a restart as well: it does not come back.
+    for restart in (False, True):
+        if restart:
+            hub.restart_gateway()
+        ward.send_frames("m1", [[reading] for reading in his])
+        ward.send_frames("m1", [[reading] for reading in hers])
+        check_gone(hub)
+        check_others(ward)
+    hub.cli("verify")
+    # What waited for the receiver that was away is all of it hers.
+    ward.receivers["away"].start()
+    ward.expect({v: STAYS for v in HERS}, "away")
+
+
+def test_killed_in_between_it_goes_on_by_itself(hubs):
+    ward, _, _ = fill(hubs)
+    hub = ward.hub
+    for delay in (0.0, 0.03, 0.1, 0.2):
+        child = subprocess.Popen([str(hub.program), "patient", "-c", str(hub.file), "erase", "--patient", f"{GONE}^^^H", "--yes", "--reason", "r"], env=hub.env,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: child.poll() is not None or b'"reason":"r"' in live_bytes(hub), "an erasure to begin", 20)
+        time.sleep(delay)
+        os.kill(hub.gateway.pid, signal.SIGKILL)
+        hub.gateway.child.wait()
+        child.wait()
+        hub.start_gateway()
+    wait_for(lambda: all(e["state"] == "done" for e in rows(hub, "patient", "erasures")), "the erasure to be done", 30)
+    check_gone(hub)
+    check_others(ward)
