@@ -57,6 +57,8 @@ gw_show_erasure(struct gw_show *show, yyjson_val *line)
 		    gw_show_string(line, "begun"), gw_show_string(line, "who"), gw_show_string(line, "done")[0] != '\0' ? ", done " : "", gw_show_string(line, "done"),
 		    gw_show_string(line, "reason"));
 	show_counts(out, yyjson_obj_get(line, "counts"), dry);
+	yyjson_arr_foreach(yyjson_obj_get(line, "aside"), i, max, window)
+		fprintf(out, "  %s in the store's folder was moved aside and still has what was there then: delete it\n", yyjson_get_str(window));
 	windows = yyjson_obj_get(line, "windows");
 	yyjson_arr_foreach(windows, i, max, window)
 		fprintf(out, "  %-27s to %-27s  device %s%s\n", gw_show_string(window, "from"), gw_show_string(window, "to"), gw_show_string(window, "device"),

@@ -6,6 +6,7 @@
 #include "gateway/command_patient.h"
 #include "gateway/erase.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,6 +49,21 @@ check_present(struct gw_call *call, struct gw_erasure *erasure)
 	return error;
 }
 
+// What a restore or a rebuild moved aside still has what was there then.
+static void
+add_aside(const struct gw_call *call, yyjson_mut_doc *doc)
+{
+	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, yyjson_mut_doc_get_root(doc), "aside");
+	DIR *folder = opendir(call->core->config->store_dir);
+	const struct dirent *entry;
+
+	while (folder != NULL && (entry = readdir(folder)) != NULL)
+		if (strncmp(entry->d_name, "replaced-", 9) == 0 || strncmp(entry->d_name, "series-replaced-", 16) == 0)
+			yyjson_mut_arr_add_strcpy(doc, list, entry->d_name);
+	if (folder != NULL)
+		closedir(folder);
+}
+
 static enum gw_error
 emit(struct gw_call *call, const struct gw_erasure *erasure)
 {
@@ -55,6 +71,7 @@ emit(struct gw_call *call, const struct gw_erasure *erasure)
 
 	if (doc == NULL)
 		return gw_fail(call->why, GW_E_MEMORY, "out of memory");
+	add_aside(call, doc);
 	(void)gw_call_emit(call, doc);
 	return GW_OK;
 }
