@@ -76,7 +76,7 @@ gw_erasure_ending(const struct gw_erasure *erasure)
 
 // ---- gateway/erase_windows.c: what is his ----
 
-// Numbers, identifiers and windows of a patient as they are known now. *present (may be NULL): where he is now, in words; empty: nowhere.
+// Numbers, identifiers and windows of a patient as they are known now. *present (may be NULL): where he is now, or that it is in question who he is, in words; empty: neither.
 enum gw_error gw_erasure_look(struct gw_erasure *erasure, uint64_t patient, struct gw_why *present, struct gw_why *why);
 bool gw_erasure_is_patient(const struct gw_erasure *erasure, uint64_t number);
 // The windows of a device: from *at on, as many as are returned.

@@ -157,7 +157,9 @@ tell_present(const struct looking *looking, struct gw_why *present)
 
 		if (entry->from_us > looking->now_us || entry->to_us <= looking->now_us)
 			continue;
-		if (entry->kind == GW_TIMELINE_STAY)
+		if (entry->kind == GW_TIMELINE_CLASH && entry->conflict) // once forgotten, nobody could tell the two apart any more
+			snprintf(present->text, sizeof(present->text), "not told apart from another one (vitalgate patient conflicts)");
+		else if (entry->kind == GW_TIMELINE_STAY)
 			snprintf(present->text, sizeof(present->text), "in bed %s", entry->bed);
 		else if (entry->kind == GW_TIMELINE_DIRECT)
 			snprintf(present->text, sizeof(present->text), "associated with device %s", entry->device);
