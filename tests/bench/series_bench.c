@@ -4,6 +4,7 @@
 //   series_bench DIR [--influx PORT PID FOLDER] [--rounds N] [--days N] [--beds N] [--minutes N] [--growth DAYS SECONDS] [--lean] [--keep]
 #include "tests/bench/series_bench.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <math.h>
@@ -40,7 +41,7 @@ static struct options {
 	unsigned rounds, days, beds, minutes, growth_days;
 	double growth_s;
 	bool influx;
-} options = { .rounds = 3, .days = 30, .beds = 500, .minutes = 60 };
+} options = { .rounds = 3, .days = 30, .minutes = 60 };
 
 bool bench_lean, bench_keep;
 static bool keep_month;
@@ -527,7 +528,7 @@ measure_mark(unsigned days, struct spent *spent)
 static void
 measure_growth(void)
 {
-	struct ward_plan plan = { .beds = 100, .every_s = 60, .clock = PHYSIO_CLOCK_SECONDS, .calm_from_s = UINT32_MAX };
+	struct ward_plan plan = { .beds = options.beds, .every_s = 60, .clock = PHYSIO_CLOCK_SECONDS, .calm_from_s = UINT32_MAX };
 	struct ward *ward = ward_open(&plan);
 	struct spent spent[4] = { 0 };
 	size_t mark = 0;
@@ -593,7 +594,11 @@ take_arguments(int argc, char **argv)
 		} else
 			fail(argv[i], "is not understood");
 	}
-	if (options.beds < 1 || options.beds > BEDS_MAX || options.days < 1 || options.rounds < 1)
+	if (options.beds == 0)
+		options.beds = options.growth_days > 0 ? 100 : 500;
+	if (mkdir(options.dir, 0700) != 0 && errno != EEXIST)
+		fail(options.dir, strerror(errno));
+	if ( options.beds > BEDS_MAX || options.days < 1 || options.rounds < 1)
 		fail("arguments", "1 to 1000 beds, a day and a round at least");
 }
 
