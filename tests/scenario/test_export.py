@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import socket
 import stat
 import subprocess
 
@@ -200,3 +201,40 @@ def test_a_disk_that_is_full(hubs):
     script = f"mount -t tmpfs -o size=256k none {small} && {hub.program} export -c {hub.file} --format jsonl --output {small}/out; s=$?; ls -A {small} >&2; exit $s"
     done = run(["unshare", "-m" if os.getuid() == 0 else "-rm", "sh", "-c", script])
     assert done.returncode != 0 and "No space left" in done.stderr and "out" not in done.stderr.splitlines()[-1], done.stderr
+
+
+def ask(hub, request, descriptors):
+    """A request over the socket, with descriptors beside it; the last line of the answer."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(hub.state / "vitalgate.sock"))
+        socket.send_fds(s, [json.dumps(request).encode() + b"\n"], descriptors)
+        answer = b""
+        while piece := s.recv(65536):
+            answer += piece
+    return json.loads(answer.splitlines()[-1])
+
+
+def test_what_may_come_along_with_a_request(hubs):
+    hub = hubs(bus=False).start()
+    add(hub, "m1")
+    send(hub, "m1", now_ms(), hr=60)
+    open_files = f"/proc/{hub.gateway.pid}/fd"
+    before = len(os.listdir(open_files))
+    request = {"command": "export", "format": "csv"}
+    assert "pipe" in ask(hub, request, [])["why"]
+    with open(hub.state / "plain", "wb") as plain:
+        assert "pipe" in ask(hub, request, [plain.fileno()])["why"]
+        # Whatever else somebody sends along is closed, with the command and with any other.
+        assert ask(hub, {"command": "device list"}, [plain.fileno()] * 50)["error"] == "GW_OK"
+    assert (hub.state / "plain").read_bytes() == b""
+    reader, writer = os.pipe()
+    assert ask(hub, request, [writer, writer])["error"] == "GW_OK"
+    os.close(writer)
+    with os.fdopen(reader) as text:
+        assert len(table(text.read())) == 1
+    # Nobody reads: an answer, not a command that hangs.
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert "nobody" in ask(hub, request, [writer])["why"]
+    os.close(writer)
+    wait_for(lambda: len(os.listdir(open_files)) <= before, "descriptors to be closed")
