@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Erasures as text. Single-threaded.
+// Erasures, and who did what, as text. Single-threaded.
 #include "gateway/cli_handlers.h"
 #include "gateway/cli_show.h"
 
@@ -63,4 +63,13 @@ gw_show_erasure(struct gw_show *show, yyjson_val *line)
 	yyjson_arr_foreach(windows, i, max, window)
 		fprintf(out, "  %-27s to %-27s  device %s%s\n", gw_show_string(window, "from"), gw_show_string(window, "to"), gw_show_string(window, "device"),
 		    yyjson_is_true(yyjson_obj_get(window, "unsure")) ? "  (associations contradict each other)" : "");
+}
+
+void
+gw_show_audit(struct gw_show *show, yyjson_val *line)
+{
+	static const struct gw_column columns[] = { { .key = "at", .title = "AT" }, { .key = "who", .title = "WHO" }, { .key = "what", .title = "WHAT" },
+		{ .key = "device", .title = "DEVICE" } };
+
+	gw_show_row(show, columns, sizeof(columns) / sizeof(columns[0]), line);
 }

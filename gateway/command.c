@@ -3,6 +3,7 @@
 #include "gateway/command_handlers.h"
 
 #include "gateway/clock.h"
+#include "gateway/command_audit.h"
 #include "gateway/utf8.h"
 
 #include <errno.h>
@@ -26,12 +27,15 @@ enum gw_error
 gw_command_do(struct gw_call *call)
 {
 	const char *name = yyjson_get_str(yyjson_obj_get(call->arguments, "command"));
+	enum gw_error error;
 
 	if (name == NULL)
 		return gw_fail(call->why, GW_E_ARGUMENT, "a request is one line of JSON: {\"command\": \"status\"}");
 	for (size_t i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
-		if (strcmp(handlers[i].name, name) == 0)
-			return handlers[i].run(call);
+		if (strcmp(handlers[i].name, name) != 0)
+			continue;
+		error = gw_audit_reading(call, name);
+		return error == GW_OK ? handlers[i].run(call) : error;
 	}
 	return gw_fail(call->why, GW_E_NOT_FOUND, "there is no command \"%.60s\"", name);
 }

@@ -142,6 +142,32 @@ def test_nothing_of_one_patient_is_left_and_all_of_the_other(hubs):
     ward.expect({v: STAYS for v in HERS}, "away")
 
 
+def test_who_looks_is_recorded(hubs):
+    hub = hubs(bus=False).start()
+    hub.add_device("m1", "bedside-json")
+    hub.cli("associate", "--device", "m1", "--patient", "12^^^K", "--from", "-20m")
+    for _ in range(3):
+        hub.cli("readings", "--device", "m1")
+    hub.cli("trace", "--device", "m1")
+    hub.cli("quarantine", "list")
+    hub.cli("patient", "show", "--patient", "12^^^K")
+    found = rows(hub, "audit")
+    what = [entry["what"] for entry in found]
+    assert what.count("readings: device m1") + what.count("readings: m1") == 1, what
+    assert "trace: m1" in what and "quarantine list" in what and any(w.startswith("patient show: number") for w in what)
+    assert all(entry["who"].startswith("uid ") for entry in found)
+    mine = rows(hub, "audit", "--patient", "12^^^K")
+    assert [e["what"] for e in mine] == [w for w in what if w.startswith("patient show")]
+    assert {e["device"] for e in rows(hub, "audit", "--device", "m1")} == {"m1"}
+    assert "12^^^K" not in json.dumps(found)
+    # The same holds where no gateway runs.
+    hub.gateway.stop()
+    hub.cli("hl7", "list", check=False)
+    hub.cli("readings", "--device", "m1")
+    assert [e["what"] for e in rows(hub, "audit")].count("readings: m1") == 2
+    hub.start_gateway()
+
+
 def test_killed_in_between_it_goes_on_by_itself(hubs):
     ward, _, _ = fill(hubs)
     hub = ward.hub

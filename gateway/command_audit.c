@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who looked at what, and who changed what: `audit` lists the journal's records of commands. And what every command has in common that shows patients' data and does not
+// record itself: before it shows anything, that it does is durable. The same by the same user within a minute is one record. Threads: as command.h says.
+#include "gateway/command_handlers.h"
+
+#include "gateway/clock.h"
+#include "gateway/command_audit.h"
+#include "gateway/command_patient.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FOLD_US INT64_C(60000000)
+#define FOLDED 64
+#define SHOWN_US (7 * INT64_C(86400000000))
+
+// ---- Recording ----
+
+// The arguments that tell what is looked at; never a name or an identifier of a patient.
+static const struct {
+	const char *command, *first, *second;
+} readers[] = {
+	{ "readings", "device", NULL }, { "trace", "device", NULL }, { "quarantine list", NULL, NULL }, { "quarantine show", "id", NULL },
+	{ "hl7 list", "destination", NULL }, { "hl7 held", "destination", NULL }, { "hl7 misfiled", "destination", NULL }, { "hl7 show", "destination", "number" },
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	uint64_t hash;
+	int64_t us; // monotonic
+} recorded[FOLDED];
+
+// Whether the same was recorded a moment ago.
+static bool
+is_recorded(uint64_t hash, int64_t now_us)
+{
+	bool found;
+
+	pthread_mutex_lock(&lock);
+	found = recorded[hash % FOLDED].hash == hash && now_us - recorded[hash % FOLDED].us < FOLD_US;
+	pthread_mutex_unlock(&lock);
+	return found;
+}
+
+static void
+remember(uint64_t hash, int64_t now_us)
+{
+	pthread_mutex_lock(&lock);
+	recorded[hash % FOLDED].hash = hash;
+	recorded[hash % FOLDED].us = now_us;
+	pthread_mutex_unlock(&lock);
+}
+
+static enum gw_error
+record(struct gw_call *call, const char *command, const char *first, const char *second)
+{
+	const char *device = gw_call_text(call, "device");
+	char what[160], key[160 + 2 * GW_ID_MAX];
+	int64_t now_us = gw_clock_mono_us();
+	enum gw_error error;
+	uint64_t hash;
+
+	snprintf(what, sizeof(what), "%s%s%.64s%s%.24s", command, first != NULL ? ": " : "", first != NULL ? first : "", second != NULL ? " " : "",
+	    second != NULL ? second : "");
+	hash = gw_name_hash(gw_span(key, (size_t)snprintf(key, sizeof(key), "%s\n%s\n%" PRIx64, call->who, what, gw_journal_incarnation(call->core->journal))));
+	if (is_recorded(hash, now_us))
+		return GW_OK;
+	error = gw_call_record_reading(call, device != NULL && strlen(device) <= GW_ID_MAX ? gw_span_text(device) : gw_span("", 0), what);
+	if (error == GW_OK)
+		remember(hash, now_us);
+	return error;
+}
+
+enum gw_error
+gw_audit_reading(struct gw_call *call, const char *command)
+{
+	for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++)
+		if (strcmp(readers[i].command, command) == 0)
+			return record(call, command, readers[i].first != NULL ? gw_call_text(call, readers[i].first) : NULL,
+			    readers[i].second != NULL ? gw_call_text(call, readers[i].second) : NULL);
+	return GW_OK;
+}
+
+// ---- Listing ----
+
+struct listing {
+	struct gw_call *call;
+	uint64_t *patients; // whose; count 0: everything
+	size_t patient_count;
+	const char *device;
+	int64_t left;
+};
+
+// "... patient number 12, ..." or "... number 12"
+static bool
+concerns(const struct listing *listing, struct gw_span text)
+{
+	char words[40];
+
+	for (size_t i = 0; i < listing->patient_count; i++) {
+		size_t len = (size_t)snprintf(words, sizeof(words), "number %" PRIu64, listing->patients[i]);
+		const uint8_t *at = text.len > 0 ? memmem(text.at, text.len, words, len) : NULL, *end = text.at + text.len;
+
+		if (at != NULL && (at + len == end || at[len] < '0' || at[len] > '9'))
+			return true;
+	}
+	return listing->patient_count == 0;
+}
+
+static bool
+show(struct listing *listing, const struct gw_record *record)
+{
+	struct gw_event event;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+
+	if (record->type != GW_RECORD_COMMAND || gw_event_open(record, &event, NULL) != GW_OK || !concerns(listing, event.text) ||
+	    (listing->device != NULL && !gw_span_is(event.device, listing->device)))
+		return true;
+	if ((doc = gw_call_object(&object)) == NULL)
+		return false;
+	gw_json_time(doc, object, "at", event.received_us);
+	gw_json_span(doc, object, "who", event.principal);
+	gw_json_span(doc, object, "what", event.text);
+	if (event.device.len > 0)
+		gw_json_span(doc, object, "device", event.device);
+	return gw_call_emit(listing->call, doc) && --listing->left > 0;
+}
+
+static enum gw_error
+list(struct listing *listing, uint64_t from)
+{
+	struct gw_journal *journal = listing->call->core->journal;
+	size_t cap = GW_RECORD_MAX + 16, used = 1;
+	uint8_t *buf = malloc(cap);
+	struct gw_record record;
+	enum gw_error error = buf != NULL ? GW_OK : GW_E_MEMORY;
+	bool wanted = true;
+
+	while (error == GW_OK && used > 0 && wanted && !gw_call_ending(listing->call) && (error = gw_journal_read(journal, from, buf, cap, &used, &from)) == GW_OK)
+		for (struct gw_span rest = gw_span(buf, used); wanted && gw_journal_step(&rest, &record);)
+			wanted = show(listing, &record);
+	free(buf);
+	return error;
+}
+
+static enum gw_error
+take_patient(struct listing *listing)
+{
+	const char *text = gw_call_text(listing->call, "patient");
+	struct gw_identifier identifier;
+	uint64_t number;
+	enum gw_error error;
+
+	if (text == NULL)
+		return GW_OK;
+	if (text[0] != '\0' && strspn(text, "0123456789") == strlen(text) && gw_call_flag(listing->call, "number")) { // the hub's own: of somebody who was erased
+		if ((listing->patients = malloc(sizeof(*listing->patients))) == NULL)
+			return GW_E_MEMORY;
+		listing->patients[listing->patient_count++] = strtoull(text, NULL, 10);
+		return GW_OK;
+	}
+	gw_identifier_parse(text, &identifier);
+	if ((error = gw_patients_find(listing->call->core->patients, &identifier, &number, listing->call->why)) != GW_OK)
+		return error;
+	return gw_patients_numbers(listing->call->core->patients, number, &listing->patients, &listing->patient_count);
+}
+
+enum gw_error
+gw_command_audit(struct gw_call *call)
+{
+	struct listing listing = { .call = call, .device = gw_call_text(call, "device") };
+	uint64_t position = 0;
+	int64_t since_us = 0;
+	enum gw_error error = gw_call_time(call, "since", gw_clock_wall_us() - SHOWN_US, &since_us);
+
+	if (error == GW_OK)
+		error = gw_call_number(call, "limit", 1, INT64_MAX, INT64_MAX, &listing.left);
+	if (error == GW_OK)
+		error = take_patient(&listing);
+	if (error == GW_OK)
+		error = gw_call_record_reading(call, gw_span("", 0), "audit");
+	if (error == GW_OK && (error = gw_journal_seek(call->core->journal, since_us, &position)) == GW_OK)
+		error = list(&listing, position);
+	free(listing.patients);
+	return error == GW_OK || call->why->text[0] != '\0' ? error : gw_fail(call->why, error, "%s", gw_error_text(error));
+}
