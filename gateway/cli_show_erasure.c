@@ -3,6 +3,7 @@
 #include "gateway/cli_handlers.h"
 #include "gateway/cli_show.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
@@ -72,4 +73,15 @@ gw_show_audit(struct gw_show *show, yyjson_val *line)
 		{ .key = "device", .title = "DEVICE" } };
 
 	gw_show_row(show, columns, sizeof(columns) / sizeof(columns[0]), line);
+}
+
+// Lines as they are: for a file.
+void
+gw_show_document(struct gw_show *show, yyjson_val *line)
+{
+	char *text = line != NULL ? yyjson_val_write(line, YYJSON_WRITE_ALLOW_INVALID_UNICODE, NULL) : NULL;
+
+	if (text != NULL)
+		fprintf(show->out, "%s\n", text);
+	free(text);
 }

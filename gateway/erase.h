@@ -98,6 +98,8 @@ bool gw_erasure_names(const struct gw_erasure *erasure, struct gw_span message);
 
 enum gw_error gw_erasure_journal(struct gw_erasure *erasure);
 enum gw_error gw_erasure_quarantine(struct gw_erasure *erasure);
+// Whose an entry is.
+enum gw_belongs gw_erasure_quarantined(const struct gw_erasure *erasure, const struct gw_quarantined *entry);
 
 // Commits a ticket of `source`'s and gets the next one; for those who delete many rows: *ticket as gw_ticket_get() gave it, or NULL at first.
 enum gw_error gw_erasure_commit(struct gw_source *source, struct gw_ticket **ticket);

@@ -49,8 +49,8 @@ of_principal(const struct gw_erasure *erasure, const struct gw_quarantined *entr
 	return belongs;
 }
 
-static enum gw_belongs
-whose(const struct gw_erasure *erasure, const struct gw_quarantined *entry)
+enum gw_belongs
+gw_erasure_quarantined(const struct gw_erasure *erasure, const struct gw_quarantined *entry)
 {
 	if (gw_erasure_names(erasure, entry->payload) || gw_erasure_names(erasure, entry->route))
 		return GW_BELONGS;
@@ -62,7 +62,7 @@ take(void *arg, const struct gw_quarantined *entry)
 {
 	struct sift *sift = arg;
 	struct gw_erasure *erasure = sift->erasure;
-	enum gw_belongs belongs = whose(erasure, entry);
+	enum gw_belongs belongs = gw_erasure_quarantined(erasure, entry);
 
 	erasure->counts.quarantine_unsure += belongs == GW_BELONGS_UNSURE && !erasure->unsure;
 	if (!gw_erasure_takes(erasure, belongs))

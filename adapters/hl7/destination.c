@@ -646,6 +646,56 @@ gw_hl7_destination_misfiled(struct gw_hl7_destination *d, gw_report_fn *line, vo
 	return report_rows(d, &(struct report){ .destination = d, .line = line, .arg = arg, .misfiled = true }, why);
 }
 
+struct of_patients {
+	struct report report;
+	yyjson_val *patients;
+};
+
+static bool
+report_of(void *arg, const struct gw_hl7_filed *filed)
+{
+	struct of_patients *of = arg;
+	yyjson_val *number, *member = NULL;
+	yyjson_mut_val *object;
+	yyjson_mut_doc *doc;
+	size_t i, max;
+	char at[40];
+
+	yyjson_arr_foreach(of->patients, i, max, number)
+		if (filed->owner.patient != 0 && yyjson_get_uint(number) == filed->owner.patient)
+			member = number;
+	if (member == NULL)
+		return true;
+	if ((doc = yyjson_mut_doc_new(NULL)) == NULL) {
+		of->report.failed = true;
+		return false;
+	}
+	object = yyjson_mut_obj(doc);
+	yyjson_mut_doc_set_root(doc, object);
+	yyjson_mut_obj_add_strcpy(doc, object, "destination", of->report.destination->settings->name);
+	yyjson_mut_obj_add_strcpy(doc, object, "message", filed->control_id);
+	yyjson_mut_obj_add_str(doc, object, "state", gw_hl7_filed_state_name(filed->state));
+	yyjson_mut_obj_add_strcpy(doc, object, "device", filed->device);
+	yyjson_mut_obj_add_strcpy(doc, object, "from", gw_time_format(filed->least_us, at));
+	yyjson_mut_obj_add_strcpy(doc, object, "to", gw_time_format(most_of(filed), at));
+	yyjson_mut_obj_add_uint(doc, object, "readings", filed->count);
+	yyjson_mut_obj_add_strcpy(doc, object, "made", gw_time_format(filed->made_us, at));
+	if (filed->answered_us != 0)
+		yyjson_mut_obj_add_strcpy(doc, object, "answered", gw_time_format(filed->answered_us, at));
+	return of->report.line(of->report.arg, doc);
+}
+
+enum gw_error
+gw_hl7_destination_of(struct gw_hl7_destination *d, yyjson_val *patients, gw_report_fn *line, void *arg, struct gw_why *why)
+{
+	struct of_patients of = { .report = { .destination = d, .line = line, .arg = arg }, .patients = patients };
+	enum gw_error error = gw_hl7_filed_each(d->options.core->journal, d->outbox.prefix, gw_span(NULL, 0), INT64_MIN, INT64_MAX, report_of, &of);
+
+	if (error == GW_OK && of.report.failed)
+		error = GW_E_MEMORY;
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "%s", gw_error_text(error));
+}
+
 static enum gw_error
 wish(struct gw_hl7_destination *d, bool retry, uint64_t number)
 {

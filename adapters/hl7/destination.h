@@ -34,6 +34,8 @@ enum gw_error gw_hl7_destination_show(struct gw_hl7_destination *destination, ui
 // document for each row of the ledger. No names, no identifiers of patients.
 enum gw_error gw_hl7_destination_held(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
 enum gw_error gw_hl7_destination_misfiled(struct gw_hl7_destination *destination, gw_report_fn *line, void *arg, struct gw_why *why);
+// What went out, waits or is held of these patients, from the ledger: a document for each row.
+enum gw_error gw_hl7_destination_of(struct gw_hl7_destination *destination, yyjson_val *patients, gw_report_fn *line, void *arg, struct gw_why *why);
 // Sends parked messages again, or drops them: one by its number, or all (0). By the destination's thread soon after.
 enum gw_error gw_hl7_destination_retry(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);
 enum gw_error gw_hl7_destination_drop(struct gw_hl7_destination *destination, uint64_t number, struct gw_why *reply);

@@ -178,7 +178,7 @@ static const struct {
 	{ "list", gw_hl7_destination_list }, { "held", gw_hl7_destination_held }, { "misfiled", gw_hl7_destination_misfiled },
 };
 
-// {"action": one of these or "show", "destination": ..., "number": ...}
+// {"action": one of these or "show", "destination": ..., "number": ...}, or {"action": "of", "patients": [numbers]}
 static enum gw_error
 hl7_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, struct gw_why *why)
 {
@@ -190,6 +190,11 @@ hl7_report(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, str
 
 	if ((error = number_of(arguments, &number, why)) != GW_OK)
 		return error;
+	for (size_t k = 0; k < hl7->count && strcmp(action, "of") == 0; k++)
+		if ((error = gw_hl7_destination_of(hl7->destinations[k], yyjson_obj_get(arguments, "patients"), line, arg, why)) != GW_OK)
+			return error;
+	if (strcmp(action, "of") == 0)
+		return GW_OK;
 	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
 		if (strcmp(action, lists[i].action) != 0)
 			continue;

@@ -111,6 +111,13 @@ def test_nothing_of_one_patient_is_left_and_all_of_the_other(hubs):
     before = live_bytes(hub)
     for trace in traces_of([GONE, "N" + GONE], HIS):
         assert trace in before, trace
+    # What is known of a patient can be given to that patient: all of it, and nothing of the other.
+    given = rows(hub, "patient", "export", "--patient", f"{GONE}^^^H")
+    assert [str(line["value"]) for line in given if line["about"] == "reading"] == HIS
+    assert {line["state"] for line in given if line["about"] == "message"} == {"made", "sent", "parked"}
+    assert len([line for line in given if line["about"] == "quarantine"]) == 2
+    assert given[0]["name"] == "N" + GONE and given[-1]["about"] == "end" and given[-1]["readings"] == 3
+    assert not any(trace in json.dumps(given) for trace in [STAYS, *HERS])
     dry, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^H", "--dry-run")
     assert dry["state"] == "dry run" and dry["counts"]["journal"] == 3 and dry["counts"]["messages"] == 6, dry
     # Somebody has to mean it, and to say why.
