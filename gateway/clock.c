@@ -12,7 +12,7 @@
 #define SECOND INT64_C(1000000)
 #define DAY (86400 * SECOND)
 
-static _Atomic int64_t fake_us = INT64_MIN;
+static _Atomic int64_t fake_us = INT64_MIN, fake_mono_us = INT64_MIN;
 
 static int64_t
 read_clock(clockid_t id)
@@ -34,7 +34,15 @@ gw_clock_wall_us(void)
 int64_t
 gw_clock_mono_us(void)
 {
-	return read_clock(CLOCK_MONOTONIC);
+	int64_t fake = atomic_load_explicit(&fake_mono_us, memory_order_relaxed);
+
+	return fake != INT64_MIN ? fake : read_clock(CLOCK_MONOTONIC);
+}
+
+void
+gw_clock_fake_mono(int64_t us)
+{
+	atomic_store_explicit(&fake_mono_us, us, memory_order_relaxed);
 }
 
 void

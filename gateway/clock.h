@@ -14,6 +14,8 @@ int64_t gw_clock_mono_us(void);
 
 // Tests: replaces the wall clock by a fixed time until called with INT64_MIN.
 void gw_clock_fake_wall(int64_t us);
+// The same for the monotonic clock: for programs of one thread that go through days in a moment.
+void gw_clock_fake_mono(int64_t us);
 
 // RFC 3339 in UTC with microseconds as far as they are not zero: "2026-11-20T08:15:00.250Z". out holds 40 bytes.
 char *gw_time_format(int64_t us, char out[40]);

@@ -115,6 +115,25 @@ note_pending(const struct rebuild *rebuild, const char *aside, struct gw_why *wh
 	return written ? GW_OK : gw_fail(why, GW_E_SYSTEM, "cannot write %.120s: %s", path, strerror(errno));
 }
 
+// What devices' clocks were worth cannot be measured again beyond the journal: the new store begins with it.
+static enum gw_error
+begin_fresh(const struct rebuild *rebuild, const char *aside, struct gw_why *why)
+{
+	struct gw_series_options options;
+	struct gw_series_store *store;
+	char dir[4096], path[4400];
+	uint64_t taken;
+	enum gw_error error;
+
+	snprintf(path, sizeof(path), "%s/data.mdb", aside);
+	if ((error = gw_series_options_of(rebuild->call->core->config, dir, sizeof(dir), &options, why)) != GW_OK ||
+	    (error = gw_series_open(&options, &store, why)) != GW_OK)
+		return error;
+	error = gw_series_take_clocks(store, path, &taken);
+	gw_series_close(store);
+	return error == GW_OK ? GW_OK : gw_fail(why, error, "the histories of clocks: %s", gw_error_text(error));
+}
+
 // gw_series_outside_fn: nobody has the store open.
 static enum gw_error
 move_aside(void *arg, struct gw_why *why)
@@ -136,7 +155,9 @@ move_aside(void *arg, struct gw_why *why)
 		return error;
 	if (rename(from, to) != 0)
 		return gw_fail(why, GW_E_SYSTEM, "cannot move %.120s aside: %s", from, strerror(errno));
-	return sync_dir(rebuild->dir, why);
+	if ((error = sync_dir(rebuild->dir, why)) != GW_OK)
+		return error;
+	return begin_fresh(rebuild, to, why);
 }
 
 static void

@@ -216,7 +216,8 @@ struct gw_series_store {
 	// Room
 	uint64_t limit_pages, pressure_pages, free_pages;
 	int64_t counted_us, looked_us;
-	bool disk_short;
+	uint64_t allocated;      // bytes of the file that are known to have blocks
+	bool disk_short, starved, fallocate_missing; // starved: the disk had no blocks for it
 
 	_Atomic uint64_t cursor, taken;
 	_Atomic uint64_t tail_bytes, tail_readings;

@@ -38,6 +38,8 @@ struct gw_series_salvaged {
 // Puts in whatever can be read of another store's file, damaged as it may be (gateway/pages.h); nobody may have it open.
 enum gw_error gw_series_salvage(struct gw_series_store *store, const char *path, const struct gw_series_watch *watch, struct gw_series_salvaged *salvaged,
     struct gw_why *why);
+// The histories of devices' clocks out of such a file, into a store that has none yet and is not followed yet: what is measured from the journal comes on top.
+enum gw_error gw_series_take_clocks(struct gw_series_store *store, const char *path, uint64_t *taken);
 // Decodes all of such a file, of a backup say.
 enum gw_error gw_series_verify_file(int fd, const struct gw_series_watch *watch, struct gw_series_verified *verified, struct gw_why *why);
 

@@ -325,6 +325,54 @@ gw_series_salvage(struct gw_series_store *store, const char *path, const struct 
 	return error != GW_OK ? error : ended;
 }
 
+// ---- Clocks ----
+
+struct clocks {
+	struct gw_series_store *store;
+	uint64_t taken;
+	enum gw_error error;
+};
+
+static bool
+take_clock(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct clocks *clocks = arg;
+	MDB_val name = gw_series_val(key.at, key.len), row = gw_series_val(value.at, value.len);
+	struct gw_clock_history history;
+	uint64_t incarnation;
+
+	if (gw_series_clock_row(name, row, &history, &incarnation) != GW_OK)
+		return true;
+	clocks->error = gw_series_error(mdb_put(clocks->store->txn, clocks->store->tables[GW_S_CLOCKS], &name, &row, 0));
+	clocks->taken += clocks->error == GW_OK;
+	return clocks->error == GW_OK;
+}
+
+enum gw_error
+gw_series_take_clocks(struct gw_series_store *store, const char *path, uint64_t *taken)
+{
+	struct clocks clocks = { .store = store };
+	const struct gw_pages_walk walk = { .table = "clocks", .entry = take_clock, .arg = &clocks };
+	struct gw_pages_seen seen;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	enum gw_error error;
+
+	*taken = 0;
+	if (fd < 0)
+		return GW_OK;
+	pthread_mutex_lock(&store->write);
+	if ((error = gw_series_begin(store)) == GW_OK) {
+		if (gw_pages_walk(fd, &walk, &seen, NULL) == GW_E_MEMORY)
+			clocks.error = GW_E_MEMORY;
+		store->error = clocks.error;
+		error = gw_series_commit(store, 0);
+	}
+	pthread_mutex_unlock(&store->write);
+	close(fd);
+	*taken = error == GW_OK ? clocks.taken : 0;
+	return error;
+}
+
 // ---- The store's own file ----
 
 static void

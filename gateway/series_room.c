@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// Room in the map and on the file system, and the store's own clock. With `write` held.
+// Room in the map and on the file system, and the store's own clock. With `write` held. Blocks are allocated ahead of LMDB's writes, so that a full disk shows
+// itself here and not within a commit.
 #include "gateway/clock.h"
 #include "gateway/series_internal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/statvfs.h>
 
 #define LOOK_EVERY_US 1000000
 #define COUNT_EVERY_US 200000
 #define TXN_PAGES 256 // copies of the tables' own pages that one transaction may need
+#define STEP (16u << 20)
+#define SMALL_STEP (1u << 20)
 #define CLOCK_EXTRA 16 // the clock gains at most a sixteenth
 
 static uint64_t
@@ -44,6 +49,43 @@ count_free(struct gw_series_store *store)
 	atomic_store_explicit(&store->free_bytes, store->free_pages * store->page_size, memory_order_relaxed);
 }
 
+// Gives the file blocks up to `end`, a step ahead where the disk has them. False: it has none.
+static bool
+allocate(struct gw_series_store *store, uint64_t end)
+{
+	uint64_t budget = store->options.budget_bytes & ~UINT64_C(4095), target;
+	mdb_filehandle_t fd;
+
+	if (end > budget)
+		end = budget; // LMDB itself refuses beyond it
+	if (store->fallocate_missing || end <= store->allocated || mdb_env_get_fd(store->env, &fd) != 0)
+		return true;
+	for (uint64_t step = store->options.budget_bytes / 16 > STEP ? STEP : SMALL_STEP;; step = step > SMALL_STEP ? SMALL_STEP : 4096) {
+		target = (end + step - 1) / step * step;
+		target = target < budget ? target : budget;
+		if (fallocate(fd, 0, (off_t)store->allocated, (off_t)(target - store->allocated)) == 0) {
+			store->allocated = target;
+			return true;
+		}
+		if (errno == EOPNOTSUPP || errno == ENOSYS) {
+			store->fallocate_missing = true; // what statvfs says has to do
+			return true;
+		}
+		if (errno != EINTR && step == 4096)
+			return false;
+	}
+}
+
+// Pages of a reader that was killed are not used again before its slot is free.
+static void
+free_dead_readers(struct gw_series_store *store)
+{
+	int dead;
+
+	if (!store->options.read_only)
+		(void)mdb_reader_check(store->env, &dead);
+}
+
 static void
 look(struct gw_series_store *store)
 {
@@ -52,8 +94,10 @@ look(struct gw_series_store *store)
 	struct statvfs vfs;
 
 	atomic_store_explicit(&store->file_bytes, pages * store->page_size, memory_order_relaxed);
-	if (store->counted_us == 0 || now - store->counted_us >= (pages > store->pressure_pages || store->disk_short ? COUNT_EVERY_US : 60 * LOOK_EVERY_US))
+	if (store->counted_us == 0 || now - store->counted_us >= (pages > store->pressure_pages || store->disk_short ? COUNT_EVERY_US : 60 * LOOK_EVERY_US)) {
+		free_dead_readers(store);
 		count_free(store);
+	}
 	if (store->looked_us != 0 && now - store->looked_us < LOOK_EVERY_US)
 		return;
 	store->looked_us = now;
@@ -77,6 +121,9 @@ gw_series_room(struct gw_series_store *store, size_t bytes)
 
 	look(store);
 	full = used_pages(store) + need > store->limit_pages || (store->disk_short && store->free_pages < need * 2);
+	// A file that cannot grow has to have room in itself.
+	store->starved = !full && !store->disk_short && !allocate(store, (file_pages(store) + need) * store->page_size);
+	full = full || (store->starved && store->free_pages < need * 2);
 	atomic_store(&store->full_now, full);
 	return full ? GW_E_FULL : GW_OK;
 }
@@ -85,7 +132,7 @@ bool
 gw_series_pressure(struct gw_series_store *store)
 {
 	look(store);
-	return used_pages(store) > store->pressure_pages || store->disk_short || store->full_now;
+	return used_pages(store) > store->pressure_pages || store->disk_short || store->starved || store->full_now;
 }
 
 enum gw_error

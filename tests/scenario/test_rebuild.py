@@ -158,3 +158,20 @@ def test_a_sync_that_failed_in_the_series_store_ends_nothing(hubs, program):
     assert len(values(hub)) == 400
     hub.cli("rebuild")
     assert verify(hub)[0] == 0
+
+
+def test_no_blocks_for_the_series_file_is_a_state_and_not_an_end(hubs, program):
+    hub = hubs(bus=False, options={"series": {"hold_min": 1}}).start()
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    hub.gateway.stop()
+    env = dict(os.environ, LD_PRELOAD=str(program.parent / "faults.so"), STORE_FAULT="allocate:1:ENOSPC:stays", STORE_FAULT_FILE="/series/data.mdb",
+               ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""))
+    hub.start_gateway(env=env)
+    fill(hub, 300)
+    wait_for(lambda: hub.status()["parts"]["series"]["state"] == "full", "the store to say that it is full")
+    fill(hub, 300, 400)  # the journal takes what comes
+    assert hub.gateway.alive() and len(hub.readings("m1", "--limit", "100000")) == 1200
+    hub.restart_gateway()
+    assert len(values(hub)) == 1200
+    hub.cli("rebuild")
+    assert verify(hub)[0] == 0 and hub.status()["parts"]["series"]["state"] == "running"
