@@ -175,6 +175,39 @@ def test_who_looks_is_recorded(hubs):
     hub.start_gateway()
 
 
+def test_what_contradicted_itself_does_not_become_the_other_patients(hubs):
+    hub = hubs(bus=False).start()
+    hub.add_device("m1", "bedside-json")
+    hub.add_device("m2", "bedside-json")
+    hub.cli("place", "m1", "ICU^^3", "--from", "-60m")
+    hub.cli("associate", "--bed", "ICU^^3", "--patient", "7719355^^^K", "--from", "-30m")
+    hub.cli("associate", "--bed", "ICU^^3", "--patient", "12^^^K", "--from", "-20m")
+    hub.cli("dissociate", "--bed", "ICU^^3", "--patient", "7719355^^^K", "--from", "-10m")
+    hub.cli("associate", "--device", "m2", "--patient", "7719355^^^K", "--from", "-9m", "--until", "-8m")
+    hub.cli("associate", "--device", "m2", "--patient", "7719355^^^K", "--from", "-7m", "--until", "-6m")
+
+    def owners(device):
+        return [(e.get("patient"), e.get("conflict", False), e["from"], e.get("to")) for e in rows(hub, "patient", "show", "--device", device, "--from", "-40m")
+                if e["kind"] == "readings"]
+
+    def stays(device):
+        return [e[1:] for e in owners(device) if e[1] or e[0] == "12^^^K"]
+
+    before = stays("m1")
+    assert len(before) == 2 and [e[0] for e in before] == [True, False]
+    assert [e[0] for e in owners("m2") if e[0]] == ["7719355^^^K"] * 2
+    hub.cli("patient", "erase", "--patient", "7719355^^^K", "--yes", "--reason", "r")
+    for _ in range(2):
+        assert stays("m1") == before
+        assert not any(e[0] for e in owners("m2"))
+        assert b"7719355" not in live_bytes(hub)
+        assert hub.cli("patient", "show", "--patient", "7719355^^^K", check=False).returncode != 0
+        hub.restart_gateway()
+    # Somebody who comes again is somebody new.
+    hub.cli("associate", "--device", "m2", "--patient", "7719355^^^K", "--from", "-1m")
+    assert [e[0] for e in owners("m2") if e[0]] == ["7719355^^^K"]
+
+
 def test_killed_in_between_it_goes_on_by_itself(hubs):
     ward, _, _ = fill(hubs)
     hub = ward.hub
