@@ -5,6 +5,8 @@
 #include "gateway/backup.h"
 #include "gateway/cli_show.h"
 #include "gateway/clock.h"
+#include "gateway/erase.h"
+#include "gateway/journal_copy.h"
 #include "gateway/pages.h"
 #include "gateway/restore.h"
 #include "gateway/series_mend.h"
@@ -126,6 +128,48 @@ show_progress(void *arg, const char *name, uint64_t done, uint64_t total)
 	return true;
 }
 
+struct erasures {
+	int64_t begun_us; // the backup
+	bool any;
+};
+
+// gw_row_fn
+static bool
+say_erasure(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct erasures *erasures = arg;
+	struct gw_erasure erasure;
+	char done[40];
+
+	if (gw_erasure_read(key, value, &erasure) == GW_OK && (erasure.state != GW_ERASURE_DONE || erasure.done_us > erasures->begun_us)) {
+		gw_time_format(erasure.done_us != 0 ? erasure.done_us : erasure.begun_us, done);
+		printf("%serasure %016" PRIx64 " of %s: patient number %" PRIu64 ", %s\n", erasures->any ? "" : "What was erased since is here again. Erase it again:\n",
+		    erasure.number, done, erasure.patient_count > 0 ? erasure.patients[0] : 0, erasure.reason);
+		erasures->any = true;
+	}
+	gw_erasure_fini(&erasure);
+	return true;
+}
+
+// The store that was there tells which.
+static void
+say_erasures(const char *to, const struct gw_restored *restored)
+{
+	struct erasures erasures = { .begun_us = restored->manifest.begun_us };
+	struct gw_journal *journal;
+	struct gw_why why;
+	char path[4096];
+	bool known = false;
+
+	if (restored->aside[0] != '\0' && snprintf(path, sizeof(path), "%s/%s/data.mdb", to, restored->aside) < (int)sizeof(path) &&
+	    gw_journal_open_copy(path, &journal, &why) == GW_OK) {
+		known = gw_journal_each(journal, gw_span_text(GW_ERASURE_PREFIX), gw_span(NULL, 0), say_erasure, &erasures) == GW_OK;
+		gw_journal_close(journal);
+	}
+	if (!known)
+		puts("Patients who were erased after the backup are here again: erase them again, by your list of `vitalgate patient erasures`.");
+}
+
 static void
 say_restored(const char *to, const struct gw_restored *restored, const struct outlets *outlets)
 {
@@ -143,6 +187,7 @@ say_restored(const char *to, const struct gw_restored *restored, const struct ou
 		puts(outlets->lines[i]);
 	if (outlets->count > 0)
 		puts("What was delivered after the backup will be delivered again, under new identifiers: tell those who receive it.");
+	say_erasures(to, restored);
 }
 
 static const char *
