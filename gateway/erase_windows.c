@@ -171,15 +171,18 @@ gw_erasure_look(struct gw_erasure *erasure, uint64_t patient, struct gw_why *pre
 {
 	struct looking looking = { .erasure = erasure, .now_us = gw_clock_wall_us() };
 	struct gw_timeline_query query = { .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
+	uint64_t *numbers = NULL;
+	size_t count;
 	enum gw_error error;
 
-	erasure->patient = query.patient = gw_patients_resolve(erasure->core->patients, patient);
+	// Where nothing is known of him any more, what was known when it was begun stays.
+	if ((error = gw_patients_numbers(erasure->core->patients, patient, &numbers, &count)) != GW_OK)
+		return gw_fail(why, error, "nothing is known of the patient: %s", gw_error_text(error));
 	free(erasure->patients);
-	erasure->patients = NULL;
-	erasure->patient_count = 0;
-	error = gw_patients_numbers(erasure->core->patients, patient, &erasure->patients, &erasure->patient_count);
-	if (error == GW_OK)
-		error = look_at_identifiers(erasure);
+	erasure->patients = numbers;
+	erasure->patient_count = count;
+	erasure->patient = query.patient = gw_patients_resolve(erasure->core->patients, patient);
+	error = look_at_identifiers(erasure);
 	if (error == GW_OK)
 		error = gw_patients_timeline(erasure->core->patients, &query, &looking.entries, &looking.entry_count);
 	if (error == GW_OK)
