@@ -53,5 +53,6 @@ main(int argc, char **argv)
 	late = most(result->file_bytes, soak.periods / 2, soak.periods);
 	printf("%llu readings taken, %llu chunks deleted, full %llu times; the second half's most is %.3f of the first's\n", (unsigned long long)result->readings,
 	    (unsigned long long)result->deleted, (unsigned long long)result->full, (double)late / (double)early);
+	free(result);
 	return late > early + early / 50;
 }
