@@ -65,6 +65,11 @@ struct gw_series_retention {
 // It stands still while the gateway does not run, and catches up by that sixteenth: readings are kept somewhat longer then.
 enum gw_error gw_series_retain(struct gw_series_store *store, const struct gw_series_retention *retention, bool *more);
 
+// Roll-ups (by the minute, the quarter of an hour and the hour) are kept with the chunks by whatever changes these. This makes those of a store that was written without
+// any; anew: all of them from the chunks. A bounded piece a call; *more tells whether something is left. Until they are made, steps are summed up from readings.
+enum gw_error gw_series_rollup(struct gw_series_store *store, bool anew, bool *more);
+bool gw_series_rolled_up(const struct gw_series_store *store);
+
 // Erases all readings of a device with from_us <= device time < to_us, in tails and chunks, durably when this returns; on an error perhaps some of
 // them: to be called again. What the journal gives later is taken: whoever erases waits until gw_series_taken() is past what is to go. *erased counts
 // readings. Pages that held them are free for use and overwritten as they are used again. Any thread.
@@ -127,7 +132,8 @@ void gw_series_end(struct gw_series_cursor *cursor); // NULL does nothing
 // Walks all chunks: every one decodes, its checksums match, it lies where it belongs; and all histories of clocks (info has no signal then). Calls back (may be
 // NULL) with words for each that does not.
 struct gw_series_verified {
-	uint64_t chunks, readings, bytes, clocks, damaged; // damaged: chunks and clocks
+	uint64_t chunks, readings, bytes, clocks, damaged; // damaged: chunks, clocks and roll-ups
+	uint64_t rollups, rollup_bytes; // blocks of them
 };
 typedef void gw_series_damage_fn(void *arg, const struct gw_series_info *info, int64_t first_us, const char *words);
 enum gw_error gw_series_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified);

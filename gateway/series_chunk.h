@@ -92,6 +92,8 @@ struct gw_chunk_columns {
 	const uint16_t *revisions; // NULL: all 0
 };
 enum gw_error gw_chunk_columns(struct gw_chunk_reader *reader, struct gw_chunk_columns *columns, struct gw_why *why);
+// Bounds of the receive times less the device times.
+enum gw_error gw_chunk_delays(struct gw_chunk_reader *reader, int64_t *least_us, int64_t *most_us, struct gw_why *why);
 // The canonical decimals, exactly; {0, 0} where the reading is none. out holds head.count.
 enum gw_error gw_chunk_decimals(struct gw_chunk_reader *reader, struct gw_decimal *out, struct gw_why *why);
 

@@ -214,6 +214,26 @@ gw_chunk_columns(struct gw_chunk_reader *r, struct gw_chunk_columns *columns, st
 	return GW_OK;
 }
 
+enum gw_error
+gw_chunk_delays(struct gw_chunk_reader *r, int64_t *least_us, int64_t *most_us, struct gw_why *why)
+{
+	enum gw_error error = chunk_load(r, COLUMN_RECEIVED, r->head.count, why);
+	int64_t least = INT64_MAX, most = INT64_MIN, step = chunk_pow10[r->head.received_places];
+
+	if (error != GW_OK)
+		return error;
+	for (uint32_t i = 0; i < r->head.count; i++) {
+		int64_t steps = r->columns[COLUMN_RECEIVED][i];
+		least = steps < least ? steps : least;
+		most = steps > most ? steps : most;
+	}
+	if (__builtin_mul_overflow(least, step, least_us))
+		*least_us = INT64_MIN;
+	if (__builtin_mul_overflow(most, step, most_us))
+		*most_us = INT64_MAX;
+	return GW_OK;
+}
+
 // ---- readings ----
 
 static bool

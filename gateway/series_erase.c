@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes on request: what a device said in a time, or what the caller names reading by reading. Any thread; between two transactions the outlet's thread may
 // write. What is erased is gone from chunks and tails durably when a call returns, and comes back only out of a journal that still has it.
-#include "gateway/series_internal.h"
+#include "gateway/series_rollup.h"
 
 #include <stdio.h>
 
@@ -71,6 +71,7 @@ cut(struct erasing *erasing, struct gw_series *series, MDB_cursor *cursor, const
 	erasing->erased += inside ? filed->count : old->count - kept;
 	if (erasing->dry)
 		return GW_OK;
+	gw_rollup_touch(store, filed->first.time_us, filed->last.time_us);
 	if ((error = gw_series_delete(store, cursor, filed)) != GW_OK || inside)
 		return error;
 	return gw_series_put(store, series, old->at, kept, NULL);
@@ -132,6 +133,10 @@ erase_some(struct erasing *erasing, struct gw_series *series)
 	}
 	mdb_cursor_close(cursor);
 	erasing->done |= rc == MDB_NOTFOUND;
+	if (erasing->done && erasing->fn == NULL && !erasing->dry) // also what no chunk tells of any more
+		gw_rollup_touch(store, erasing->from_us, erasing->to_us - 1);
+	if (error == GW_OK && (rc == 0 || rc == MDB_NOTFOUND))
+		error = gw_rollup_settle(store, series, true);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
 }
 

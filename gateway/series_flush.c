@@ -5,7 +5,7 @@
 // is let go only after the commit: until then readers find it there, and afterwards in both, which reading makes one again.
 #include "gateway/clock.h"
 #include "gateway/diag.h"
-#include "gateway/series_internal.h"
+#include "gateway/series_rollup.h"
 
 #include <stdlib.h>
 
@@ -239,6 +239,7 @@ merge_chunk(struct gw_series_store *store, struct gw_series *series, MDB_cursor 
 	if (rc == 0 && !sound)
 		store->replaced += filed.count;
 	atomic_fetch_add_explicit(&store->merged_chunks, 1, memory_order_relaxed);
+	gw_rollup_touch(store, add[0].reading.time_us, add[*done - 1].reading.time_us);
 	if (error != GW_OK)
 		return error;
 	if (!sound || gw_place_compare(gw_place_of(add), filed.last) > 0)
@@ -330,6 +331,9 @@ put_tail(struct gw_series_store *store, struct gw_series *series, bool all, stru
 	bool ordered = !series->tail.shuffled && late == 0, changed;
 	enum gw_error error;
 
+	// What is put behind all else ends the blocks of roll-ups that its newest was still filling.
+	if (series->disk_known)
+		gw_rollup_touch(store, series->disk.time_us, series->disk.time_us);
 	if (!ordered || (all && has_room(store, series, points->count)))
 		late = points->count > late && (ordered || has_room(store, series, points->count - late)) ? points->count : late;
 	if (late > 0 && (error = gw_series_put_late(store, series, points->at, late)) != GW_OK)
@@ -339,10 +343,13 @@ put_tail(struct gw_series_store *store, struct gw_series *series, bool all, stru
 	if (ordered && !all && series->tail.len < TAIL_BYTES_DUE) {
 		if ((error = gw_series_put(store, series, points->at, points->count, &kept)) != GW_OK)
 			return error;
+		if (kept < points->count)
+			gw_rollup_touch(store, points->at[0].reading.time_us, points->at[points->count - kept - 1].reading.time_us);
 		return keep(store, series, points->at + points->count - kept, kept, rest);
 	}
 	if ((error = gw_series_merge(store, NULL, points->at + late, points->count - late, &store->merged, &changed)) != GW_OK)
 		return error;
+	gw_rollup_touch(store, points->at[late].reading.time_us, points->at[points->count - 1].reading.time_us);
 	return gw_series_put(store, series, store->merged.at, store->merged.count, NULL);
 }
 
@@ -384,7 +391,9 @@ gw_series_flush_one(struct gw_series_store *store, struct gw_series *series, boo
 	if ((error = gw_tail_points(&series->tail, series->signal, series->instance, &store->points)) != GW_OK ||
 	    (error = gw_points_sort(&store->points)) != GW_OK)
 		return error;
-	if ((error = put_tail(store, series, all, &flushed->rest)) != GW_OK) {
+	if ((error = put_tail(store, series, all, &flushed->rest)) == GW_OK)
+		error = gw_rollup_settle(store, series, true);
+	if (error != GW_OK) {
 		gw_tail_free(&flushed->rest);
 		return error;
 	}

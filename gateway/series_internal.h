@@ -15,7 +15,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define GW_SERIES_FORMAT 1
+#define GW_SERIES_FORMAT 2
+#define GW_SERIES_FORMAT_PLAIN 1 // without roll-ups
 #define GW_SERIES_READERS_SPARE 16
 
 // ---- Keys ----
@@ -156,8 +157,13 @@ struct gw_flushed {
 	struct gw_tail rest;
 };
 
-enum gw_series_table { GW_S_META, GW_S_SERIES, GW_S_CHUNKS, GW_S_CLOCKS, GW_S_COUNT };
+enum gw_series_table { GW_S_META, GW_S_SERIES, GW_S_CHUNKS, GW_S_CLOCKS, GW_S_ROLLUPS, GW_S_COUNT };
 #define GW_SERIES_NO_TABLE UINT_MAX // a store of before, opened for reading
+
+// Device times whose readings were put or taken out.
+struct gw_touched {
+	int64_t first_us, last_us;
+};
 
 struct gw_series_totals {
 	uint64_t chunks, readings, bytes;
@@ -204,6 +210,15 @@ struct gw_series_store {
 	int64_t cursor_us;       // monotonic: when the cursor was last committed
 	struct gw_series_totals totals, totals_before;
 	uint64_t incarnation;
+	// Roll-ups: gateway/series_rollup.h
+	struct gw_rollup_writer *rollup;
+	struct gw_touched *touched;  // of the series under way
+	size_t touched_count, touched_cap;
+	bool touched_failed;         // anything
+	bool has_rollups;            // a table of them
+	size_t rebuild_at;           // series
+	int64_t rebuild_us;
+	_Atomic bool rolled_up;      // whatever is in chunks
 	// Retention
 	size_t sweep_at;         // series
 	double sweep_worst, sweep_limit;
@@ -329,6 +344,10 @@ enum gw_error gw_series_walk(struct gw_series_store *store, gw_series_damage_fn 
 
 // ---- gateway/series_read.c ----
 enum gw_error gw_series_decode(struct gw_chunk_reader *reader, const struct gw_series *series, struct gw_span chunk, struct gw_points *points);
+// Where the next reading that was in no chunk when the cursor was opened lies, from from_us on; INT64_MAX: nowhere.
+int64_t gw_series_cursor_late(const struct gw_series_cursor *cursor, int64_t from_us);
+// The next readings are those of this part of what it was opened for. Blocks may then be chunks that reach beyond it.
+void gw_series_cursor_turn(struct gw_series_cursor *cursor, int64_t from_us, int64_t to_us);
 // To the chunk that begins at or before place, or where there is none to the series' first. MDB_NOTFOUND: it has none.
 int gw_series_seek(MDB_cursor *cursor, uint32_t id, struct gw_place place, MDB_val *key, MDB_val *value);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A query: one series after the other, one chunk at a time. Steps of a device are summed up from a chunk's columns; readings whose owner has to be
-// asked for are walked one by one. The caller's thread.
+// A query: one series after the other, one chunk at a time. Steps of whole minutes are put together from roll-ups, piece by piece, where there are some and no
+// reading in memory falls into them; between them from a chunk's columns. Readings whose owner has to be asked for are walked one by one. The caller's thread.
+#include "gateway/series_rollup.h"
 #include "gateway/series_whose.h"
 
 #include <math.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 
 #define LOOK_MAX 65536 // readings without a row, until the caller hears of it
+#define RUN_US UINT64_C(600000000) // readings in memory that lie so near to each other are read in one piece
 
 // What a step is made of. A number waits until it is known that no revision of it follows.
 struct item {
@@ -45,8 +47,16 @@ struct gw_series_query {
 	bool has_ahead;
 	struct item pending;
 	bool has_pending;
-	struct gw_series_step step, out;
-	double sum;
+	struct gw_rollup_row row;      // the present step
+	struct gw_series_step out;
+
+	// Roll-ups.
+	int level;                     // the coarsest that divides the step; -1: none does
+	struct gw_rollup_ask ask;      // from_us: where the next piece begins
+	bool reading;                  // the present piece, by the cursor:
+	int64_t piece_from_us, piece_to_us; // what of a chunk belongs to it
+	struct gw_rollup_block *rolled;
+	uint32_t rolled_at, rolled_end; // its rows that are not in the step yet
 };
 
 // ---- Open and close ----
@@ -63,6 +73,29 @@ check(const struct gw_series_want *want, struct gw_patients *patients, struct gw
 	if (want->device.len == 0 && patients == NULL)
 		return gw_fail(why, GW_E_ARGUMENT, "nothing is known of beds and patients");
 	return gw_series_signals_check(want->signals, why);
+}
+
+// A reading's owner is asked for by its receive time, which columns do not have.
+static bool
+is_owned(const struct gw_series_query *query)
+{
+	return query->whose.patient != 0 || query->whose.bed[0] != '\0';
+}
+
+// For steps: what they are made of.
+static enum gw_error
+prepare_steps(struct gw_series_query *query)
+{
+	query->level = -1;
+	if (query->want.step_us == 0)
+		return GW_OK;
+	if ((query->reader = gw_chunk_reader_new()) == NULL || (query->rolled = malloc(sizeof(*query->rolled))) == NULL)
+		return GW_E_MEMORY;
+	while (query->level + 1 < GW_ROLLUP_LEVELS && query->want.step_us % gw_rollup_levels[query->level + 1].unit_us == 0)
+		query->level++;
+	if (is_owned(query))
+		query->level = -1;
+	return GW_OK;
 }
 
 static enum gw_error
@@ -117,8 +150,8 @@ gw_series_query_open(struct gw_series_store *store, struct gw_patients *patients
 		error = gw_fail(why, GW_E_ARGUMENT, "a bed's name has at most %d bytes", GW_BED_MAX);
 	else if (want->bed.len > 0 && made->whose.bed[0] == '\0')
 		error = gw_fail(why, GW_E_ARGUMENT, "a bed has a name");
-	else if ((error = list_series(made, want)) == GW_OK && want->step_us > 0 && (made->reader = gw_chunk_reader_new()) == NULL)
-		error = GW_E_MEMORY;
+	else if ((error = list_series(made, want)) == GW_OK)
+		error = prepare_steps(made);
 	if (error == GW_OK)
 		*query = made;
 	else {
@@ -136,7 +169,8 @@ gw_series_query_pause(struct gw_series_query *query)
 	query->store = query->whose.store = NULL;
 	query->in = IN_NONE;
 	query->has_ahead = query->has_pending = false;
-	query->step.count = 0;
+	query->row.count = 0;
+	query->rolled_at = query->rolled_end = 0;
 }
 
 void
@@ -152,6 +186,7 @@ gw_series_query_close(struct gw_series_query *query)
 		return;
 	gw_series_query_pause(query);
 	gw_chunk_reader_free(query->reader);
+	free(query->rolled);
 	free(query->series.at);
 	free(query);
 }
@@ -164,13 +199,6 @@ gw_series_query_stats(const struct gw_series_query *query, struct gw_series_quer
 }
 
 // ---- One series ----
-
-// A reading's owner is asked for by its receive time, which columns do not have.
-static bool
-is_owned(const struct gw_series_query *query)
-{
-	return query->whose.patient != 0 || query->whose.bed[0] != '\0';
-}
 
 // The cursor of the series at `at`, from where it was left. GW_E_NOT_FOUND: no series is left.
 static enum gw_error
@@ -189,6 +217,10 @@ open_series(struct gw_series_query *query)
 			from_us = query->step_next_us;
 		if (from_us < want->to_us && gw_series_find(query->store, gw_span_text(info->device), info->signal, info->instance, &now)) {
 			error = gw_series_read(query->store, now.id, from_us, want->to_us, &query->cursor);
+			query->reading = query->level < 0;
+			query->piece_from_us = from_us;
+			query->piece_to_us = want->to_us;
+			query->ask = (struct gw_rollup_ask){ .id = now.id, .level = query->level, .from_us = from_us, .to_us = want->to_us };
 			if (error != GW_E_NOT_FOUND)
 				return error;
 		}
@@ -274,56 +306,26 @@ next_point(struct gw_series_query *query, struct gw_series_row *row)
 
 // ---- Steps ----
 
-static int64_t
-step_of(int64_t us, int64_t step_us)
-{
-	int64_t rest = us % step_us;
-
-	if (rest < 0)
-		rest += step_us;
-	return us < INT64_MIN + rest ? INT64_MIN : us - rest;
-}
-
 static bool
 in_step(const struct gw_series_query *query, int64_t us)
 {
-	return query->step.count == 0 || us < query->step.from_us || us - query->step.from_us < query->want.step_us;
-}
-
-// NaN leaves the figures alone.
-static inline void
-add_number(struct gw_series_query *query, int64_t time_us, double value, uint16_t flags)
-{
-	struct gw_series_step *step = &query->step;
-
-	if (isnan(value) || (flags & (GW_FLAG_INVALID | GW_FLAG_NOT_AVAILABLE)))
-		return;
-	if (step->count++ == 0) {
-		*step = (struct gw_series_step){ .from_us = step_of(time_us, query->want.step_us), .first_us = time_us, .count = 1, .min = value, .max = value,
-			.first = value };
-		query->sum = 0;
-	}
-	step->min = value < step->min ? value : step->min;
-	step->max = value > step->max ? value : step->max;
-	step->last = value;
-	step->last_us = time_us;
-	step->questionable += (flags & GW_FLAG_QUESTIONABLE) != 0;
-	step->test += (flags & GW_FLAG_TEST) != 0;
-	query->sum += value;
+	return query->row.count == 0 || us < query->row.from_us || us - query->row.from_us < query->want.step_us;
 }
 
 static bool
 give_step(struct gw_series_query *query, struct gw_series_row *row)
 {
+	const struct gw_rollup_row *step = &query->row;
 	struct gw_series_step *out = &query->out;
 
-	if (query->step.count == 0)
+	if (step->count == 0)
 		return false;
-	*out = query->step;
-	query->step.count = 0;
+	*out = (struct gw_series_step){ .from_us = step->from_us, .first_us = step->first_us, .last_us = step->last_us, .count = step->count,
+		.questionable = step->questionable, .test = step->test, .min = step->min, .max = step->max, .first = step->first, .last = step->last };
 	// Rounding may carry the mean of equal values past them.
-	out->mean = query->sum / (double)out->count;
+	out->mean = step->sum / (double)step->count;
 	out->mean = out->mean < out->min ? out->min : out->mean > out->max ? out->max : out->mean;
+	query->row.count = 0;
 	query->step_given = true;
 	if (__builtin_add_overflow(out->from_us, query->want.step_us, &query->step_next_us))
 		query->step_next_us = INT64_MAX;
@@ -339,6 +341,23 @@ item_of(const struct gw_reading *reading)
 	return item;
 }
 
+// A chunk may reach beyond the piece.
+static void
+narrow(struct gw_series_query *query)
+{
+	struct gw_chunk_columns *columns = &query->columns;
+	uint32_t first = 0;
+
+	// The times are there: finding cannot fail.
+	(void)gw_chunk_find(query->reader, query->piece_from_us, &first, NULL);
+	if (columns->times_us[columns->count - 1] >= query->piece_to_us)
+		(void)gw_chunk_find(query->reader, query->piece_to_us, &columns->count, NULL);
+	query->block_at = first;
+	query->stats.readings += columns->count - first;
+	if (query->in == IN_CHUNK && first > 0)
+		(void)gw_chunk_seek(query->reader, first, NULL);
+}
+
 // A chunk: by columns where it has no revisions, else reading by reading.
 static enum gw_error
 enter_chunk(struct gw_series_query *query)
@@ -351,6 +370,7 @@ enter_chunk(struct gw_series_query *query)
 		return error;
 	query->in = query->columns.revisions == NULL ? IN_COLUMNS : IN_CHUNK;
 	query->block_at = 0;
+	narrow(query);
 	return GW_OK;
 }
 
@@ -363,27 +383,11 @@ next_block(struct gw_series_query *query)
 	query->block_at = 0;
 	if ((error = gw_series_next_block(query->cursor, &query->block)) != GW_OK)
 		return error;
-	query->stats.readings += query->block.count;
 	if (query->block.chunk.len > 0)
 		return enter_chunk(query);
+	query->stats.readings += query->block.count;
 	query->in = IN_POINTS;
 	return GW_OK;
-}
-
-// Correctly rounded, as columns are.
-static double
-number_of(const struct gw_reading *reading)
-{
-	static const double powers[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9 };
-	struct gw_decimal value = reading->decimal;
-	char text[48];
-
-	if (reading->type != GW_VALUE_DECIMAL)
-		return NAN;
-	if (value.exponent <= 0 && value.exponent > -10 && llabs(value.mantissa) < INT64_C(1) << 53)
-		return (double)value.mantissa / powers[-value.exponent];
-	gw_decimal_text(value, text);
-	return strtod(text, NULL);
 }
 
 // The next that belongs, where owners are asked for.
@@ -403,7 +407,7 @@ static const struct gw_reading *
 next_of_block(struct gw_series_query *query, struct gw_point *storage)
 {
 	if (query->in == IN_CHUNK)
-		return gw_chunk_next(query->reader, storage, NULL) ? &storage->reading : NULL;
+		return query->block_at++ < query->columns.count && gw_chunk_next(query->reader, storage, NULL) ? &storage->reading : NULL;
 	if (query->in == IN_POINTS && query->block_at < query->block.count)
 		return &query->block.points[query->block_at++].reading;
 	return NULL;
@@ -413,7 +417,7 @@ static void
 set_ahead(struct gw_series_query *query, const struct gw_reading *reading)
 {
 	query->ahead = item_of(reading);
-	query->ahead.value = number_of(reading);
+	query->ahead.value = gw_rollup_number(reading);
 	query->has_ahead = true;
 }
 
@@ -468,7 +472,7 @@ settle(struct gw_series_query *query)
 		return true;
 	if (!in_step(query, query->pending.time_us))
 		return false;
-	add_number(query, query->pending.time_us, query->pending.value, query->pending.flags);
+	gw_rollup_add(&query->row, query->want.step_us, query->pending.time_us, query->pending.value, query->pending.flags);
 	query->has_pending = false;
 	return true;
 }
@@ -481,7 +485,7 @@ run_columns(struct gw_series_query *query)
 	size_t i = query->block_at;
 
 	while (i + 1 < columns->count && in_step(query, columns->times_us[i])) {
-		add_number(query, columns->times_us[i], columns->values[i], columns->flags[i]);
+		gw_rollup_add(&query->row, query->want.step_us, columns->times_us[i], columns->values[i], columns->flags[i]);
 		i++;
 	}
 	query->block_at = i;
@@ -491,40 +495,111 @@ run_columns(struct gw_series_query *query)
 static bool
 give_rest(struct gw_series_query *query, struct gw_series_row *row)
 {
-	if (!settle(query) || query->step.count > 0)
+	if (!settle(query) || query->row.count > 0)
 		return give_step(query, row);
 	end_series(query);
 	return false;
 }
 
+// ---- Pieces of a series: rows of roll-ups, or readings ----
+
+// Readings in memory near the end of a piece of readings belong to it.
+static int64_t
+end_of_run(const struct gw_series_query *query, int64_t to_us)
+{
+	int64_t unit_us = gw_rollup_levels[0].unit_us, late_us;
+
+	while (to_us < query->want.to_us && (late_us = gw_series_cursor_late(query->cursor, to_us)) != INT64_MAX &&
+	    (uint64_t)late_us - (uint64_t)to_us < RUN_US)
+		if (__builtin_add_overflow(gw_rollup_floor(late_us, unit_us), unit_us, &to_us) || to_us > query->want.to_us)
+			to_us = query->want.to_us;
+	return to_us;
+}
+
+// GW_E_NOT_FOUND: that was the last.
+static enum gw_error
+next_piece(struct gw_series_query *query)
+{
+	struct gw_rollup_ask *ask = &query->ask;
+	struct gw_rollup_piece piece;
+	enum gw_error error;
+
+	if (query->level < 0 || ask->from_us >= ask->to_us)
+		return GW_E_NOT_FOUND;
+	ask->late_us = gw_series_cursor_late(query->cursor, ask->from_us);
+	if ((error = gw_rollup_look_once(query->store, ask, query->rolled, &piece)) != GW_OK)
+		return error;
+	if (piece.rows) {
+		query->rolled_at = piece.first;
+		query->rolled_end = piece.first + piece.count;
+	} else {
+		piece.to_us = end_of_run(query, piece.to_us);
+		gw_series_cursor_turn(query->cursor, ask->from_us, piece.to_us);
+		query->piece_from_us = ask->from_us;
+		query->piece_to_us = piece.to_us;
+		query->in = IN_NONE;
+		query->reading = true;
+	}
+	ask->from_us = piece.to_us;
+	return GW_OK;
+}
+
+// False: the next row is of another step, which has to wait.
+static bool
+run_rows(struct gw_series_query *query)
+{
+	for (; query->rolled_at < query->rolled_end; query->rolled_at++) {
+		const struct gw_rollup_row *row = &query->rolled->rows[query->rolled_at];
+
+		if (!in_step(query, row->from_us))
+			return false;
+		gw_rollup_join(&query->row, query->want.step_us, row);
+	}
+	return true;
+}
+
+// Readings of the piece, until it is at its end or the step. False: the step has to go out.
+static bool
+run_readings(struct gw_series_query *query, enum gw_error *error)
+{
+	if (!query->has_ahead && query->in == IN_COLUMNS && query->block_at + 1 < query->columns.count) {
+		if (!settle(query))
+			return false;
+		run_columns(query);
+	}
+	if (!query->has_ahead && (*error = take_ahead(query)) == GW_E_NOT_FOUND) {
+		if (!settle(query))
+			return false;
+		query->reading = false;
+		*error = GW_OK;
+		return true;
+	} else if (!query->has_ahead)
+		return true;
+	if (!is_revised(query) && !settle(query))
+		return false;
+	query->pending = query->ahead;
+	query->has_pending = true;
+	query->has_ahead = false;
+	return true;
+}
+
 static enum gw_error
 next_step(struct gw_series_query *query, struct gw_series_row *row)
 {
-	enum gw_error error;
+	enum gw_error error = GW_OK;
 
 	if (query->cursor == NULL && (error = open_series(query)) != GW_OK)
 		return error;
-	for (;;) {
-		if (!query->has_ahead && query->in == IN_COLUMNS && query->block_at + 1 < query->columns.count) {
-			if (!settle(query)) {
-				(void)give_step(query, row);
-				return GW_OK;
-			}
-			run_columns(query);
-		}
-		if (!query->has_ahead && (error = take_ahead(query)) == GW_E_NOT_FOUND) {
-			(void)give_rest(query, row);
-			return GW_OK;
-		} else if (!query->has_ahead)
-			return error;
-		if (!is_revised(query) && !settle(query)) {
+	while (error == GW_OK)
+		if (!run_rows(query) || (query->reading && !run_readings(query, &error))) {
 			(void)give_step(query, row);
 			return GW_OK;
-		}
-		query->pending = query->ahead;
-		query->has_pending = true;
-		query->has_ahead = false;
-	}
+		} else if (error == GW_OK && !query->reading)
+			error = next_piece(query);
+	if (error != GW_E_NOT_FOUND)
+		return error;
+	(void)give_rest(query, row);
+	return GW_OK;
 }
 
 enum gw_error

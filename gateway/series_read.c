@@ -11,6 +11,7 @@ struct gw_series_cursor {
 	struct gw_place at;         // the next readings are at or after this
 	struct gw_place last;       // and of what has been given, the last
 	bool any;                   // something has been given
+	bool parts;                 // a chunk may be given of which only a part is wanted
 	bool end;                   // of the chunks
 	struct gw_place bad;        // where a damaged chunk begins, behind which reading goes on
 	bool bad_any;
@@ -18,7 +19,7 @@ struct gw_series_cursor {
 
 	struct gw_tail tail;        // a copy
 	struct gw_points late;      // its readings, in order
-	size_t late_at;
+	size_t late_at, late_end;   // those that are still to come
 
 	uint8_t *bytes;             // the chunk's copy
 	size_t len, cap;
@@ -248,7 +249,7 @@ sort_tail(struct gw_series_cursor *cursor, int64_t from_us)
 	for (size_t i = 0; i < late->count; i++)
 		if (late->at[i].reading.time_us >= from_us && late->at[i].reading.time_us < cursor->to_us)
 			late->at[kept++] = late->at[i];
-	late->count = kept;
+	late->count = cursor->late_end = kept;
 	return gw_points_sort(late);
 }
 
@@ -279,6 +280,43 @@ gw_series_read(struct gw_series_store *store, uint32_t id, int64_t from_us, int6
 	else
 		*out = cursor;
 	return error;
+}
+
+// Of the tail's readings the first at or after us.
+static size_t
+find_late(const struct gw_series_cursor *cursor, int64_t us)
+{
+	size_t low = 0, high = cursor->late.count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (cursor->late.at[middle].reading.time_us < us)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+int64_t
+gw_series_cursor_late(const struct gw_series_cursor *cursor, int64_t from_us)
+{
+	size_t at = find_late(cursor, from_us);
+
+	return at < cursor->late.count ? cursor->late.at[at].reading.time_us : INT64_MAX;
+}
+
+void
+gw_series_cursor_turn(struct gw_series_cursor *cursor, int64_t from_us, int64_t to_us)
+{
+	cursor->at = (struct gw_place){ from_us, 0, 0 };
+	cursor->to_us = to_us;
+	cursor->parts = true;
+	cursor->any = cursor->end = cursor->bad_any = cursor->loaded = false;
+	cursor->late_at = find_late(cursor, from_us);
+	cursor->late_end = find_late(cursor, to_us);
+	cursor->block.count = cursor->block_at = 0;
 }
 
 void
@@ -372,7 +410,7 @@ given(struct gw_series_cursor *cursor, struct gw_place last)
 	cursor->last = last;
 	cursor->any = true;
 	// The tail's own of the same place are what a chunk has by now.
-	while (cursor->late_at < cursor->late.count && !wanted(cursor, gw_place_of(&cursor->late.at[cursor->late_at])))
+	while (cursor->late_at < cursor->late_end && !wanted(cursor, gw_place_of(&cursor->late.at[cursor->late_at])))
 		cursor->late_at++;
 }
 
@@ -381,7 +419,7 @@ static enum gw_error
 give_late(struct gw_series_cursor *cursor, const struct gw_place *end, struct gw_series_block *block)
 {
 	const struct gw_point *from = &cursor->late.at[cursor->late_at];
-	size_t count = 0, most = cursor->late.count - cursor->late_at;
+	size_t count = 0, most = cursor->late_end - cursor->late_at;
 	bool changed;
 	enum gw_error error;
 
@@ -413,7 +451,7 @@ give_merged(struct gw_series_cursor *cursor, struct gw_series_block *block)
 {
 	struct gw_place last = cursor->filed.last;
 	const struct gw_point *from = cursor->late.at + cursor->late_at;
-	size_t count = 0, most = cursor->late.count - cursor->late_at;
+	size_t count = 0, most = cursor->late_end - cursor->late_at;
 	bool changed;
 	enum gw_error error = gw_series_decode(cursor->reader, &cursor->series, cursor->filed.chunk, &cursor->old);
 
@@ -434,10 +472,12 @@ give_merged(struct gw_series_cursor *cursor, struct gw_series_block *block)
 static bool
 is_whole(const struct gw_series_cursor *cursor)
 {
-	bool late = cursor->late_at < cursor->late.count &&
+	bool late = cursor->late_at < cursor->late_end &&
 	    gw_place_compare(gw_place_of(&cursor->late.at[cursor->late_at]), cursor->filed.last) <= 0;
 
-	return !late && wanted(cursor, cursor->filed.first) && cursor->filed.last.time_us < cursor->to_us;
+	if (!late && cursor->parts && !cursor->any)
+		return true;
+	return !late && wanted(cursor, cursor->filed.first) && (cursor->parts || cursor->filed.last.time_us < cursor->to_us);
 }
 
 static enum gw_error
@@ -468,7 +508,7 @@ gw_series_next_block(struct gw_series_cursor *cursor, struct gw_series_block *bl
 	enum gw_error error = GW_OK;
 
 	for (*block = (struct gw_series_block){ 0 }; error == GW_OK && block->count == 0;) {
-		bool late = cursor->late_at < cursor->late.count;
+		bool late = cursor->late_at < cursor->late_end;
 
 		if ((error = fetch(cursor)) != GW_OK)
 			break;

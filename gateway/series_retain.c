@@ -3,7 +3,7 @@
 //
 // A sweep goes from series to series and looks at their chunks from the front as far as device times are old, and from the back as long as they lie in the
 // future (device clocks may say anything). Whether a chunk goes is decided by when it was filed, by the store's clock.
-#include "gateway/series_internal.h"
+#include "gateway/series_rollup.h"
 
 #define PIECE_SERIES 2048
 #define PIECE_CHUNKS 2000
@@ -64,6 +64,7 @@ look_at(struct sweep *sweep, MDB_val key, MDB_val value, struct gw_filed *filed,
 	if (!*gone)
 		return GW_OK;
 	sweep->deleted++;
+	gw_rollup_touch(sweep->store, filed->first.time_us, filed->last.time_us);
 	if ((error = gw_series_delete(sweep->store, sweep->cursor, filed)) == GW_OK)
 		atomic_fetch_add_explicit(&sweep->store->deleted, 1, memory_order_relaxed);
 	return error;
@@ -137,6 +138,8 @@ sweep_series(struct sweep *sweep, struct gw_series *series, const struct gw_seri
 	sweep->keep_us = series->waveform ? retention->waveforms_us : retention->numerics_us;
 	if ((error = sweep_front(sweep, series)) == GW_OK)
 		error = sweep_back(sweep, series);
+	if (error == GW_OK) // what is left of a block is summed up from the readings, or from finer ones
+		error = gw_rollup_settle(sweep->store, series, false);
 	if (sweep->deleted > before)
 		gw_series_forget(sweep->store, series);
 	if (sweep->deleted > before && error == GW_OK)

@@ -4,7 +4,7 @@
 #include "gateway/clock.h"
 #include "gateway/diag.h"
 #include "gateway/pages.h"
-#include "gateway/series_internal.h"
+#include "gateway/series_rollup.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,6 +29,7 @@ static const struct { const char *name; unsigned flags; } tables[GW_S_COUNT] = {
 	[GW_S_SERIES] = { "series", 0 },
 	[GW_S_CHUNKS] = { "chunks", 0 },
 	[GW_S_CLOCKS] = { "clocks", 0 },
+	[GW_S_ROLLUPS] = { "rollups", 0 },
 };
 
 enum gw_error
@@ -179,6 +180,7 @@ load_meta(struct gw_series_store *store, MDB_txn *txn)
 	store->total_chunks = store->totals.chunks;
 	store->total_readings = store->totals.readings;
 	store->total_bytes = store->totals.bytes;
+	store->rolled_up = meta_get(store, txn, "rolled up") != 0;
 	store->clock_us = clock_us != 0 ? (int64_t)clock_us : gw_clock_wall_us();
 }
 
@@ -279,6 +281,17 @@ open_env(struct gw_series_store *store, struct gw_why *why)
 	return GW_OK;
 }
 
+// A program that knows no roll-ups would change chunks without them: it has to refuse.
+static enum gw_error
+put_format(struct gw_series_store *store, MDB_txn *txn, bool rolled_up)
+{
+	enum gw_error error = gw_series_error(mdb_drop(txn, store->tables[GW_S_ROLLUPS], 0));
+
+	if (error == GW_OK)
+		error = gw_series_meta_put(store, txn, "format", GW_SERIES_FORMAT);
+	return error == GW_OK ? gw_series_meta_put(store, txn, "rolled up", rolled_up) : error;
+}
+
 static enum gw_error
 check_format(struct gw_series_store *store, MDB_txn *txn, struct gw_why *why)
 {
@@ -286,10 +299,13 @@ check_format(struct gw_series_store *store, MDB_txn *txn, struct gw_why *why)
 	uint64_t format = meta_get(store, txn, "format");
 
 	if (format == 0 && mdb_stat(txn, store->tables[GW_S_META], &stat) == 0 && stat.ms_entries == 0 && !store->options.read_only)
-		return gw_series_meta_put(store, txn, "format", GW_SERIES_FORMAT);
+		return put_format(store, txn, true);
 	if (format > GW_SERIES_FORMAT)
 		return gw_fail(why, GW_E_VERSION, "the series store in %s is of format %llu, this program knows %d: use a newer one", store->dir,
 		    (unsigned long long)format, GW_SERIES_FORMAT);
+	if (format == GW_SERIES_FORMAT_PLAIN && !store->options.read_only)
+		return put_format(store, txn, false);
+	store->has_rollups &= format != GW_SERIES_FORMAT_PLAIN;
 	return format != 0 ? GW_OK : gw_fail(why, GW_E_CORRUPT, "%s holds no series store", store->dir);
 }
 
@@ -305,6 +321,8 @@ open_tables(struct gw_series_store *store, struct gw_why *why)
 		return fail(why, rc, "open", store->dir);
 	for (size_t i = 0; i < GW_S_COUNT && error == GW_OK; i++) {
 		rc = mdb_dbi_open(txn, tables[i].name, tables[i].flags | (read_only ? 0 : MDB_CREATE), &store->tables[i]);
+		if (i == GW_S_ROLLUPS)
+			store->has_rollups = rc == 0;
 		if (rc == MDB_NOTFOUND && read_only && i > GW_S_CHUNKS) // came later than format 1
 			store->tables[i] = GW_SERIES_NO_TABLE;
 		else if (rc != 0)
@@ -388,7 +406,7 @@ gw_series_open(const struct gw_series_options *options, struct gw_series_store *
 	store->dir = strdup(options->dir);
 	store->reader = gw_chunk_reader_new();
 	store->encoder = gw_chunk_encoder_new();
-	if (store->dir == NULL || store->reader == NULL || store->encoder == NULL)
+	if (store->dir == NULL || store->reader == NULL || store->encoder == NULL || gw_rollup_open(store) != GW_OK)
 		error = gw_fail(why, GW_E_MEMORY, "out of memory");
 	else
 		error = open_store(store, why);
@@ -425,6 +443,7 @@ gw_series_close(struct gw_series_store *store)
 	if (store->dir != NULL)
 		remove_mark(store);
 	gw_series_table_free(store);
+	gw_rollup_close(store);
 	gw_points_free(&store->points);
 	gw_points_free(&store->old);
 	gw_points_free(&store->merged);

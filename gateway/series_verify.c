@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Looking at all chunks, and the figures. Any thread.
-#include "gateway/series_internal.h"
+#include "gateway/series_rollup.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -165,6 +165,8 @@ gw_series_walk(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg
 	gw_chunk_reader_free(verify.reader);
 	gw_points_free(&verify.points);
 	free(verify.bytes);
+	if (error == GW_OK)
+		error = gw_rollup_verify(store, fn, arg, verified);
 	return error;
 }
 

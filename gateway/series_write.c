@@ -103,6 +103,8 @@ gw_series_begin(struct gw_series_store *store)
 	store->error = gw_series_error(mdb_txn_begin(store->env, NULL, 0, &store->txn));
 	store->totals_before = store->totals;
 	store->put_bytes = 0;
+	store->touched_count = 0;
+	store->touched_failed = false;
 	if (store->error == GW_E_SYNC)
 		store->broken = true;
 	return store->error;
