@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The series store by itself: what taking and writing readings costs, bytes on disk, and how long questions with steps take. Beds with some signals at 1 Hz.
-// Usage: series_store_bench DIRECTORY [beds] [days] [signals a bed]
+// Usage: series_store_bench DIRECTORY [beds] [days] [signals a bed] [runs of each question]
 // The directory is made and not removed.
 #include "tests/bench/physio.h"
 
@@ -26,6 +26,7 @@ static struct gw_series_store *store;
 static struct physio_series days[SIGNALS_MAX];
 static uint32_t codes[SIGNALS_MAX];
 static uint64_t position;
+static int runs = 50;
 
 static double
 now_us(void)
@@ -87,10 +88,10 @@ static void
 ask(const char *what, int64_t from_us, int64_t to_us, int64_t step_us)
 {
 	struct gw_series_want want = { .device = gw_span_text("bed0"), .signals = gw_span_text(names[0]), .from_us = from_us, .to_us = to_us, .step_us = step_us };
-	struct gw_series_query_stats stats;
+	struct gw_series_query_stats stats = { 0 };
 	double best = 1e18;
 
-	for (int run = 0; run < 50; run++) {
+	for (int run = 0; run < runs; run++) {
 		struct gw_series_query *query;
 		struct gw_series_row row;
 		struct gw_why why = { "" };
@@ -102,7 +103,8 @@ ask(const char *what, int64_t from_us, int64_t to_us, int64_t step_us)
 		gw_series_query_close(query);
 		best = now_us() - start < best ? now_us() - start : best;
 	}
-	printf("%-40s %8.1f us, %llu rows, %llu readings looked at\n", what, best, (unsigned long long)stats.rows, (unsigned long long)stats.readings);
+	if (runs > 0)
+		printf("%-40s %8.1f us, %llu rows, %llu readings looked at\n", what, best, (unsigned long long)stats.rows, (unsigned long long)stats.readings);
 }
 
 int
@@ -117,6 +119,7 @@ main(int argc, char **argv)
 
 	if (argc < 2 || beds < 1 || beds > BEDS_MAX || signals < 1 || signals > SIGNALS_MAX)
 		return 2;
+	runs = argc > 5 ? atoi(argv[5]) : runs;
 	check(gw_nomenclature_open(&why), why.text);
 	for (int s = 0; s < signals; s++) {
 		const struct gw_signal *signal = gw_signal_by_name(gw_span_text(names[s]));
@@ -144,6 +147,8 @@ main(int argc, char **argv)
 	printf("%llu readings: %.0f ns each; chunks %.3f bytes a reading; file %.3f, used %.3f\n", (unsigned long long)stats.readings,
 	    taken * 1e3 / (double)stats.readings, (double)stats.bytes / (double)stats.readings, (double)stats.file_bytes / (double)stats.readings,
 	    (double)(stats.file_bytes - stats.free_bytes) / (double)stats.readings);
+	if (runs > 0)
+		printf("best of %d:\n", runs);
 	ask("a day by the minute", end_us - SECONDS_A_DAY * SECOND, end_us, 60 * SECOND);
 	ask("a month by the hour", end_us - 30 * SECONDS_A_DAY * SECOND, end_us, 3600 * SECOND);
 	ask("all of it by the hour", INT64_MIN, INT64_MAX, 3600 * SECOND);
