@@ -400,6 +400,7 @@ gw_command_verify(struct gw_call *call)
 	yyjson_mut_obj_add_uint(doc, object, "chunks", chunks.chunks);
 	yyjson_mut_obj_add_uint(doc, object, "chunk_readings", chunks.readings);
 	yyjson_mut_obj_add_uint(doc, object, "clocks", chunks.clocks);
+	yyjson_mut_obj_add_uint(doc, object, "rollups", chunks.rollups);
 	yyjson_mut_obj_add_uint(doc, object, "compared_readings", agreed.journal);
 	yyjson_mut_obj_add_uint(doc, object, "missing_readings", agreed.missing);
 	yyjson_mut_obj_add_uint(doc, object, "extra_readings", agreed.extra);

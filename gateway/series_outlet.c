@@ -38,7 +38,7 @@ struct outlet {
 	pthread_t thread;
 	_Atomic bool stopping;
 	_Atomic int error;      // enum gw_error of the last flush
-	int64_t flushed_us, swept_us, piece_us;
+	int64_t flushed_us, swept_us, piece_us, rolled_us;
 	bool sweeping;
 	struct gw_diag_limit write_failed;
 	int64_t opened_us, again_us, wait_us; // monotonic: when it was opened; when to try again, and how long that is
@@ -116,6 +116,21 @@ sweep(struct outlet *outlet, int64_t now)
 	}
 }
 
+// A store of before roll-ups gets them piece by piece, beside what comes.
+static void
+roll_up(struct outlet *outlet, int64_t now)
+{
+	enum gw_error error;
+	bool more;
+
+	if (gw_series_rolled_up(outlet->store) || now - outlet->rolled_us < PIECE_EVERY_US)
+		return;
+	outlet->rolled_us = now;
+	error = gw_series_rollup(outlet->store, false, &more);
+	if (error != GW_OK && error != GW_E_FULL)
+		gw_diag_limited(&outlet->write_failed, 60, GW_ERROR, "series.rollups", "%s", gw_error_text(error));
+}
+
 // What the far side of another outlet is to it, the disk is here: beyond its limit the journal does not wait.
 static void
 wait_for_room(struct outlet *outlet)
@@ -139,6 +154,7 @@ tend(struct outlet *outlet)
 	if (now - outlet->flushed_us >= FLUSH_EVERY_US || gw_series_full_tails(outlet->store))
 		flush(outlet, now);
 	sweep(outlet, now);
+	roll_up(outlet, now);
 }
 
 static void

@@ -112,6 +112,7 @@ main(int argc, char **argv)
 {
 	int beds = argc > 2 ? atoi(argv[2]) : 4, length = argc > 3 ? atoi(argv[3]) : 2, signals = argc > 4 ? atoi(argv[4]) : 1;
 	struct gw_series_options options = { .dir = argv[1], .budget_bytes = UINT64_C(16) << 30 };
+	struct gw_series_verified verified = { 0 };
 	struct gw_series_stats stats;
 	struct gw_why why = { "" };
 	double start, taken;
@@ -147,6 +148,9 @@ main(int argc, char **argv)
 	printf("%llu readings: %.0f ns each; chunks %.3f bytes a reading; file %.3f, used %.3f\n", (unsigned long long)stats.readings,
 	    taken * 1e3 / (double)stats.readings, (double)stats.bytes / (double)stats.readings, (double)stats.file_bytes / (double)stats.readings,
 	    (double)(stats.file_bytes - stats.free_bytes) / (double)stats.readings);
+	check(gw_series_verify(store, NULL, NULL, &verified), "verify");
+	printf("%llu blocks of roll-ups: %.3f bytes a reading; damaged: %llu\n", (unsigned long long)verified.rollups,
+	    (double)verified.rollup_bytes / (double)stats.readings, (unsigned long long)verified.damaged);
 	if (runs > 0)
 		printf("best of %d:\n", runs);
 	ask("a day by the minute", end_us - SECONDS_A_DAY * SECOND, end_us, 60 * SECOND);
