@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Putting readings into chunks past the journal (gateway/series_mend.h): a batch is one transaction with `write` held.
-#include "gateway/series_internal.h"
 #include "gateway/series_mend.h"
+#include "gateway/series_rollup.h"
 
 #include <stdlib.h>
 
@@ -101,7 +101,9 @@ put(struct gw_adopt *adopt, const struct gw_series_info *info, const struct gw_p
 
 	if (series == NULL)
 		return GW_E_MEMORY;
-	if ((error = gw_series_put_late(store, series, points, count)) != GW_OK || store->put_bytes == put_before)
+	if ((error = gw_rollup_touch_newest(store, series)) == GW_OK && (error = gw_series_put_late(store, series, points, count)) == GW_OK)
+		error = gw_rollup_settle(store, series, true);
+	if (error != GW_OK || store->put_bytes == put_before)
 		return error;
 	adopt->touched[adopt->touched_count++] = series;
 	return series->stored ? GW_OK : gw_series_row_put(store, store->txn, series);

@@ -236,8 +236,10 @@ merge_chunk(struct gw_series_store *store, struct gw_series *series, MDB_cursor 
 	// A damaged one stays where it is, unless something new has its very key.
 	if (rc == 0 && (sound || gw_place_compare(gw_place_of(&store->merged.at[0]), filed.first) == 0))
 		error = gw_series_delete(store, cursor, &filed);
-	if (rc == 0 && !sound)
+	if (rc == 0 && !sound) {
 		store->replaced += filed.count;
+		gw_rollup_touch(store, filed.first.time_us, filed.last.time_us);
+	}
 	atomic_fetch_add_explicit(&store->merged_chunks, 1, memory_order_relaxed);
 	gw_rollup_touch(store, add[0].reading.time_us, add[*done - 1].reading.time_us);
 	if (error != GW_OK)

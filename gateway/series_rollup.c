@@ -142,6 +142,18 @@ newest_of(struct gw_series_store *store, uint32_t id, bool *any, int64_t *newest
 	return rc == 0 || rc == MDB_NOTFOUND ? GW_OK : gw_series_error(rc);
 }
 
+enum gw_error
+gw_rollup_touch_newest(struct gw_series_store *store, const struct gw_series *series)
+{
+	int64_t newest_us = 0;
+	bool any;
+	enum gw_error error = newest_of(store, series->id, &any, &newest_us);
+
+	if (error == GW_OK && any)
+		gw_rollup_touch(store, newest_us, newest_us);
+	return error;
+}
+
 struct settling {
 	struct gw_series_store *store;
 	MDB_cursor *cursor;

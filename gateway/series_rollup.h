@@ -157,6 +157,8 @@ enum gw_error gw_rollup_open(struct gw_series_store *store); // the writer's mem
 void gw_rollup_close(struct gw_series_store *store);
 // Readings of this range of device times have been put into chunks or taken out.
 void gw_rollup_touch(struct gw_series_store *store, int64_t first_us, int64_t last_us);
+// Before something is put behind it: it ends blocks that this one was still filling.
+enum gw_error gw_rollup_touch_newest(struct gw_series_store *store, const struct gw_series *series);
 // Blocks of what was touched are made anew, in the same transaction; or only deleted.
 enum gw_error gw_rollup_settle(struct gw_series_store *store, const struct gw_series *series, bool anew);
 
