@@ -14,7 +14,8 @@
 #include <string.h>
 
 #define FOLD_US INT64_C(60000000)
-#define FOLDED 64
+#define FOLD_SETS 1024 // of FOLD_WAYS: a script that asks of each bed of a hospital in turn fits
+#define FOLD_WAYS 4
 #define SHOWN_US (7 * INT64_C(86400000000))
 
 // ---- Recording ----
@@ -27,51 +28,70 @@ static const struct {
 	{ "hl7 list", "destination", NULL }, { "hl7 held", "destination", NULL }, { "hl7 misfiled", "destination", NULL }, { "hl7 show", "destination", "number" },
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
+struct recorded {
 	uint64_t hash;
 	int64_t us; // monotonic
-} recorded[FOLDED];
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct recorded recorded[FOLD_SETS][FOLD_WAYS];
 
 // Whether the same was recorded a moment ago.
 static bool
 is_recorded(uint64_t hash, int64_t now_us)
 {
-	bool found;
+	const struct recorded *set = recorded[hash % FOLD_SETS];
+	bool found = false;
 
 	pthread_mutex_lock(&lock);
-	found = recorded[hash % FOLDED].hash == hash && now_us - recorded[hash % FOLDED].us < FOLD_US;
+	for (size_t i = 0; i < FOLD_WAYS; i++)
+		found |= set[i].hash == hash && set[i].us != 0 && now_us - set[i].us < FOLD_US;
 	pthread_mutex_unlock(&lock);
 	return found;
 }
 
+// In the place of the same, or of the oldest.
 static void
 remember(uint64_t hash, int64_t now_us)
 {
+	struct recorded *set = recorded[hash % FOLD_SETS], *place = set;
+
 	pthread_mutex_lock(&lock);
-	recorded[hash % FOLDED].hash = hash;
-	recorded[hash % FOLDED].us = now_us;
+	for (size_t i = 1; i < FOLD_WAYS && place->hash != hash; i++)
+		if (set[i].hash == hash || set[i].us < place->us)
+			place = &set[i];
+	*place = (struct recorded){ hash, now_us };
 	pthread_mutex_unlock(&lock);
+}
+
+enum gw_error
+gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *what)
+{
+	int64_t now_us = gw_clock_mono_us();
+	char key[1024];
+	uint64_t hash;
+	size_t len;
+	enum gw_error error;
+
+	len = (size_t)snprintf(key, sizeof(key), "%s\n%s\n%.*s\n%" PRIx64, call->who, what, (int)device.len, (const char *)device.at,
+	    gw_journal_incarnation(call->core->journal));
+	hash = gw_name_hash(gw_span(key, len < sizeof(key) ? len : sizeof(key) - 1));
+	if (is_recorded(hash, now_us))
+		return GW_OK;
+	if ((error = gw_call_record_act(call, device, what)) == GW_OK)
+		remember(hash, now_us);
+	return error;
 }
 
 static enum gw_error
 record(struct gw_call *call, const char *command, const char *first, const char *second)
 {
 	const char *device = gw_call_text(call, "device");
-	char what[160], key[160 + 2 * GW_ID_MAX];
-	int64_t now_us = gw_clock_mono_us();
-	enum gw_error error;
-	uint64_t hash;
+	char what[160];
 
 	snprintf(what, sizeof(what), "%s%s%.64s%s%.24s", command, first != NULL ? ": " : "", first != NULL ? first : "", second != NULL ? " " : "",
 	    second != NULL ? second : "");
-	hash = gw_name_hash(gw_span(key, (size_t)snprintf(key, sizeof(key), "%s\n%s\n%" PRIx64, call->who, what, gw_journal_incarnation(call->core->journal))));
-	if (is_recorded(hash, now_us))
-		return GW_OK;
-	error = gw_call_record_reading(call, device != NULL && strlen(device) <= GW_ID_MAX ? gw_span_text(device) : gw_span("", 0), what);
-	if (error == GW_OK)
-		remember(hash, now_us);
-	return error;
+	return gw_call_record_reading(call, device != NULL && strlen(device) <= GW_ID_MAX ? gw_span_text(device) : gw_span("", 0), what);
 }
 
 enum gw_error

@@ -76,6 +76,15 @@ emit(struct gw_call *call, const struct gw_erasure *erasure)
 	return GW_OK;
 }
 
+// It is kept for good, and the list of erasures leaves the hub.
+static enum gw_error
+check_reason(const struct gw_call *call, const struct gw_erasure *erasure)
+{
+	if (gw_erasure_names(erasure, gw_span_text(erasure->reason)) < GW_ERASURE_TOLD)
+		return GW_OK;
+	return gw_fail(call->why, GW_E_ARGUMENT, "--reason names the patient, and it is kept: name the case instead");
+}
+
 static enum gw_error
 run(struct gw_call *call, struct gw_erasure *erasure)
 {
@@ -85,7 +94,8 @@ run(struct gw_call *call, struct gw_erasure *erasure)
 
 	snprintf(what, sizeof(what), "patient erase%s: patient number %" PRIu64 "%s", erasure->dry ? " (dry run)" : "", erasure->patient,
 	    erasure->unsure ? ", unsure ones too" : "");
-	if ((error = gw_call_record_reading(call, gw_span("", 0), what)) != GW_OK)
+	error = erasure->dry ? gw_call_record_reading(call, gw_span("", 0), what) : gw_call_record_act(call, gw_span("", 0), what);
+	if (error != GW_OK)
 		return error;
 	error = gw_erase_run(erasure, &why);
 	if (error == GW_OK)
@@ -106,6 +116,8 @@ gw_command_patient_erase(struct gw_call *call)
 		error = take_reason(call, &erasure);
 	if (error == GW_OK)
 		error = check_present(call, &erasure);
+	if (error == GW_OK)
+		error = check_reason(call, &erasure);
 	if (error == GW_OK)
 		error = run(call, &erasure);
 	gw_erasure_fini(&erasure);

@@ -201,7 +201,7 @@ gw_command_patient_distinct(struct gw_call *call)
 // ---- Reading ----
 
 enum gw_error
-gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *what)
+gw_call_record_act(struct gw_call *call, struct gw_span device, const char *what)
 {
 	struct gw_source source;
 	struct gw_ticket *ticket;
@@ -218,7 +218,7 @@ gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *
 	if (ticket != NULL)
 		gw_ticket_release(ticket);
 	gw_source_fini(&source);
-	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "that somebody reads it could not be recorded: %s", gw_error_text(error));
+	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "that somebody asks for it could not be recorded: %s", gw_error_text(error));
 }
 
 static const char *

@@ -192,14 +192,15 @@ erase_series(struct gw_erasure *erasure, struct gw_why *why)
 static enum gw_error
 ask_part(struct gw_erasure *erasure, const struct gw_part *part, struct gw_why *why)
 {
+	struct series series;
 	void *instance = NULL;
-	enum gw_error error = GW_E_STOPPING;
+	enum gw_error error = hold(erasure, &series, why); // the parts, and the histories of clocks
 
-	gw_parts_hold(erasure->parts);
+	if (error != GW_OK)
+		return error;
 	(void)gw_parts_find(erasure->parts, gw_span_text(part->name), &instance);
-	if (!gw_erasure_ending(erasure))
-		error = part->erase(erasure->core, instance, erasure, why);
-	gw_parts_release(erasure->parts);
+	error = gw_erasure_ending(erasure) ? GW_E_STOPPING : part->erase(erasure->core, instance, erasure, why);
+	release(erasure, &series);
 	return error;
 }
 
@@ -323,9 +324,8 @@ forget(struct gw_erasure *erasure, struct gw_why *why)
 	if (error != GW_OK)
 		return fail_at(why, error, "the person");
 	erasure->whose.patients = NULL; // associations do not know him any more: the windows decide
-	free(erasure->identifiers);
-	erasure->identifiers = NULL;
-	erasure->identifier_count = 0;
+	erasure->whose.kept = false;
+	erasure->forgotten_us = gw_clock_wall_us();
 	return GW_OK;
 }
 

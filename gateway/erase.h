@@ -62,8 +62,9 @@ struct gw_erasure {
 	struct gw_core *core;
 	const struct gw_parts *parts;      // NULL: no daemon runs
 	const atomic_bool *stopping;       // may be NULL
-	struct { char id[65], authority[65]; } *identifiers; // while they are known
+	struct { char id[65], authority[65]; } *identifiers; // in memory: for what came until he was forgotten
 	size_t identifier_count;
+	int64_t forgotten_us;              // of this run; 0: he is not
 	struct gw_series_whose whose;      // patients NULL: the person is not known any more; store: while it is held
 };
 
@@ -91,8 +92,10 @@ gw_erasure_takes(const struct gw_erasure *erasure, enum gw_belongs belongs)
 }
 // Whether a moment lies in one of the device's windows (unsure ones too, where these go as well).
 bool gw_erasure_covers(const struct gw_erasure *erasure, struct gw_span device, int64_t us);
-// Whether an HL7 message names him: one of his identifiers in PID-2 to PID-4 or in MRG; where it has neither segment, anywhere in it. False once he is forgotten.
-bool gw_erasure_names(const struct gw_erasure *erasure, struct gw_span message);
+// Whether an HL7 message names him: by one of his identifiers in PID-2 to PID-4, or as a prior one in MRG. Where it has neither segment, what its text says:
+// TOLD: an identifier with its authority, or a long one; MENTIONED: any, which may be a number like others. UNNAMED where his identifiers are not known any more.
+enum gw_erasure_naming { GW_ERASURE_UNNAMED, GW_ERASURE_MENTIONED, GW_ERASURE_TOLD, GW_ERASURE_NAMED };
+enum gw_erasure_naming gw_erasure_names(const struct gw_erasure *erasure, struct gw_span message);
 
 // ---- gateway/erase_journal.c, gateway/erase_quarantine.c ----
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The patient's frames and messages in quarantine. What a frame holds could not be read: it is his where it came while the one device for which its sender speaks was
-// his, or where it names him; where the sender speaks for several, or the frame came later than that, it may be his: unsure. The thread of the erasure.
+// his, or where it names him; where the sender speaks for several, the frame came later than that, or a number in it is the same as his, it may be his: unsure. The
+// thread of the erasure.
 #include "gateway/erase.h"
 
 #include "gateway/device_clock.h"
@@ -49,12 +50,23 @@ of_principal(const struct gw_erasure *erasure, const struct gw_quarantined *entr
 	return belongs;
 }
 
+// What names him and came after he was forgotten is of somebody new.
 enum gw_belongs
 gw_erasure_quarantined(const struct gw_erasure *erasure, const struct gw_quarantined *entry)
 {
-	if (gw_erasure_names(erasure, entry->payload) || gw_erasure_names(erasure, entry->route))
+	enum gw_erasure_naming naming = GW_ERASURE_UNNAMED, by_route;
+	bool hl7 = entry->door == GW_DOOR_HL7;
+	enum gw_belongs belongs;
+
+	if (erasure->forgotten_us == 0 || entry->received_us < erasure->forgotten_us) {
+		naming = gw_erasure_names(erasure, entry->payload);
+		by_route = gw_erasure_names(erasure, entry->route);
+		naming = by_route > naming ? by_route : naming;
+	}
+	if (naming == GW_ERASURE_NAMED || (naming == GW_ERASURE_TOLD && hl7))
 		return GW_BELONGS;
-	return entry->door == GW_DOOR_HL7 ? GW_BELONGS_NOT : of_principal(erasure, entry);
+	belongs = hl7 ? GW_BELONGS_NOT : of_principal(erasure, entry);
+	return naming != GW_ERASURE_UNNAMED && belongs == GW_BELONGS_NOT ? GW_BELONGS_UNSURE : belongs;
 }
 
 static bool

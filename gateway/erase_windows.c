@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define STEPS_MAX 1000000 // answers of one device
+#define ALONE_LEAST 6     // bytes of an identifier that is known without its authority
 
 void
 gw_erasure_fini(struct gw_erasure *erasure)
@@ -220,6 +221,28 @@ gw_erasure_device(const struct gw_erasure *erasure, struct gw_span device, size_
 	return count;
 }
 
+// What was told after the person was forgotten may say that a time was another's all the same. Who is forgotten is nobody (gateway/patients_owner.c).
+static bool
+is_anothers(struct gw_erasure *erasure, const char *device, int64_t us, int64_t last_us)
+{
+	struct gw_patients *patients = erasure->core->patients;
+	struct gw_series_whose *whose = &erasure->whose;
+
+	for (size_t i = 0; i < STEPS_MAX; i++) {
+		if (!whose->kept || us < whose->owner.from_us || us >= whose->owner.to_us || strcmp(device, whose->device) != 0 ||
+		    whose->owner.generation != gw_patients_generation(patients))
+			gw_patients_owner(patients, gw_span_text(device), us, 0, &whose->owner);
+		snprintf(whose->device, sizeof(whose->device), "%s", device);
+		whose->kept = true;
+		if (whose->owner.whose != GW_WHOSE_NOBODY)
+			return true;
+		if (whose->owner.to_us > last_us)
+			return false;
+		us = whose->owner.to_us > us ? whose->owner.to_us : us + 1;
+	}
+	return true;
+}
+
 // Within the windows as a whole or in part, for all moments in which it may have been taken.
 static enum gw_belongs
 by_windows(struct gw_erasure *erasure, const char *device, const struct gw_point *point, bool conflicts)
@@ -239,6 +262,8 @@ by_windows(struct gw_erasure *erasure, const char *device, const struct gw_point
 		all = all && !window->unsure && window->from_us <= reached_us;
 		reached_us = window->to_us;
 	}
+	if (some && all && reached_us > last_us && !conflicts && is_anothers(erasure, device, first_us, last_us))
+		all = false;
 	return some && all && reached_us > last_us ? GW_BELONGS : some ? GW_BELONGS_UNSURE : GW_BELONGS_NOT;
 }
 
@@ -299,8 +324,25 @@ has_identifier(struct gw_span text, const char *id, const char *authority)
 	return false;
 }
 
+// Of a text that cannot be parsed: an identifier with its authority behind it, or one that no other number is by chance.
 static bool
-names_in(const struct gw_erasure *erasure, struct gw_span text)
+is_told_in(const struct gw_erasure *erasure, struct gw_span text)
+{
+	char with_authority[sizeof(erasure->identifiers[0].id) + 3 + sizeof(erasure->identifiers[0].authority)];
+
+	for (size_t i = 0; i < erasure->identifier_count; i++) {
+		const char *id = erasure->identifiers[i].id, *authority = erasure->identifiers[i].authority;
+
+		snprintf(with_authority, sizeof(with_authority), "%s^^^%s", id, authority);
+		if (strlen(id) >= ALONE_LEAST ? has_identifier(text, id, authority) : authority[0] != '\0' && has_identifier(text, with_authority, ""))
+			return true;
+	}
+	return false;
+}
+
+// Any mention, however weak.
+static bool
+is_mentioned_in(const struct gw_erasure *erasure, struct gw_span text)
 {
 	for (size_t i = 0; i < erasure->identifier_count; i++)
 		if (has_identifier(text, erasure->identifiers[i].id, erasure->identifiers[i].authority))
@@ -308,27 +350,87 @@ names_in(const struct gw_erasure *erasure, struct gw_span text)
 	return false;
 }
 
-// Fields 2 to 4 of a segment "PID", or all of "MRG".
-static struct gw_span
-fields_of(struct gw_span segment)
-{
-	size_t from = 4, to = segment.len;
+// How a message separates fields, components, repetitions and subcomponents (HL7 v2, chapter 2): MSH-1 and MSH-2.
+struct separators {
+	char field, component, repetition, sub;
+};
 
-	if (memcmp(segment.at, "MRG", 3) == 0)
-		return segment;
-	for (size_t i = 4, field = 1; i < segment.len; i++)
-		if (segment.at[i] == segment.at[3] && ++field == 2)
-			from = i + 1;
-		else if (segment.at[i] == segment.at[3] && field == 5) {
-			to = i;
-			break;
-		}
-	return gw_span(segment.at + from, to - from);
+static struct separators
+separators_of(struct gw_span message)
+{
+	struct separators as = { '|', '^', '~', '&' };
+
+	if (message.len < 8 || memcmp(message.at, "MSH", 3) != 0 || message.at[4] == message.at[3])
+		return as;
+	as.field = (char)message.at[3];
+	as.component = (char)message.at[4];
+	if (message.at[5] != message.at[3])
+		as.repetition = (char)message.at[5];
+	if (message.at[5] != message.at[3] && message.at[6] != message.at[3] && message.at[7] != message.at[3])
+		as.sub = (char)message.at[7];
+	return as;
 }
 
-bool
+// The first piece up to a separator; *rest goes behind it. False: there is none any more.
+static bool
+cut(struct gw_span *rest, char separator, struct gw_span *piece)
+{
+	const uint8_t *end;
+
+	if (rest->at == NULL)
+		return false;
+	end = rest->len > 0 ? memchr(rest->at, (uint8_t)separator, rest->len) : NULL;
+	*piece = gw_span(rest->at, end != NULL ? (size_t)(end - rest->at) : rest->len);
+	*rest = end != NULL ? gw_span(end + 1, rest->len - piece->len - 1) : gw_span(NULL, 0);
+	return true;
+}
+
+static struct gw_span
+trimmed(struct gw_span text)
+{
+	while (text.len > 0 && text.at[0] == ' ')
+		text = gw_span(text.at + 1, text.len - 1);
+	while (text.len > 0 && text.at[text.len - 1] == ' ')
+		text.len--;
+	return text;
+}
+
+// One CX: its first component is the identifier, the first part of its fourth the authority. A check digit, a type or an authority's own number name nobody.
+static bool
+is_his_cx(const struct gw_erasure *erasure, struct gw_span cx, const struct separators *as)
+{
+	struct gw_span id = { 0 }, authority = { 0 }, piece;
+
+	for (size_t i = 1; i <= 4 && cut(&cx, as->component, &piece); i++)
+		if (i == 1 || i == 4)
+			(void)cut(&piece, as->sub, i == 1 ? &id : &authority);
+	id = trimmed(id);
+	authority = trimmed(authority);
+	for (size_t i = 0; id.len > 0 && i < erasure->identifier_count; i++)
+		if (gw_span_is(id, erasure->identifiers[i].id) &&
+		    (authority.len == 0 || erasure->identifiers[i].authority[0] == '\0' || gw_span_is(authority, erasure->identifiers[i].authority)))
+			return true;
+	return false;
+}
+
+// PID-2 to PID-4 (patient identifiers), MRG-1, 2 and 4 (prior ones; MRG-3 is an account).
+static bool
+names_in_segment(const struct gw_erasure *erasure, struct gw_span segment, const struct separators *as)
+{
+	bool merge = memcmp(segment.at, "MRG", 3) == 0;
+	struct gw_span field, cx;
+
+	for (size_t i = 0; i <= 4 && cut(&segment, as->field, &field); i++)
+		while ((merge ? i == 1 || i == 2 || i == 4 : i >= 2) && cut(&field, as->repetition, &cx))
+			if (is_his_cx(erasure, cx, as))
+				return true;
+	return false;
+}
+
+enum gw_erasure_naming
 gw_erasure_names(const struct gw_erasure *erasure, struct gw_span message)
 {
+	const struct separators as = separators_of(message);
 	struct gw_span rest = message;
 	bool has_segment = false;
 
@@ -339,10 +441,12 @@ gw_erasure_names(const struct gw_erasure *erasure, struct gw_span message)
 			len++;
 		if (len > 4 && (memcmp(rest.at, "PID", 3) == 0 || memcmp(rest.at, "MRG", 3) == 0)) {
 			has_segment = true;
-			if (names_in(erasure, fields_of(gw_span(rest.at, len))))
-				return true;
+			if (names_in_segment(erasure, gw_span(rest.at, len), &as))
+				return GW_ERASURE_NAMED;
 		}
 		rest = len < rest.len ? gw_span(rest.at + len + 1, rest.len - len - 1) : gw_span(NULL, 0);
 	}
-	return !has_segment && names_in(erasure, message);
+	if (has_segment)
+		return GW_ERASURE_UNNAMED;
+	return is_told_in(erasure, message) ? GW_ERASURE_TOLD : is_mentioned_in(erasure, message) ? GW_ERASURE_MENTIONED : GW_ERASURE_UNNAMED;
 }

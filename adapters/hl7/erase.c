@@ -142,13 +142,20 @@ commit_if_due(struct erasing *erasing)
 	return erasing->error == GW_OK;
 }
 
+// Once he is forgotten no message is made for him; one that names him is of somebody new.
+static bool
+names_him(const struct gw_erasure *erasure, struct gw_span message)
+{
+	return erasure->forgotten_us == 0 && gw_erasure_names(erasure, message) == GW_ERASURE_NAMED;
+}
+
 static bool
 take_message(void *arg, const struct gw_hl7_parked *parked)
 {
 	struct erasing *erasing = arg;
 	const struct gw_hl7_message message = { .number = parked->number };
 
-	if (find(erasing, parked->control_id) == NULL && !gw_erasure_names(erasing->erasure, parked->message))
+	if (find(erasing, parked->control_id) == NULL && !names_him(erasing->erasure, parked->message))
 		return true;
 	erasing->erasure->counts.messages++;
 	if (erasing->erasure->dry)

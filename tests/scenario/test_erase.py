@@ -175,6 +175,38 @@ def test_who_looks_is_recorded(hubs):
     hub.start_gateway()
 
 
+def test_a_script_that_looks_each_second_fills_nothing(hubs):
+    hub = hubs(bus=False).start()
+    hub.add_device("m1", "bedside-json")
+    hub.add_device("m2", "bedside-json")
+    hub.cli("associate", "--device", "m1", "--patient", "12^^^K", "--from", "-20m")
+    commands = [("query", "--device", "m1"), ("query", "--device", "m2"), ("query", "--patient", "12^^^K"), ("latest",), ("latest", "--device", "m1"),
+                ("export", "--device", "m1"), ("patient", "show", "--patient", "12^^^K"), ("patient", "show", "--device", "m1"), ("patient", "conflicts"),
+                ("patient", "export", "--patient", "12^^^K"), ("patient", "erase", "--patient", "12^^^K", "--dry-run"), ("audit",)]
+    for _ in range(4):
+        for command in commands:
+            hub.cli(*command)
+    what = [entry["what"] for entry in rows(hub, "audit") if not entry["what"].startswith(("device add", "patient associate"))]
+    # Export is made of show and query, for which it stands.
+    assert len(what) == len(set(what)) and len(what) <= len(commands), what
+    for command in ("query: device m1", "query: device m2", "latest: all devices", "latest: device m1", "export: device m1", "patient show: device m1", "audit"):
+        assert command in what, what
+    # Who erases is recorded each time.
+    for _ in range(2):
+        hub.cli("patient", "erase", "--patient", "12^^^K", "--present", "--yes", "--reason", "case 1", check=False)
+        hub.cli("associate", "--device", "m1", "--patient", "12^^^K", "--from", "-1m")
+    assert len([e for e in rows(hub, "audit") if e["what"].startswith("patient erase: ")]) == 2
+
+
+def test_the_reason_does_not_name_the_patient(hubs):
+    hub = hubs(bus=False).start()
+    hub.add_device("m1", "bedside-json")
+    hub.cli("associate", "--device", "m1", "--patient", f"{GONE}^^^K", "--from", "-30m", "--until", "-5m")
+    said = hub.cli("patient", "erase", "--patient", f"{GONE}^^^K", "--yes", "--reason", f"request of {GONE}", check=False)
+    assert said.returncode != 0 and "names the patient" in said.stderr
+    assert hub.cli("patient", "show", "--patient", f"{GONE}^^^K").returncode == 0 and not rows(hub, "patient", "erasures")
+
+
 def test_what_contradicted_itself_does_not_become_the_other_patients(hubs):
     hub = hubs(bus=False).start()
     hub.add_device("m1", "bedside-json")
