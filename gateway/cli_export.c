@@ -13,10 +13,65 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define PIPE_BYTES (1 << 20)
+
+// ---- Where it goes ----
+
+// What is renamed takes the place of what was there: that has to be a file.
+static enum gw_error
+check_output(const char *output, struct gw_why *why)
+{
+	size_t len = strlen(output);
+	struct stat at;
+
+	if (len == 0)
+		return gw_fail(why, GW_E_ARGUMENT, "--output wants the name of a file");
+	if (output[len - 1] == '/' || (stat(output, &at) == 0 && S_ISDIR(at.st_mode)))
+		return gw_fail(why, GW_E_ARGUMENT, "--output: %.120s is a folder", output);
+	if (stat(output, &at) == 0 && !S_ISREG(at.st_mode))
+		return gw_fail(why, GW_E_ARGUMENT, "--output: %.120s is no file; leave --output out and use > or |", output);
+	return GW_OK;
+}
+
+static bool
+is_standard_output(const char *output)
+{
+	return output == NULL || strcmp(output, "-") == 0;
+}
+
+static enum gw_error
+open_output(const struct gw_cli *cli, struct gw_export_file **file, struct gw_why *why)
+{
+	const char *output = gw_cli_argument(cli, "output");
+	struct gw_export_file_options options = { .gzip = gw_cli_given(cli, "gzip"), .mode = 0600 };
+	enum gw_error error;
+	char *dir, *base;
+	int folder_fd;
+
+	if (is_standard_output(output) && options.gzip && isatty(STDOUT_FILENO))
+		return gw_fail(why, GW_E_ARGUMENT, "--gzip onto a terminal: give --output FILE");
+	if (is_standard_output(output))
+		return gw_export_file_onto(STDOUT_FILENO, &options, file, why);
+	if ((error = check_output(output, why)) != GW_OK)
+		return error;
+	error = GW_E_MEMORY;
+	dir = strdup(output);
+	base = strdup(output);
+	if (dir != NULL && base != NULL) {
+		folder_fd = open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (folder_fd < 0)
+			error = gw_fail(why, GW_E_ARGUMENT, "--output: its folder cannot be opened: %s", strerror(errno));
+		else
+			error = gw_export_file_open(folder_fd, basename(base), &options, file, why); // the folder's descriptor is this process' to its end
+	}
+	free(dir);
+	free(base);
+	return error;
+}
 
 // ---- The child ----
 
@@ -36,7 +91,7 @@ move(struct taker *taker, struct gw_why *why)
 
 	if (to >= 0 && !taker->no_splice) {
 		got = splice(taker->data_fd, NULL, to, NULL, PIPE_BYTES, SPLICE_F_MOVE);
-		taker->no_splice = got < 0 && errno == EINVAL; // not every file takes them so
+		taker->no_splice = got < 0 && (errno == EINVAL || errno == EAGAIN); // not every file takes them so
 		if (got < 0 && !taker->no_splice && errno != EINTR) {
 			(void)gw_fail(why, GW_E_SYSTEM, "cannot write: %s", strerror(errno));
 			return -1;
@@ -72,17 +127,15 @@ take_all(struct taker *taker, struct gw_why *why)
 	return state == 0;
 }
 
+// Takes all that comes; the file has its name if the parent says that all was well.
 static int
-child(struct taker *taker)
+take(struct taker *taker)
 {
 	struct gw_export_filed filed;
 	struct gw_why why = { "" };
 	char verdict = 'n';
 	bool good;
 
-	signal(SIGINT, SIG_IGN); // whoever interrupts ends the parent, and that ends this
-	signal(SIGTERM, SIG_IGN);
-	signal(SIGPIPE, SIG_IGN);
 	good = (taker->buf = malloc(PIPE_BYTES)) != NULL && take_all(taker, &why);
 	close(taker->data_fd); // who writes is not to wait for more
 	if (good && read(taker->verdict_fd, &verdict, 1) == 1 && verdict == 'y') {
@@ -97,57 +150,69 @@ child(struct taker *taker)
 	return good ? 0 : GW_EXIT_START;
 }
 
-// ---- The parent ----
-
-static enum gw_error
-open_output(const struct gw_cli *cli, struct gw_export_file **file, struct gw_why *why)
+// Whoever made the file ends it: a parent that is killed leaves nothing of it.
+static int
+child(const struct gw_cli *cli, struct taker *taker, int ready_fd)
 {
-	const char *output = gw_cli_argument(cli, "output");
-	struct gw_export_file_options options = { .gzip = gw_cli_given(cli, "gzip"), .mode = 0600 };
-	enum gw_error error = GW_E_MEMORY;
-	char *dir, *base;
-	int folder_fd;
+	struct gw_why why = { "" };
 
-	if (output == NULL)
-		return gw_export_file_onto(STDOUT_FILENO, &options, file, why);
-	dir = strdup(output);
-	base = strdup(output);
-	if (dir != NULL && base != NULL) {
-		folder_fd = open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (folder_fd < 0)
-			error = gw_fail(why, GW_E_ARGUMENT, "--output: its folder cannot be opened: %s", strerror(errno));
-		else
-			error = gw_export_file_open(folder_fd, basename(base), &options, file, why); // the descriptor is the child's to its end
+	signal(SIGINT, SIG_IGN); // whoever interrupts ends the parent, and that ends this
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	if (open_output(cli, &taker->file, &why) != GW_OK) {
+		fprintf(stderr, "vitalgate export: %s\n", why.text[0] != '\0' ? why.text : "out of memory");
+		return GW_EXIT_START;
 	}
-	free(dir);
-	free(base);
-	return error;
+	if (write(ready_fd, "y", 1) != 1) {
+		gw_export_file_drop(taker->file);
+		return GW_EXIT_START;
+	}
+	close(ready_fd);
+	return take(taker);
 }
 
-static bool
-start_child(struct gw_cli_export *sink, struct gw_export_file *file)
-{
-	int data[2], verdict[2];
+// ---- The parent ----
 
-	if (pipe2(data, O_CLOEXEC) != 0)
-		return false;
-	if (pipe2(verdict, O_CLOEXEC) != 0) {
-		close(data[0]);
-		close(data[1]);
-		return false;
-	}
+// *told: it is running, or has said why it is not.
+static bool
+start_child(const struct gw_cli *cli, struct gw_cli_export *sink, bool *told)
+{
+	int fds[3][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } }, *data = fds[0], *verdict = fds[1], *ready = fds[2];
+	char byte;
+
+	*told = false;
+	if (pipe2(data, O_CLOEXEC) != 0 || pipe2(verdict, O_CLOEXEC) != 0 || pipe2(ready, O_CLOEXEC) != 0)
+		goto failed;
 	(void)fcntl(data[1], F_SETPIPE_SZ, PIPE_BYTES); // a smaller one is only slower
 	fflush(NULL);
 	if ((sink->child = fork()) == 0) {
 		close(data[1]);
 		close(verdict[1]);
-		_exit(child(&(struct taker){ .data_fd = data[0], .verdict_fd = verdict[0], .file = file }));
+		close(ready[0]);
+		_exit(child(cli, &(struct taker){ .data_fd = data[0], .verdict_fd = verdict[0] }, ready[1]));
 	}
+	if (sink->child < 0)
+		goto failed;
+	close(ready[1]);
+	ready[1] = -1;
+	*told = true;
+	if (read(ready[0], &byte, 1) != 1) {
+		(void)waitpid(sink->child, NULL, 0);
+		goto failed;
+	}
+	close(ready[0]);
 	close(data[0]);
 	close(verdict[0]);
 	sink->data_fd = data[1];
 	sink->verdict_fd = verdict[1];
-	return sink->child > 0;
+	return true;
+failed:
+	for (size_t i = 0; i < 6; i++)
+		if (fds[i / 2][i % 2] >= 0)
+			close(fds[i / 2][i % 2]);
+	return false;
 }
 
 bool
@@ -159,23 +224,13 @@ gw_cli_export_is(const struct gw_cli *cli)
 bool
 gw_cli_export_open(const struct gw_cli *cli, struct gw_cli_export *sink)
 {
-	struct gw_export_file *file = NULL;
-	struct gw_why why = { "" };
-	enum gw_error error;
+	bool told = false;
 
 	*sink = (struct gw_cli_export){ .data_fd = -1, .verdict_fd = -1 };
-	if (!gw_cli_export_is(cli))
+	if (!gw_cli_export_is(cli) || start_child(cli, sink, &told))
 		return true;
-	if (gw_cli_argument(cli, "output") == NULL && isatty(STDOUT_FILENO) && gw_cli_given(cli, "gzip"))
-		error = gw_fail(&why, GW_E_ARGUMENT, "--gzip onto a terminal: give --output FILE");
-	else
-		error = open_output(cli, &file, &why);
-	if (error == GW_OK && start_child(sink, file)) {
-		gw_export_file_forget(file);
-		return true;
-	}
-	gw_export_file_drop(file);
-	fprintf(stderr, "vitalgate export: %s\n", why.text[0] != '\0' ? why.text : "out of memory, processes or descriptors");
+	if (!told)
+		fprintf(stderr, "vitalgate export: out of memory, processes or descriptors\n");
 	return false;
 }
 

@@ -317,6 +317,8 @@ gw_command_query(struct gw_call *call)
 		gw_series_query_stats(query, &stats);
 	if (error == GW_OK)
 		gw_call_note_unsure(call, stats.left_out, stats.doubted);
+	if (error == GW_OK && stats.rows + stats.left_out == 0)
+		gw_call_note_nothing(call);
 	gw_series_query_close(query);
 	finish(&work, error);
 	return error;
@@ -327,6 +329,7 @@ gw_command_query(struct gw_call *call)
 struct gathered {
 	struct work *work;
 	enum gw_error error;
+	uint64_t count;
 };
 
 // gw_series_latest_fn
@@ -344,16 +347,18 @@ put_latest(void *arg, const struct gw_series_info *series, const struct gw_point
 		gw_put_json(&out, gw_span_text(bed));
 		gw_put_text(&out, unsure ? ",\"unsure\":true}" : "}");
 	} while (!line_end(work, &out, &gathered->error));
+	gathered->count++;
 	return gathered->error == GW_OK && !gw_call_ending(work->call);
 }
 
 static enum gw_error
-take_latest(struct work *work, const struct gw_series_latest *want, uint64_t *left_out)
+take_latest(struct work *work, const struct gw_series_latest *want, uint64_t *count, uint64_t *left_out)
 {
 	struct gw_core *core = work->call->core;
 	struct gathered gathered = { .work = work };
 	enum gw_error error = gw_series_latest(work->series.store, core->patients, core->registry, want, put_latest, &gathered, left_out, work->call->why);
 
+	*count = gathered.count;
 	if (error == GW_OK && gathered.error != GW_OK)
 		error = gw_fail(work->call->why, gathered.error, "%s", gw_error_text(gathered.error));
 	return error;
@@ -366,10 +371,12 @@ gw_command_latest(struct gw_call *call)
 	struct gw_series_latest want = { .device = gw_span_text(device), .bed = gw_span_text(bed), .ward = gw_span_text(ward),
 		.signals = gw_span_text(gw_call_text(call, "signal")), .unsure = gw_call_flag(call, "unsure") };
 	struct work work = { .call = call };
-	uint64_t left_out = 0;
+	uint64_t count = 0, left_out = 0;
 	char what[160];
-	enum gw_error error;
+	enum gw_error error = gw_call_named(call);
 
+	if (error != GW_OK)
+		return error;
 	if ((device != NULL) + (bed != NULL) + (ward != NULL) > 1)
 		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --ward");
 	snprintf(what, sizeof(what), "latest: %s%.120s", device != NULL ? "device " : bed != NULL ? "bed " : ward != NULL ? "ward " : "all devices",
@@ -378,10 +385,12 @@ gw_command_latest(struct gw_call *call)
 		return error;
 	work_begin(&work);
 	if ((error = gw_held_series_hold(&work.series)) == GW_OK)
-		error = take_latest(&work, &want, &left_out);
+		error = take_latest(&work, &want, &count, &left_out);
 	gw_held_series_release(&work.series);
 	if (error == GW_OK && flush(&work) && left_out > 0)
 		gw_call_note_aside(call, left_out, "signals were left out: their newest reading may have been measured at another bed (--unsure shows it)");
+	if (error == GW_OK && count + left_out == 0)
+		gw_call_note_nothing(call);
 	finish(&work, error);
 	return error;
 }

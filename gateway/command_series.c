@@ -3,6 +3,7 @@
 #include "gateway/command_series.h"
 
 #include "gateway/command_patient.h"
+#include "gateway/nearest.h"
 #include "gateway/series_outlet.h"
 
 #include <stdio.h>
@@ -122,6 +123,34 @@ gw_call_note_unsure(struct gw_call *call, uint64_t left_out, uint64_t doubted)
 	gw_call_note_aside(call, left_out, words);
 }
 
+// Whether the registry has it, with words where it does not.
+static bool
+is_registered(struct gw_call *call, const char *id, char words[200])
+{
+	const struct gw_snapshot *snapshot = gw_snapshot_get(call->core->registry);
+	bool known = gw_snapshot_device(snapshot, gw_span_text(id)) != NULL;
+	const struct gw_device *device;
+	struct gw_nearest nearest;
+	char hint[160];
+
+	gw_nearest_init(&nearest, gw_span_text(id));
+	for (size_t i = 0; !known && (device = gw_snapshot_at(snapshot, i)) != NULL; i++)
+		gw_nearest_try(&nearest, device->id);
+	gw_snapshot_put(snapshot);
+	if (!known)
+		snprintf(words, 200, "nothing is stored of a device \"%.64s\", and the registry has none%s", id, gw_nearest_words(&nearest, hint));
+	return known;
+}
+
+void
+gw_call_note_nothing(struct gw_call *call)
+{
+	const char *device = gw_call_text(call, "device");
+	char words[200];
+
+	gw_call_note_aside(call, 0, device != NULL && !is_registered(call, device, words) ? words : "no reading fits");
+}
+
 // ---- What is asked for ----
 
 // "90s", "15m", "1h", "1d": whole ones. 0: none.
@@ -145,14 +174,29 @@ take_step(struct gw_call *call, int64_t *step_us)
 	return gw_fail(call->why, GW_E_ARGUMENT, "--step is a length of time such as 10s, 1m, 15m, 1h or 1d, not \"%.40s\"", text);
 }
 
+// A script's empty variable is no question about everything.
+enum gw_error
+gw_call_named(struct gw_call *call)
+{
+	static const char *const names[] = { "device", "bed", "ward", "patient" };
+	const char *text;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if ((text = gw_call_text(call, names[i])) != NULL && text[0] == '\0')
+			return gw_fail(call->why, GW_E_ARGUMENT, "--%s is empty", names[i]);
+	return GW_OK;
+}
+
 enum gw_error
 gw_call_want(struct gw_call *call, bool one, struct gw_series_want *want)
 {
 	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *patient = gw_call_text(call, "patient");
 	struct gw_identifier identifier;
 	int64_t limit = 0;
-	enum gw_error error;
+	enum gw_error error = gw_call_named(call);
 
+	if (error != GW_OK)
+		return error;
 	if ((device != NULL) + (bed != NULL) + (patient != NULL) > 1 || (one && device == NULL && bed == NULL && patient == NULL))
 		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --patient");
 	*want = (struct gw_series_want){ .device = gw_span_text(device), .bed = gw_span_text(bed), .signals = gw_span_text(gw_call_text(call, "signal")),

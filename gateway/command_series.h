@@ -31,7 +31,11 @@ void gw_call_note_aside(struct gw_call *call, uint64_t left_out, const char *wor
 // How many readings were left out because it is not sure whose they are, and why: of `doubted` of them the device's clock was not sure; the others lie too near to a
 // change. 0: says nothing.
 void gw_call_note_unsure(struct gw_call *call, uint64_t left_out, uint64_t doubted);
+// Nothing was found; where that may be a slip of the fingers, it is said.
+void gw_call_note_nothing(struct gw_call *call);
 
+// None of --device, --bed, --ward and --patient was given without a name.
+enum gw_error gw_call_named(struct gw_call *call);
 // --device, --bed, --patient, --signal, --from, --to, --limit, --step, --unsure. `one`: one of the first three must be there.
 enum gw_error gw_call_want(struct gw_call *call, bool one, struct gw_series_want *want);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,10 @@ put(struct gw_export_file *file, const uint8_t *at, size_t len, struct gw_why *w
 
 		if (done < 0 && errno == EINTR)
 			continue;
+		if (done < 0 && errno == EAGAIN) { // somebody's pipe, which he made so
+			(void)poll(&(struct pollfd){ .fd = file->fd, .events = POLLOUT }, 1, -1);
+			continue;
+		}
 		if (done < 0)
 			return gw_fail(why, error_of(errno), "cannot write %.80s: %s", file->name, strerror(errno));
 		at += done;
@@ -215,11 +220,4 @@ gw_export_file_drop(struct gw_export_file *file)
 	if (file->own && file->fd >= 0)
 		(void)unlinkat(file->folder_fd, file->part, 0);
 	free_file(file);
-}
-
-void
-gw_export_file_forget(struct gw_export_file *file)
-{
-	if (file != NULL)
-		free_file(file);
 }

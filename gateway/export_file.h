@@ -37,7 +37,5 @@ int gw_export_file_fd(const struct gw_export_file *file);
 // Frees the file, also on error: then nothing of it is left.
 enum gw_error gw_export_file_finish(struct gw_export_file *file, struct gw_export_filed *filed, struct gw_why *why);
 void gw_export_file_drop(struct gw_export_file *file); // NULL does nothing, here and below
-// Lets go of it without a trace: in a parent whose child goes on with it.
-void gw_export_file_forget(struct gw_export_file *file);
 
 #endif

@@ -3,6 +3,7 @@
 #include "gateway/export_folder.h"
 
 #include "gateway/clock.h"
+#include "gateway/export.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -65,18 +66,23 @@ gw_export_folder_open(int dir_fd, int64_t from_us, bool hours, int *fd, struct g
 	return error;
 }
 
-// The revision that a name tells; 0: no file of ours.
+// The revision that a name tells; 0: no file of ours. What others put beside it ("readings.parquet") is not.
 static uint32_t
 revision_of(const char *name)
 {
-	unsigned revision = 0;
-	int used = 0;
+	unsigned revision = 1;
+	char made[GW_EXPORT_NAME_MAX];
 
-	if (strlen(name) >= GW_EXPORT_NAME_MAX || strncmp(name, "readings", 8) != 0)
+	if (strncmp(name, "readings-r", 10) == 0 && sscanf(name + 10, "%9u", &revision) != 1)
 		return 0;
-	if (name[8] == '.')
-		return 1;
-	return sscanf(name + 8, "-r%9u.%n", &revision, &used) == 1 && used > 0 ? revision : 0;
+	for (int i = GW_EXPORT_CSV; i <= GW_EXPORT_SENML; i++) {
+		for (int gzip = 0; gzip < 2; gzip++) {
+			gw_export_name(revision, gw_export_suffix((enum gw_export_format)i), gzip, made);
+			if (strcmp(name, made) == 0)
+				return revision;
+		}
+	}
+	return 0;
 }
 
 // What an attempt leaves that was cut short: ".readings.csv.gz.123.part".
@@ -174,6 +180,7 @@ static void
 look_into(int at_fd, const char *name, const char *date, const char *hour, struct places *places)
 {
 	struct place place = { 0 };
+	bool told = false; // a manifest alone is left where nothing is left of the readings
 	struct dirent *entry;
 	struct stat at;
 	DIR *dir;
@@ -187,10 +194,11 @@ look_into(int at_fd, const char *name, const char *date, const char *hour, struc
 		else if (revision_of(entry->d_name) > 0 && fstatat(dirfd(dir), entry->d_name, &at, AT_SYMLINK_NOFOLLOW) == 0) {
 			place.files++;
 			place.bytes += (uint64_t)at.st_size;
-		}
+		} else
+			told |= strcmp(entry->d_name, GW_EXPORT_MANIFEST) == 0;
 	}
 	closedir(dir);
-	if (place.files > 0)
+	if (place.files > 0 || told)
 		add_place(places, &place);
 }
 

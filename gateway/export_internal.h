@@ -6,7 +6,7 @@
 #include "gateway/export.h"
 #include "gateway/export_text.h"
 
-#define EXPORT_WORDS 640 // a device's name and a signal's in JSON, and what stands around them
+#define EXPORT_WORDS 1024 // two names of GW_ID_MAX bytes in JSON, six bytes each at worst, and what stands around them
 
 // Parts of rows that neighbours share, made once.
 struct export_words {

@@ -98,7 +98,10 @@ hold(void *arg, struct gw_series_store **store)
 		usleep(LOCK_EVERY_US);
 	}
 	outlet->held = true;
-	return (*store = gw_series_running()) != NULL ? GW_OK : GW_E_BUSY;
+	if ((*store = gw_series_running()) != NULL)
+		return GW_OK;
+	release(outlet); // nobody releases what was not given
+	return GW_E_BUSY;
 }
 
 static bool

@@ -13,7 +13,7 @@ struct gw_export_progress {
 
 struct gw_export_io {
 	void *arg;
-	// The store may be used from hold to release; it may be another one each time.
+	// The store may be used from hold to release; it may be another one each time. Where hold fails nothing is held: release may be called then, and need not be.
 	enum gw_error (*hold)(void *arg, struct gw_series_store **store);
 	void (*release)(void *arg);
 	// Takes bytes: what it can at once (*taken), or, with wait, all of them; then the store is not held. An error ends it.

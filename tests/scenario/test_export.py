@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import select
 import socket
 import stat
 import subprocess
@@ -100,13 +101,21 @@ def test_every_format_says_what_was_sent(hubs):
     assert len(gzip.decompress(path.read_bytes()).splitlines()) == 15
     assert sorted(p.name for p in hub.state.iterdir() if "out" in p.name) == ["out.csv"]
 
+    fifo = hub.state / "fifo"
+    os.mkfifo(fifo)
     for wrong in (["--device", "m1", "--bed", "B"], ["--ward", "3a", "--device", "m1"], ["--format", "json"], ["--format", "senml", "--step", "1h"],
-                  ["--output", hub.state / "no" / "such"], ["--signal", "heart_rat"]):
+                  ["--output", hub.state / "no" / "such"], ["--output", hub.state / "data"], ["--output", ""], ["--output", fifo],
+                  ["--signal", "heart_rat"], ["--device", ""], ["--bed", ""], ["--ward", ""], ["--patient", ""]):
         before = sorted(hub.state.iterdir())
         done = hub.cli("export", *(wrong if "--output" in wrong else ["--output", hub.state / "wrong", *wrong]), check=False)
         assert done.returncode != 0 and done.stderr, wrong
         assert sorted(hub.state.iterdir()) == before  # neither a file nor a part of one
+    assert fifo.is_fifo()
+    for command, slip in ((("export",), ("--device", "m11")), (("query",), ("--device", "m11")), (("latest",), ("--device", "m11"))):
+        assert 'did you mean "m1"?' in hub.cli(*command, *slip).stderr
+    assert "no reading fits" in hub.cli("export", "--ward", "nowhere").stderr and "empty" in hub.cli("latest", "--ward", "", check=False).stderr
     everything = export(hub)
+    assert export(hub, "--output", "-") == everything
     hub.gateway.stop()
     assert export(hub) == everything  # without a gateway
     assert re.search(rb"uid \d+ \([^)]*\)export: ward 3a", (hub.state / "data" / "data.mdb").read_bytes())
@@ -174,6 +183,14 @@ def test_who_takes_it_slowly_or_not_at_all(hubs):
     assert "series: started anew" in hub.cli("reload").stdout
     assert first + child.stdout.read() == whole and child.wait() == 0
     child.stdout.close()
+    # A pipe that its maker reads now and then, and has made so that nobody waits for him.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    child = subprocess.Popen(command, stdout=writer, stderr=subprocess.DEVNULL)
+    os.close(writer)
+    with os.fdopen(reader) as text:
+        wait_for(lambda: len(select.select([reader], [], [], 0)[0]) > 0, "the first of it")
+        assert text.read() == whole and child.wait() == 0
     # One that goes away is no matter.
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     child.stdout.readline()

@@ -184,6 +184,10 @@ test_folder(void **state)
 	put(fd, THIS, true, "readings.csv", 1000);
 	put(fd, THIS, true, "readings-r2.csv", 2000);
 	put(fd, THIS, true, "readings-rx.csv", 10);
+	put(fd, THIS, true, "readings.parquet", 10); // somebody else's, here and below
+	put(fd, THIS, true, "readings-r2.csv.sha256", 10);
+	put(fd, THIS, true, "readings-r02.csv", 10);
+	put(fd, THIS - 49 * HOUR, true, GW_EXPORT_MANIFEST, 100); // all of its readings were erased
 	put(fd, THIS, true, ".readings.csv.7.part", 10);
 	put(fd, THIS, true, "notes.txt", 10);
 	put(fd, THIS - 24 * HOUR, false, "readings.jsonl.gz", 50000);
@@ -199,12 +203,12 @@ test_folder(void **state)
 	assert_false(is_there(fd, "date=2026-11-20/hour=12/.readings.csv.7.part"));
 	// By age, then by room; the newest stays, and whatever is not ours.
 	assert_int_equal(gw_export_folder_sweep(fd, THIS - 47 * HOUR + 1, 0, &usage), GW_OK);
-	assert_true(usage.files == 3 && usage.removed == 1);
+	assert_true(usage.files == 3 && usage.removed == 2);
 	assert_false(is_there(fd, "date=2026-11-18"));
 	assert_int_equal(gw_export_folder_sweep(fd, INT64_MIN, 10, &usage), GW_OK);
 	assert_true(usage.files == 2 && usage.bytes == 3000 && usage.removed == 1);
 	assert_false(is_there(fd, "date=2026-11-19"));
-	assert_true(is_there(fd, "date=2026-11-20/hour=12/notes.txt"));
+	assert_true(is_there(fd, "date=2026-11-20/hour=12/notes.txt") && is_there(fd, "date=2026-11-20/hour=12/readings.parquet"));
 	close(fd);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);
 	assert_int_equal(system(command), 0);
