@@ -152,7 +152,38 @@ goes(void *arg, const struct gw_series_info *info, const struct gw_point *point)
 	enum gw_belongs belongs = gw_erasure_belongs(erasure, info->device, point);
 
 	erasure->counts.series_unsure += belongs == GW_BELONGS_UNSURE && !erasure->unsure;
-	return gw_erasure_takes(erasure, belongs);
+	if (!gw_erasure_takes(erasure, belongs))
+		return false;
+	if (!erasure->dry)
+		gw_erasure_export_note(erasure, point->reading.time_us);
+	return true;
+}
+
+static bool
+notes(void *arg, const struct gw_series_info *info, const struct gw_point *point)
+{
+	struct gw_erasure *erasure = arg;
+
+	if (gw_erasure_takes(erasure, gw_erasure_belongs(erasure, info->device, point)))
+		gw_erasure_export_note(erasure, point->reading.time_us);
+	return false;
+}
+
+// Durable before anything goes: afterwards nobody finds it any more.
+static enum gw_error
+note_exports(struct gw_erasure *erasure, struct series *series, const char *device)
+{
+	uint64_t none;
+	enum gw_error error;
+
+	if (!gw_erasure_exports(erasure))
+		return GW_OK;
+	error = gw_series_erase_where(series->store, gw_span_text(device), notes, erasure, true, &none, NULL);
+	if (error != GW_OK || !erasure->exports_changed)
+		return error;
+	if ((error = store(erasure)) == GW_OK)
+		erasure->exports_changed = false;
+	return error;
 }
 
 static enum gw_error
@@ -164,6 +195,8 @@ erase_device(struct gw_erasure *erasure, const char *device, struct gw_why *why)
 
 	if (error == GW_OK && !erasure->dry)
 		error = wait_for_series(erasure, &series, why);
+	if (error == GW_OK && !erasure->dry && series.store != NULL)
+		error = note_exports(erasure, &series, device);
 	if (error == GW_OK && series.store != NULL)
 		error = gw_series_erase_where(series.store, gw_span_text(device), goes, erasure, erasure->dry, &erased, &damaged);
 	release(erasure, &series);
@@ -383,6 +416,8 @@ run(struct gw_erasure *erasure, struct gw_why *why)
 	}
 	if (erasure->state == GW_ERASURE_DONE || (error = take_out(erasure, why)) != GW_OK)
 		return error;
+	if ((error = gw_erasure_export_again(erasure)) != GW_OK)
+		return fail_at(why, error, "files of exports");
 	erasure->state = GW_ERASURE_DONE;
 	erasure->done_us = gw_clock_wall_us();
 	return (error = store(erasure)) == GW_OK ? GW_OK : fail_at(why, error, "its row");

@@ -8,7 +8,7 @@
 //   1. begun      the times ("windows") in which devices were his are fixed; the journal's readings are erased in place, then the series', then each outlet's own
 //                 rows and memory, then the quarantine. From now on nothing that reads the journal again can bring them back.
 //   2. forgotten  one commit: the person is forgotten, and GW_RECORD_ERASURE says which devices and times were erased. From now on nothing new is made for him.
-//   3. done       the same once more for what came in between. The row stays, without anything that names the patient, to be told when a backup is restored.
+//   3. done       the same once more for what came in between; files of exports on schedule are asked for again (gateway/export_part.h). The row stays, without anything that names the patient, to be told when a backup is restored.
 // Each step can be done again and then changes nothing. One erasure at a time in a process.
 //
 // Threads: a command's, or the one of gw_erase_resume_open(); parts do their share when asked (gw_part.erase).
@@ -22,6 +22,7 @@
 #define GW_ERASURE_PREFIX "erasure/"
 #define GW_ERASURE_WINDOWS_MAX 10000
 #define GW_ERASURE_REASON_MAX 500
+#define GW_ERASURE_EXPORTS_MAX 256
 
 enum gw_erasure_state { GW_ERASURE_BEGUN = 1, GW_ERASURE_FORGOTTEN, GW_ERASURE_DONE };
 
@@ -31,6 +32,9 @@ struct gw_erasure_window {
 	int64_t from_us, to_us;
 	bool unsure;
 };
+
+// Of device times.
+struct gw_erasure_range { int64_t from_us, to_us; };
 
 struct gw_erasure_counts {
 	uint64_t journal, journal_unsure, journal_damaged; // readings; records
@@ -56,12 +60,15 @@ struct gw_erasure {
 	struct gw_erasure_window *windows; // by device, then time
 	size_t window_count;
 	uint64_t scanned;        // the journal is done up to here
+	struct gw_erasure_range exports[GW_ERASURE_EXPORTS_MAX + 1]; // whole hours in which readings went: files of theirs are written again
+	size_t export_count;
 	struct gw_erasure_counts counts;
 
 	// Of this run
 	struct gw_core *core;
 	const struct gw_parts *parts;      // NULL: no daemon runs
 	const atomic_bool *stopping;       // may be NULL
+	bool exports_changed;              // since its row was written
 	struct { char id[65], authority[65]; } *identifiers; // in memory: for what came until he was forgotten
 	size_t identifier_count;
 	int64_t forgotten_us;              // of this run; 0: he is not
@@ -106,6 +113,15 @@ enum gw_belongs gw_erasure_quarantined(const struct gw_erasure *erasure, const s
 
 // Commits a ticket of `source`'s and gets the next one; for those who delete many rows: *ticket as gw_ticket_get() gave it, or NULL at first.
 enum gw_error gw_erasure_commit(struct gw_source *source, struct gw_ticket **ticket);
+
+// ---- gateway/erase_exports.c ----
+
+// A reading of this device time is about to go.
+void gw_erasure_export_note(struct gw_erasure *erasure, int64_t time_us);
+// Whether there may be files that have it.
+bool gw_erasure_exports(const struct gw_erasure *erasure);
+// Has the files of all windows and notes written again: durable when this returns.
+enum gw_error gw_erasure_export_again(struct gw_erasure *erasure);
 
 // ---- gateway/erase_row.c ----
 

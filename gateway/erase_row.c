@@ -43,6 +43,19 @@ add_windows(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct gw_erasure
 	}
 }
 
+static void
+add_exports(yyjson_mut_doc *doc, yyjson_mut_val *object, const struct gw_erasure *erasure)
+{
+	yyjson_mut_val *list = yyjson_mut_obj_add_arr(doc, object, "exports");
+
+	for (size_t i = 0; i < erasure->export_count; i++) {
+		yyjson_mut_val *range = yyjson_mut_arr_add_arr(doc, list);
+
+		yyjson_mut_arr_add_sint(doc, range, erasure->exports[i].from_us);
+		yyjson_mut_arr_add_sint(doc, range, erasure->exports[i].to_us);
+	}
+}
+
 yyjson_mut_doc *
 gw_erasure_document(const struct gw_erasure *erasure)
 {
@@ -76,6 +89,8 @@ gw_erasure_document(const struct gw_erasure *erasure)
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		yyjson_mut_obj_add_uint(doc, list, counts[i].name, *(const uint64_t *)(const void *)((const uint8_t *)&erasure->counts + counts[i].at));
 	add_windows(doc, object, erasure);
+	if (erasure->export_count > 0)
+		add_exports(doc, object, erasure);
 	return doc;
 }
 
@@ -127,6 +142,18 @@ read_windows(yyjson_val *list, struct gw_erasure *erasure)
 	return GW_OK;
 }
 
+static void
+read_exports(yyjson_val *list, struct gw_erasure *erasure)
+{
+	size_t i, max;
+	yyjson_val *range;
+
+	yyjson_arr_foreach(list, i, max, range)
+		if (erasure->export_count < GW_ERASURE_EXPORTS_MAX)
+			erasure->exports[erasure->export_count++] =
+			    (struct gw_erasure_range){ yyjson_get_sint(yyjson_arr_get(range, 0)), yyjson_get_sint(yyjson_arr_get(range, 1)) };
+}
+
 static enum gw_error
 read_patients(yyjson_val *list, struct gw_erasure *erasure)
 {
@@ -159,6 +186,7 @@ read_object(yyjson_val *object, struct gw_erasure *erasure)
 	erasure->scanned = yyjson_get_uint(yyjson_obj_get(object, "scanned"));
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		*(uint64_t *)(void *)((uint8_t *)&erasure->counts + counts[i].at) = yyjson_get_uint(yyjson_obj_get(yyjson_obj_get(object, "counts"), counts[i].name));
+	read_exports(yyjson_obj_get(object, "exports"), erasure);
 	if ((error = read_patients(yyjson_obj_get(object, "patients"), erasure)) != GW_OK)
 		return error;
 	erasure->patient = erasure->patient_count > 0 ? erasure->patients[0] : 0;
