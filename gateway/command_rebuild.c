@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `rebuild`: the series store out of the journal and whatever can be read of the old one. Threads: as command.h says.
 //
-// As it is: all that the journal holds is taken once more. --fresh: the folder is moved aside and a new store takes its place, which follows the journal from
+// As it is: all that the journal holds is taken once more, and roll-ups are made anew. --fresh: the folder is moved aside and a new store takes its place, which follows the journal from
 // its first record; then what can be read of the old one is put in. Until that is through, a file beside the store names the folder: the next `rebuild` goes on.
 #include "gateway/command_handlers.h"
 
@@ -312,13 +312,28 @@ retake(struct rebuild *rebuild, uint64_t upto)
 	return error == GW_OK ? GW_OK : gw_fail(rebuild->call->why, error, "the journal could not be taken again to its end: %s", gw_error_text(error));
 }
 
+// All of them from the chunks: what is damaged goes with the rest. A fresh store has made its own on the way. Where there is no room for them the store makes them later.
+static enum gw_error
+roll_up(struct rebuild *rebuild)
+{
+	enum gw_error error = GW_OK;
+	bool more = true;
+
+	for (bool anew = !rebuild->fresh; more && error == GW_OK; anew = false) {
+		if (!progress(rebuild, "roll-ups", 0, 0))
+			return gw_fail(rebuild->call->why, GW_E_STOPPING, "it was told to end; the store goes on making roll-ups");
+		error = gw_series_rollup(rebuild->store, anew, &more);
+	}
+	return error == GW_OK || error == GW_E_FULL ? GW_OK : gw_fail(rebuild->call->why, error, "roll-ups could not be made: %s", gw_error_text(error));
+}
+
 static enum gw_error
 do_all(struct rebuild *rebuild)
 {
 	uint64_t upto = gw_journal_last(rebuild->call->core->journal);
 	enum gw_error error;
 
-	if ((error = salvage(rebuild)) != GW_OK || (error = retake(rebuild, upto)) != GW_OK)
+	if ((error = salvage(rebuild)) != GW_OK || (error = retake(rebuild, upto)) != GW_OK || (error = roll_up(rebuild)) != GW_OK)
 		return error;
 	error = gw_series_verify(rebuild->store, chunk_damaged, rebuild, &rebuild->verified);
 	return error == GW_OK ? GW_OK : gw_fail(rebuild->call->why, error, "it was rebuilt, but could not be checked to its end: %s", gw_error_text(error));
@@ -334,6 +349,7 @@ report(struct rebuild *rebuild)
 		return gw_fail(rebuild->call->why, GW_E_MEMORY, "out of memory");
 	yyjson_mut_obj_add_uint(doc, object, "rebuilt_chunks", rebuild->verified.chunks);
 	yyjson_mut_obj_add_uint(doc, object, "rebuilt_readings", rebuild->verified.readings);
+	yyjson_mut_obj_add_uint(doc, object, "rollups", rebuild->verified.rollups);
 	yyjson_mut_obj_add_uint(doc, object, "journal_readings", rebuild->retaken.readings);
 	yyjson_mut_obj_add_uint(doc, object, "journal_added", rebuild->retaken.added);
 	yyjson_mut_obj_add_uint(doc, object, "salvaged_chunks", rebuild->salvaged.chunks);
