@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where `export` goes: a child process of the command line takes the bytes out of a pipe, with the rights of who asks, and writes them to standard output or
+// Where `export` and `patient export` go: a child process of the command line takes the bytes out of a pipe, with the rights of who asks, and writes them to standard output or
 // to a file that gets its name when all was well. The gateway, or this process where none runs, has the pipe's other end. Single-threaded.
 #include "gateway/cli_export.h"
 
@@ -77,6 +77,7 @@ open_output(const struct gw_cli *cli, struct gw_export_file **file, struct gw_wh
 
 struct taker {
 	int data_fd, verdict_fd;
+	const char *command;
 	struct gw_export_file *file;
 	char *buf;
 	bool no_splice;
@@ -146,7 +147,7 @@ take(struct taker *taker)
 	}
 	free(taker->buf);
 	if (!good && why.text[0] != '\0')
-		fprintf(stderr, "vitalgate export: %s\n", why.text);
+		fprintf(stderr, "vitalgate %s: %s\n", taker->command, why.text);
 	return good ? 0 : GW_EXIT_START;
 }
 
@@ -162,7 +163,7 @@ child(const struct gw_cli *cli, struct taker *taker, int ready_fd)
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	if (open_output(cli, &taker->file, &why) != GW_OK) {
-		fprintf(stderr, "vitalgate export: %s\n", why.text[0] != '\0' ? why.text : "out of memory");
+		fprintf(stderr, "vitalgate %s: %s\n", taker->command, why.text[0] != '\0' ? why.text : "out of memory");
 		return GW_EXIT_START;
 	}
 	if (write(ready_fd, "y", 1) != 1) {
@@ -191,7 +192,7 @@ start_child(const struct gw_cli *cli, struct gw_cli_export *sink, bool *told)
 		close(data[1]);
 		close(verdict[1]);
 		close(ready[0]);
-		_exit(child(cli, &(struct taker){ .data_fd = data[0], .verdict_fd = verdict[0] }, ready[1]));
+		_exit(child(cli, &(struct taker){ .data_fd = data[0], .verdict_fd = verdict[0], .command = cli->command->name }, ready[1]));
 	}
 	if (sink->child < 0)
 		goto failed;
@@ -218,7 +219,8 @@ failed:
 bool
 gw_cli_export_is(const struct gw_cli *cli)
 {
-	return strcmp(cli->command->name, "export") == 0;
+	return strcmp(cli->command->name, "export") == 0 ||
+	    (strcmp(cli->command->name, "patient export") == 0 && (gw_cli_given(cli, "output") || gw_cli_given(cli, "gzip") || gw_cli_given(cli, "progress")));
 }
 
 bool
@@ -230,7 +232,7 @@ gw_cli_export_open(const struct gw_cli *cli, struct gw_cli_export *sink)
 	if (!gw_cli_export_is(cli) || start_child(cli, sink, &told))
 		return true;
 	if (!told)
-		fprintf(stderr, "vitalgate export: out of memory, processes or descriptors\n");
+		fprintf(stderr, "vitalgate %s: out of memory, processes or descriptors\n", cli->command->name);
 	return false;
 }
 

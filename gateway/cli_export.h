@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where `export` goes. Inside the command line only; single-threaded.
+// Where `export` goes, and `patient export` where it is to be a file. Inside the command line only; single-threaded.
 #ifndef GW_CLI_EXPORT_H
 #define GW_CLI_EXPORT_H
 

@@ -33,7 +33,7 @@ gw_show_init(struct gw_show *show, const struct gw_cli *cli)
 {
 	const char *format = gw_cli_argument(cli, "format");
 
-	*show = (struct gw_show){ .cli = cli, .out = stdout, .format = gw_cli_given(cli, "json") ? GW_SHOW_JSON : GW_SHOW_TABLE };
+	*show = (struct gw_show){ .cli = cli, .out = stdout, .format = gw_cli_given(cli, "json") && !gw_cli_export_is(cli) ? GW_SHOW_JSON : GW_SHOW_TABLE };
 	if (format == NULL || gw_cli_export_is(cli)) // whose rows do not come this way
 		return true;
 	for (size_t i = 0; i < 4; i++) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `export` says on standard error: how far it is, and what it was. Single-threaded.
+// What `export` and `patient export` say on standard error: how far they are, and what it was. Single-threaded.
+#include "gateway/cli_export.h"
 #include "gateway/cli_handlers.h"
 #include "gateway/cli_show.h"
 
@@ -71,4 +72,28 @@ gw_show_export(struct gw_show *show, yyjson_val *line)
 		show_progress(yyjson_obj_get(line, "progress"));
 	else if (yyjson_obj_get(line, "exported") != NULL)
 		show_done(show, yyjson_obj_get(line, "exported"));
+}
+
+static void
+show_lines(const struct gw_show *show, yyjson_val *figures, bool done)
+{
+	bool terminal = isatty(STDERR_FILENO), progress = gw_cli_given(show->cli, "progress");
+	char bytes[32];
+
+	if (!progress && !gw_cli_given(show->cli, "output"))
+		return;
+	fprintf(stderr, "%s%.0f lines, %s, in %.1f s%s", terminal && progress ? "\r\033[K" : "", number(figures, "lines"),
+	    gw_show_bytes((uint64_t)number(figures, "bytes"), bytes), number(figures, "took_ms") / 1000, terminal && !done ? "" : "\n");
+}
+
+// Lines of the file as they are; figures where these go into a pipe of their own.
+void
+gw_show_patient_export(struct gw_show *show, yyjson_val *line)
+{
+	if (!gw_cli_export_is(show->cli))
+		gw_show_document(show, line);
+	else if (line != NULL && yyjson_obj_get(line, "progress") != NULL)
+		show_lines(show, yyjson_obj_get(line, "progress"), false);
+	else if (line != NULL && yyjson_obj_get(line, "exported") != NULL)
+		show_lines(show, yyjson_obj_get(line, "exported"), true);
 }

@@ -5,20 +5,13 @@
 
 #include "gateway/clock.h"
 #include "gateway/command_patient.h"
+#include "gateway/command_pipe.h"
 #include "gateway/command_series.h"
 #include "gateway/export_run.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#define PATIENCE_US INT64_C(120000000) // with somebody who takes nothing
-#define POLL_MS 200
 
 struct exporting {
 	struct gw_call *call;
@@ -51,60 +44,9 @@ release(void *arg)
 }
 
 static enum gw_error
-gone(const struct exporting *exporting)
-{
-	return gw_fail(exporting->call->why, GW_E_STOPPING, "nobody takes the export any more");
-}
-
-static enum gw_error
-wait_for_room(const struct exporting *exporting, int64_t since_us)
-{
-	struct pollfd fd = { .fd = exporting->call->data_fd, .events = POLLOUT };
-
-	if (gw_call_ending(exporting->call))
-		return gw_fail(exporting->call->why, GW_E_STOPPING, "the gateway stops");
-	if (gw_clock_mono_us() - since_us > PATIENCE_US)
-		return gone(exporting);
-	(void)poll(&fd, 1, POLL_MS);
-	return GW_OK;
-}
-
-static enum gw_error
 write_pipe(void *arg, const char *at, size_t len, bool wait, size_t *taken)
 {
-	struct exporting *exporting = arg;
-	int64_t since_us = gw_clock_mono_us();
-	enum gw_error error;
-
-	for (*taken = 0; *taken < len;) {
-		ssize_t put = write(exporting->call->data_fd, at + *taken, len - *taken);
-
-		if (put > 0) {
-			*taken += (size_t)put;
-			since_us = wait ? gw_clock_mono_us() : since_us;
-		} else if (put < 0 && errno != EAGAIN && errno != EINTR)
-			return gone(exporting);
-		else if (!wait)
-			return GW_OK;
-		else if ((error = wait_for_room(exporting, since_us)) != GW_OK)
-			return error;
-	}
-	return GW_OK;
-}
-
-// A pipe whose other end the command line reads: nothing that could make a write wait.
-static enum gw_error
-take_pipe(struct gw_call *call)
-{
-	struct stat at;
-	int flags;
-
-	if (!call->has_data_fd)
-		return gw_fail(call->why, GW_E_ARGUMENT, "an export needs a pipe that it is written into");
-	if (fstat(call->data_fd, &at) != 0 || !S_ISFIFO(at.st_mode) || (flags = fcntl(call->data_fd, F_GETFL)) < 0 ||
-	    fcntl(call->data_fd, F_SETFL, flags | O_NONBLOCK) != 0)
-		return gw_fail(call->why, GW_E_ARGUMENT, "what an export is written into has to be a pipe");
-	return GW_OK;
+	return gw_call_pipe_write(((struct exporting *)arg)->call, at, len, wait, taken);
 }
 
 // ---- What is told ----
@@ -221,7 +163,7 @@ take(struct exporting *exporting)
 		error = gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed, --ward and --patient");
 	if (error != GW_OK || (error = take_format(call, exporting)) != GW_OK)
 		return error;
-	if ((error = take_pipe(call)) == GW_OK)
+	if ((error = gw_call_pipe(call)) == GW_OK)
 		error = record(call, want);
 	return error;
 }

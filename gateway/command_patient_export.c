@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // `patient export` (GDPR Article 15): all that is kept of one patient as JSON lines, each with "about": who and where when, readings, messages, frames and messages in
-// quarantine, orders with the timeline; the last line counts them, and is missing where it was cut off. Threads: as command.h says.
+// quarantine, orders with the timeline; the last line counts them, and is missing where it was cut off. They are the reply, or go into the pipe that came with the
+// request (a file, with the rights of who asks), and the reply tells how far it is. Threads: as command.h says.
 #include "gateway/command_handlers.h"
 
+#include "gateway/clock.h"
 #include "gateway/command_patient.h"
+#include "gateway/command_pipe.h"
 #include "gateway/erase.h"
 
 #include <inttypes.h>
@@ -11,8 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PIECE_BYTES (64u * 1024)
+#define TELL_EVERY_US 500000
+
 struct exporting {
 	struct gw_call *call;
+	char *piece;       // NULL: lines are the reply
+	size_t piece_len;
+	uint64_t put_lines, put_bytes;
+	int64_t began_us, told_us;
 	struct gw_erasure whose; // only to tell what is his
 	const char *about;
 	uint64_t *counted;
@@ -21,6 +31,65 @@ struct exporting {
 	size_t line_count, line_cap;
 	enum gw_error error;
 };
+
+// ---- Lines ----
+
+static bool
+tell(struct exporting *exporting, const char *key)
+{
+	int64_t now_us = gw_clock_mono_us();
+	yyjson_mut_val *root, *object;
+	yyjson_mut_doc *doc = gw_call_object(&root);
+
+	exporting->told_us = now_us;
+	if (doc == NULL)
+		return true;
+	object = yyjson_mut_obj_add_obj(doc, root, key);
+	yyjson_mut_obj_add_uint(doc, object, "lines", exporting->put_lines);
+	yyjson_mut_obj_add_uint(doc, object, "bytes", exporting->put_bytes);
+	yyjson_mut_obj_add_uint(doc, object, "took_ms", (uint64_t)(now_us - exporting->began_us) / 1000);
+	return gw_call_emit(exporting->call, doc);
+}
+
+static bool
+flush(struct exporting *exporting)
+{
+	size_t taken = 0;
+
+	if (exporting->error == GW_OK)
+		exporting->error = gw_call_pipe_write(exporting->call, exporting->piece, exporting->piece_len, true, &taken);
+	exporting->put_bytes += taken;
+	exporting->piece_len = 0;
+	if (exporting->error == GW_OK && gw_call_flag(exporting->call, "progress") && gw_clock_mono_us() - exporting->told_us > TELL_EVERY_US &&
+	    !tell(exporting, "progress"))
+		exporting->error = GW_E_STOPPING;
+	return exporting->error == GW_OK;
+}
+
+static bool
+put_bytes(struct exporting *exporting, const char *at, size_t len)
+{
+	while (len > 0) {
+		size_t part = PIECE_BYTES - exporting->piece_len < len ? PIECE_BYTES - exporting->piece_len : len;
+
+		memcpy(exporting->piece + exporting->piece_len, at, part);
+		exporting->piece_len += part;
+		at += part;
+		len -= part;
+		if (exporting->piece_len == PIECE_BYTES && !flush(exporting))
+			return false;
+	}
+	return true;
+}
+
+static bool
+write_line(struct exporting *exporting, const char *line, size_t len)
+{
+	exporting->put_lines++;
+	if (exporting->piece == NULL)
+		return exporting->call->line(exporting->call->arg, line, len);
+	return put_bytes(exporting, line, len) && put_bytes(exporting, "\n", 1);
+}
 
 // {"about":"reading",...the line's own members}
 static bool
@@ -32,7 +101,7 @@ put(struct exporting *exporting, const char *text, size_t len)
 
 	if (line == NULL)
 		return len <= 2;
-	wanted = exporting->call->line(exporting->call->arg, line, (size_t)sprintf(line, "{\"about\":\"%s\",%.*s", about, (int)len - 1, text + 1));
+	wanted = write_line(exporting, line, (size_t)sprintf(line, "{\"about\":\"%s\",%.*s", about, (int)len - 1, text + 1));
 	free(line);
 	*(note ? &exporting->notes : exporting->counted) += 1;
 	return wanted && !gw_call_ending(exporting->call);
@@ -188,6 +257,8 @@ emit_counts(struct exporting *exporting)
 {
 	yyjson_mut_val *object;
 	yyjson_mut_doc *doc = gw_call_object(&object);
+	size_t len = 0;
+	char *text;
 
 	if (doc == NULL)
 		return GW_E_MEMORY;
@@ -196,8 +267,15 @@ emit_counts(struct exporting *exporting)
 	yyjson_mut_obj_add_uint(doc, object, "readings", exporting->readings);
 	yyjson_mut_obj_add_uint(doc, object, "messages", exporting->messages);
 	yyjson_mut_obj_add_uint(doc, object, "quarantine", exporting->quarantine);
-	(void)gw_call_emit(exporting->call, doc);
-	return GW_OK;
+	text = yyjson_mut_write(doc, 0, &len);
+	yyjson_mut_doc_free(doc);
+	if (text == NULL)
+		return GW_E_MEMORY;
+	(void)write_line(exporting, text, len);
+	free(text);
+	if (exporting->piece != NULL && flush(exporting))
+		(void)tell(exporting, "exported");
+	return exporting->error;
 }
 
 static enum gw_error
@@ -216,13 +294,27 @@ run(struct exporting *exporting)
 	exporting->counted = &exporting->quarantine;
 	if (error == GW_OK)
 		error = gw_quarantine_each(call->core->journal, 0, take_entry, exporting);
+	if (error == GW_OK)
+		error = exporting->error;
 	return error == GW_OK ? emit_counts(exporting) : error;
+}
+
+static enum gw_error
+open_pipe(struct exporting *exporting)
+{
+	enum gw_error error;
+
+	if (!exporting->call->has_data_fd)
+		return GW_OK;
+	if ((error = gw_call_pipe(exporting->call)) != GW_OK)
+		return error;
+	return (exporting->piece = malloc(PIECE_BYTES)) != NULL ? GW_OK : GW_E_MEMORY;
 }
 
 enum gw_error
 gw_command_patient_export(struct gw_call *call)
 {
-	struct exporting exporting = { .call = call, .whose = { .core = call->core, .parts = call->parts } };
+	struct exporting exporting = { .call = call, .began_us = gw_clock_mono_us(), .whose = { .core = call->core, .parts = call->parts } };
 	const char *text = gw_call_text(call, "patient");
 	struct gw_identifier identifier;
 	char what[80];
@@ -235,9 +327,11 @@ gw_command_patient_export(struct gw_call *call)
 	if ((error = gw_patients_find(call->core->patients, &identifier, &number, call->why)) != GW_OK)
 		return error;
 	snprintf(what, sizeof(what), "patient export: patient number %" PRIu64, number);
-	error = gw_call_record_reading(call, gw_span("", 0), what);
+	if ((error = open_pipe(&exporting)) == GW_OK)
+		error = gw_call_record_reading(call, gw_span("", 0), what);
 	if (error == GW_OK && (error = gw_erasure_look(&exporting.whose, number, NULL, call->why)) == GW_OK)
 		error = run(&exporting);
 	gw_erasure_fini(&exporting.whose);
+	free(exporting.piece);
 	return error == GW_OK || call->why->text[0] != '\0' ? error : gw_fail(call->why, error, "%s", gw_error_text(error));
 }
