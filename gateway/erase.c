@@ -362,11 +362,12 @@ forget(struct gw_erasure *erasure, struct gw_why *why)
 	return GW_OK;
 }
 
+// Or less: a begin that is older than associations are kept moves on with the clock, and so does an end that is not known yet.
 static bool
 same_windows(const struct gw_erasure_window *a, size_t a_count, const struct gw_erasure *b)
 {
-	for (size_t i = 0; i < a_count && i < b->window_count; i++) // an end that is not known yet moves on with the clock
-		if (strcmp(a[i].device, b->windows[i].device) != 0 || a[i].from_us != b->windows[i].from_us || a[i].unsure != b->windows[i].unsure ||
+	for (size_t i = 0; i < a_count && i < b->window_count; i++)
+		if (strcmp(a[i].device, b->windows[i].device) != 0 || a[i].from_us > b->windows[i].from_us || a[i].unsure != b->windows[i].unsure ||
 		    a[i].to_us > b->windows[i].to_us)
 			return false;
 	return a_count == b->window_count;

@@ -55,7 +55,8 @@ rewrite(struct gw_journal *journal, MDB_cursor *cursor, MDB_val key, MDB_val dat
 		return error;
 	value.mv_data = bytes;
 	key = gw_val(&last, sizeof(last));
-	if ((rc = mdb_cursor_put(cursor, &key, &value, MDB_CURRENT)) == 0)
+	// Not in place of the old one: of a run that was written in this transaction LMDB would keep all pages.
+	if ((rc = mdb_cursor_del(cursor, 0)) == 0 && (rc = mdb_cursor_put(cursor, &key, &value, 0)) == 0)
 		gw_room_run(journal, value.mv_size);
 	journal->copies++;
 	free(bytes);

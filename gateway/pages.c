@@ -168,6 +168,12 @@ node_of(const struct walk *walk, const uint8_t *page, size_t i, bool leaf, const
 // ---- Long values ----
 
 static bool
+reads_heads(const struct walk *walk)
+{
+	return walk->wants_values || walk->options->deep;
+}
+
+static bool
 read_value(struct walk *walk, uint64_t first, uint32_t len)
 {
 	uint8_t *bigger;
@@ -183,6 +189,18 @@ read_value(struct walk *walk, uint64_t first, uint32_t len)
 	return read_at(walk, first * walk->page_size + PAGE_HEAD, walk->value, len);
 }
 
+// A value that was replaced by a shorter one in the transaction that wrote it keeps the pages that it had: its head tells how many.
+static bool
+look_at_rest(struct walk *walk, struct tree *tree, uint64_t first, uint64_t least, const uint8_t head[PAGE_HEAD])
+{
+	uint64_t count = gw_get32(head + PAGE_RUN);
+
+	if (gw_get64(head + PAGE_NUMBER) != first || gw_get16(head + PAGE_FLAGS) != RUN || count < least || !claim(walk, first + least, count - least))
+		return false;
+	tree->runs_seen += count - least;
+	return true;
+}
+
 // A value with pages of its own. False where they cannot be followed; *value is empty where they were not read.
 static bool
 look_at_run(struct walk *walk, struct tree *tree, uint64_t page, uint64_t first, uint32_t len, struct gw_span *value)
@@ -196,14 +214,14 @@ look_at_run(struct walk *walk, struct tree *tree, uint64_t page, uint64_t first,
 		return false;
 	}
 	tree->runs_seen += count;
-	if (!walk->wants_values && !walk->options->deep)
+	if (!reads_heads(walk))
 		return true;
 	if (!read_at(walk, first * walk->page_size, head, sizeof(head)) || (walk->wants_values && !read_value(walk, first, len))) {
 		if (walk->error == GW_OK)
 			damage(walk, tree, first, "it cannot be read");
 		return false;
 	}
-	if (gw_get64(head + PAGE_NUMBER) != first || gw_get16(head + PAGE_FLAGS) != RUN || gw_get32(head + PAGE_RUN) != count)
+	if (!look_at_rest(walk, tree, first, count, head))
 		damage(walk, tree, first, "the head of a long value does not fit");
 	if (walk->wants_values)
 		*value = gw_span(walk->value, len);
@@ -327,7 +345,7 @@ look_at_tree(struct walk *walk, struct tree *tree)
 	look_at(walk, tree, tree->root, 0, gw_span(NULL, 0), gw_span(NULL, 0));
 	walk->seen->entries += tree->entries_seen;
 	if (walk->error == GW_OK && !tree->broken && (tree->branches_seen != tree->branches || tree->leaves_seen != tree->leaves ||
-	    tree->runs_seen != tree->runs || tree->entries_seen != tree->entries))
+	    tree->runs_seen > tree->runs || (reads_heads(walk) && tree->runs_seen != tree->runs) || tree->entries_seen != tree->entries))
 		damage(walk, tree, tree->root, "the table does not hold what it says: %llu entries instead of %llu", (unsigned long long)tree->entries_seen,
 		    (unsigned long long)tree->entries);
 }

@@ -198,6 +198,15 @@ def test_a_script_that_looks_each_second_fills_nothing(hubs):
     assert len([e for e in rows(hub, "audit") if e["what"].startswith("patient erase: ")]) == 2
 
 
+def test_somebody_who_has_been_there_for_longer_than_is_kept(hubs):
+    hub = hubs(bus=False).start()
+    hub.add_device("m1", "bedside-json")
+    hub.cli("associate", "--device", "m1", "--patient", f"{GONE}^^^K", "--from", "-2000h")
+    hub.cli("dissociate", "--device", "m1", "--patient", f"{GONE}^^^K")
+    done, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^K", "--yes", "--reason", "case 1")
+    assert done["state"] == "done" and GONE.encode() not in live_bytes(hub)
+
+
 def test_the_reason_does_not_name_the_patient(hubs):
     hub = hubs(bus=False).start()
     hub.add_device("m1", "bedside-json")

@@ -4,6 +4,7 @@
 #include "store_help.h"
 
 #include "gateway/bytes.h"
+#include "gateway/pages.h"
 #include "gateway/record_layout.h"
 
 static struct gw_source spare = { .tickets_max = 100000, .event_fd = -1 };
@@ -212,6 +213,57 @@ long_records_shrink(void **state)
 }
 
 static void
+assert_pages_fit(void)
+{
+	struct gw_why why = { "" };
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/data.mdb", store_dir);
+	if (gw_pages_check(path, &why) != GW_OK)
+		fail_msg("%s", why.text);
+}
+
+// Many records of one block in one commit: each time it gets shorter, and the table still says what it holds.
+static void
+a_block_that_shrinks_often_fits(void **state)
+{
+	struct gw_journal *journal = store_open();
+	struct gw_ticket *ticket = gw_ticket_get(&spare);
+	struct gw_reading readings[8];
+	uint8_t buf[4096];
+
+	(void)state;
+	add(journal, 64);
+	for (uint64_t position = 1; position <= 60; position++)
+		assert_int_equal(gw_ticket_erase(ticket, position, (const uint16_t[]){ 0, 1 }, 2), GW_OK);
+	gw_ticket_release(commit_one(journal, ticket));
+	for (uint64_t position = 1; position <= 64; position++) {
+		assert_int_equal(look(journal, position, readings, buf), 2);
+		assert_int_equal(gw_reading_is_erased(&readings[0]), position <= 60);
+		assert_int_equal(gw_reading_is_erased(&readings[1]), position <= 60);
+	}
+	gw_journal_close(journal);
+	assert_pages_fit();
+}
+
+// A long row that is written twice in one commit, shorter the second time: LMDB leaves it the pages that it had.
+static void
+a_row_that_is_replaced_by_a_shorter_one_fits(void **state)
+{
+	struct gw_journal *journal = store_open();
+	struct gw_ticket *ticket = gw_ticket_get(&spare);
+	static uint8_t text[20000];
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	assert_int_equal(gw_ticket_put(ticket, gw_span_text("a"), gw_span(text, sizeof(text))), GW_OK);
+	assert_int_equal(gw_ticket_put(ticket, gw_span_text("a"), gw_span(text, 9000)), GW_OK);
+	gw_ticket_release(commit_one(journal, ticket));
+	gw_journal_close(journal);
+	assert_pages_fit();
+}
+
+static void
 the_note_tells_what_was_erased(void **state)
 {
 	struct gw_erased_range ranges[2] = { { gw_span_text("m1"), T0, T0 + 5 }, { gw_span_text("monitor-2"), INT64_MIN, T0 } }, read[2];
@@ -244,7 +296,7 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_make, store_remove)
 	const struct CMUnitTest tests[] = { TEST(others_stay_and_all_of_it_lasts), TEST(what_is_sent_again_is_a_duplicate), TEST(erasing_again_changes_nothing),
-		TEST(long_records_shrink), cmocka_unit_test(the_note_tells_what_was_erased) };
+		TEST(long_records_shrink), TEST(a_block_that_shrinks_often_fits), TEST(a_row_that_is_replaced_by_a_shorter_one_fits), cmocka_unit_test(the_note_tells_what_was_erased) };
 
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
