@@ -34,9 +34,11 @@ show_person(FILE *out, yyjson_val *line)
 static void
 show_what(FILE *out, const char *kind, yyjson_val *line)
 {
-	bool readings = strcmp(kind, "readings") == 0, identifiers = strcmp(kind, "identifiers") == 0;
+	bool readings = strcmp(kind, "readings") == 0, identifiers = strcmp(kind, "identifiers") == 0, beds = strcmp(kind, "beds") == 0;
 
-	if (identifiers)
+	if (beds)
+		part(out, line, "bed", "beds ");
+	else if (identifiers)
 		fputs("identifiers of one message lead to", out);
 	else if (strcmp(kind, "stay") != 0)
 		part(out, line, "device", readings ? "readings of " : "device ");
@@ -44,6 +46,7 @@ show_what(FILE *out, const char *kind, yyjson_val *line)
 		part(out, line, "bed", "bed ");
 	if (strcmp(kind, "place") == 0 || readings)
 		part(out, line, "bed", readings ? " at bed " : " stands at bed ");
+	part(out, line, "other_bed", beds ? " and " : " or bed ");
 	part(out, line, "patient", identifiers ? " " : readings ? " belong to " : strcmp(kind, "direct") == 0 ? " with " : ": ");
 	if (readings && gw_show_string(line, "patient")[0] == '\0')
 		fputs(" belong to nobody", out);

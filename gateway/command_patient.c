@@ -225,7 +225,7 @@ static const char *
 kind_name(const struct gw_timeline *entry)
 {
 	static const char *const names[] = { [GW_TIMELINE_STAY] = "stay", [GW_TIMELINE_PLACE] = "place", [GW_TIMELINE_DIRECT] = "direct",
-		[GW_TIMELINE_OWNER] = "readings", [GW_TIMELINE_CLASH] = "identifiers" };
+		[GW_TIMELINE_OWNER] = "readings", [GW_TIMELINE_CLASH] = "identifiers", [GW_TIMELINE_BEDS] = "beds" };
 
 	return names[entry->kind];
 }
@@ -252,6 +252,7 @@ emit_entry(struct gw_call *call, const struct gw_timeline *entry)
 		gw_json_time(doc, object, "to", entry->to_us);
 	add_text(doc, object, "device", entry->device);
 	add_text(doc, object, "bed", entry->bed);
+	add_text(doc, object, "other_bed", entry->other_bed);
 	add_who(call, doc, object, "patient", "name", entry->patient);
 	add_who(call, doc, object, "other", "other_name", entry->other);
 	add_text(doc, object, "visit", entry->visit);
@@ -354,7 +355,7 @@ gw_command_patient_conflicts(struct gw_call *call)
 	enum gw_error error = gw_call_record_reading(call, gw_span("", 0), "patient conflicts");
 
 	if (error == GW_OK)
-		error = gw_patients_conflicts(call->core->patients, gw_clock_wall_us() - SHOWN_US, &entries, &count);
+		error = gw_patients_conflicts(call->core->patients, gw_clock_wall_us() - GW_CONFLICTS_US, &entries, &count);
 	if (error == GW_OK)
 		emit_entries(call, entries, count);
 	return error;

@@ -194,15 +194,16 @@ enum gw_error gw_patients_forget_person(struct gw_patients *patients, uint64_t n
 
 // ---- For people: copied out; the caller frees *entries ----
 
-enum gw_timeline_kind { GW_TIMELINE_STAY = 1, GW_TIMELINE_PLACE, GW_TIMELINE_DIRECT, GW_TIMELINE_OWNER, GW_TIMELINE_CLASH };
+enum gw_timeline_kind { GW_TIMELINE_STAY = 1, GW_TIMELINE_PLACE, GW_TIMELINE_DIRECT, GW_TIMELINE_OWNER, GW_TIMELINE_CLASH, GW_TIMELINE_BEDS };
 // An association in [from, to). OWNER: what gw_patients_owner() says of a device then. CLASH: identifiers of one message led to `patient` and `other`.
+// BEDS: `patient` is said to be in `bed` and in `other_bed`, by `source`. A STAY with other_bed is one of these.
 struct gw_timeline {
 	enum gw_timeline_kind kind;
 	int64_t from_us, to_us;
 	uint64_t patient, other;     // a conflict's second patient
 	enum gw_whose whose;         // OWNER
 	bool flagged, conflict;
-	char device[GW_ID_MAX + 1], bed[GW_BED_MAX + 1];
+	char device[GW_ID_MAX + 1], bed[GW_BED_MAX + 1], other_bed[GW_BED_MAX + 1];
 	char visit[65], order[65], filler[65], source[97];
 };
 #define GW_TIMELINE_MAX 10000
@@ -213,12 +214,13 @@ struct gw_timeline_query {
 	int64_t from_us, to_us;
 };
 enum gw_error gw_patients_timeline(struct gw_patients *patients, const struct gw_timeline_query *query, struct gw_timeline **entries, size_t *count);
-// What contradicts each other and is not over since before since_us.
+// What contradicts each other and is not over since before since_us. What is over is held as long as nobody resolves it, too.
+#define GW_CONFLICTS_US (7 * INT64_C(86400000000)) // as far back as readings may still wait
 enum gw_error gw_patients_conflicts(struct gw_patients *patients, int64_t since_us, struct gw_timeline **entries, size_t *count);
 
 struct gw_patients_stats {
 	uint64_t patients, in_beds, beds, devices; // patients kept, beds in which somebody lies now, beds and devices of which something is known
-	uint64_t conflicts;                        // that hold now
+	uint64_t conflicts;                        // that hold now; of two beds of one patient those of the last GW_CONFLICTS_US, too
 	uint64_t events, contradictions;           // since start
 };
 void gw_patients_stats(struct gw_patients *patients, struct gw_patients_stats *stats);

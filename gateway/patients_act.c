@@ -135,10 +135,33 @@ gw_act_room_for(struct act *act, uint32_t count, uint32_t max)
 	return count <= max - 4 ? true : gw_act_fails(act, GW_E_QUOTA, "too much was told of this patient or device within the time that is kept");
 }
 
+// The number under which the patient is told of, before merges.
+static uint64_t
+number_of(const struct act *act, const struct gw_person *person, const struct patient *patient)
+{
+	for (size_t i = 0; i < person->identifier_count; i++) {
+		struct patient *one = gw_patient_by_identifier(act->patients, &person->identifiers[i]);
+
+		if (one != NULL && gw_patient_root(one) == patient)
+			return one->number;
+	}
+	return 0;
+}
+
+uint64_t
+gw_act_number(const struct act *act, const struct patient *patient)
+{
+	uint64_t number = number_of(act, &act->event->person, patient);
+
+	if (number == 0)
+		number = number_of(act, &act->event->other, patient);
+	return number != 0 ? number : patient->number;
+}
+
 bool
 gw_act_add_move(struct act *act, struct patient *patient, enum fact_kind kind, int64_t time_us, struct gw_span bed)
 {
-	struct fact fact = { .kind = (uint8_t)kind, .time_us = time_us, .told_us = act->told_us, .number = patient->number };
+	struct fact fact = { .kind = (uint8_t)kind, .time_us = time_us, .told_us = act->told_us, .number = gw_act_number(act, patient) };
 
 	fact.note = gw_note_new(act->note);
 	fact.bed = bed.len > 0 ? gw_bed_get(act->patients, bed) : NULL;

@@ -36,6 +36,8 @@ void gw_act_derive(struct act *act, struct patient *patient);
 void gw_act_derive_device(struct act *act, struct device *device);
 // Whether more may be told of a patient or device that has `count` facts of at most `max`.
 bool gw_act_room_for(struct act *act, uint32_t count, uint32_t max);
+// The number under which the event tells of the patient, before merges.
+uint64_t gw_act_number(const struct act *act, const struct patient *patient);
 // Add a fact with the event's texts; true: it was new.
 bool gw_act_add_move(struct act *act, struct patient *patient, enum fact_kind kind, int64_t time_us, struct gw_span bed);
 bool gw_act_add_device_fact(struct act *act, struct device *device, enum fact_kind kind, int64_t time_us, struct patient *patient, struct gw_span bed);

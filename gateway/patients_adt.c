@@ -27,18 +27,16 @@ void
 gw_do_transfer(struct act *act)
 {
 	struct patient *patient;
-	const struct bed *from;
+	bool changed;
 
 	act->done = "transferred before, to the same bed at the same time";
 	if ((patient = gw_act_get(act, &act->event->person)) == NULL)
 		return;
-	from = gw_act_bed_at(patient, act->event->time_us - 1);
-	if (from != NULL && act->prior.len > 0 && !gw_span_equal(gw_span(from->name, from->len), act->prior) && !gw_act_is_in(patient, act->event->time_us - 1, act->bed))
-		act->contradiction = true;
-	if (!gw_act_add_move(act, patient, FACT_TRANSFER, act->event->time_us, act->bed)) {
-		act->contradiction = false;
+	changed = gw_act_add_move(act, patient, FACT_TRANSFER, act->event->time_us, act->bed);
+	if (act->prior.len > 0)
+		changed |= gw_act_add_move(act, patient, FACT_FROM, act->event->time_us, act->prior);
+	if (!changed)
 		return;
-	}
 	gw_act_derive(act, patient);
 	gw_act_look_for_clash(act, act->bed);
 	act->done = act->bed.len > 0 ? "transferred" : "transferred, to no bed that is told: the old one has ended";
@@ -152,21 +150,12 @@ gw_do_swap(struct act *act)
 	act->done = "swapped beds";
 }
 
-static bool
-lies(const struct patient *patient, int64_t us)
-{
-	return gw_act_bed_at(patient, us) != NULL;
-}
-
 // `gone` means `stays` from now on; what was told of it stays what was told of it.
 static void
 merge(struct act *act, struct patient *gone, struct patient *stays)
 {
 	struct facts moves = gone->moves;
 
-	if (lies(gone, act->patients->now_us) && lies(stays, act->patients->now_us) &&
-	    gw_act_bed_at(gone, act->patients->now_us) != gw_act_bed_at(stays, act->patients->now_us))
-		act->contradiction = true;
 	gone->moves = (struct facts){ 0 };
 	act->patients->facts -= moves.count;
 	gw_derive_patient(act->patients, gone);
@@ -197,7 +186,7 @@ merged_by(const struct act *act, size_t identifier, const struct patient *stays)
 static bool
 merge_fits(struct act *act, const struct patient *stays)
 {
-	uint32_t count = stays != NULL ? stays->moves.count : 0, devices = stays != NULL ? stays->device_count : 0;
+	uint32_t count = (stays != NULL ? stays->moves.count : 0) + (uint32_t)act->event->other.identifier_count, devices = stays != NULL ? stays->device_count : 0;
 
 	for (size_t i = 0; i < act->event->other.identifier_count; i++) {
 		const struct patient *gone = merged_by(act, i, stays);
@@ -210,10 +199,30 @@ merge_fits(struct act *act, const struct patient *stays)
 	return gw_act_room_for(act, count, FACTS_MAX);
 }
 
+// From this message on what is told of either counts for both. True: it is new.
+static bool
+add_link(struct act *act, size_t identifier, struct patient *stays)
+{
+	const struct patient *other = gw_patient_by_identifier(act->patients, &act->event->other.identifiers[identifier]);
+	uint64_t number = gw_act_number(act, stays);
+	struct gw_span was = act->note[NOTE_ORDER];
+	char text[33];
+	bool added;
+
+	if (other == NULL || other->number == number)
+		return false;
+	gw_merge_text(number, other->number, text);
+	act->note[NOTE_ORDER] = gw_span_text(text);
+	added = gw_act_add_move(act, stays, FACT_MERGE, act->event->time_us, gw_span(NULL, 0));
+	act->note[NOTE_ORDER] = was;
+	return added;
+}
+
 void
 gw_do_merge(struct act *act)
 {
 	struct patient *stays = gw_act_known(act, &act->event->person), *gone;
+	bool linked = false;
 
 	act->done = "merged before";
 	if (!gw_act_ready(act, &act->event->person) || !gw_act_ready(act, &act->event->other) || !merge_fits(act, stays) ||
@@ -223,11 +232,15 @@ gw_do_merge(struct act *act)
 	if (gw_act_known(act, &act->event->other) == NULL && gw_act_get(act, &act->event->other) == NULL)
 		return;
 	for (size_t i = 0; i < act->event->other.identifier_count && !act->patients->failed; i++) {
+		linked |= add_link(act, i, stays);
 		if ((gone = merged_by(act, i, stays)) == NULL)
 			continue;
 		merge(act, gone, stays);
 		act->done = "merged";
+		linked = false;
 	}
+	if (linked)
+		gw_act_derive(act, stays);
 }
 
 void

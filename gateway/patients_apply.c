@@ -102,7 +102,7 @@ do_event(struct act *act, struct gw_ticket *ticket)
 		patients->failed = patients->dirty_patient_count > 0 || patients->dirty_device_count > 0; // refusals come before changes
 		return act->error;
 	}
-	act->contradiction |= gw_act_clashes(act);
+	act->contradiction |= gw_act_clashes(act) || patients->disputed;
 	error = put_rows(patients, ticket);
 	if (error == GW_OK)
 		error = put_records(act, ticket);
@@ -124,6 +124,7 @@ gw_patients_do(struct gw_patients *patients, const struct gw_patient_event *even
 		return gw_fail(why, GW_E_ARGUMENT, "there is no such event");
 	if (patients->failed)
 		return gw_fail(why, GW_E_MEMORY, "patients have to be read again from the store first");
+	patients->disputed = false;
 	patients->now_us = gw_clock_wall_us();
 	patients->horizon_us = patients->now_us - patients->options.keep_us;
 	error = gw_act_prepare(&act);

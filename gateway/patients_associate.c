@@ -39,7 +39,6 @@ associate_bed(struct act *act, struct patient *patient)
 	gw_act_look_for_clash(act, act->bed);
 	act->done = ordered && act->bed.len > 0 && !gw_act_is_in(patient, act->event->time_us, act->bed) ? "order taken; the patient is in another bed" :
 	    "associated";
-	act->contradiction |= act->done[0] == 'o';
 }
 
 static bool

@@ -4,6 +4,7 @@
 // order they came. Whoever holds both locks of gateway/patients_internal.h.
 #include "gateway/patients_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 void
@@ -85,8 +86,13 @@ bind(const struct facts *facts, uint32_t *targets)
 			if (!is_cancel(cancel) || cancel->told_us != next_us)
 				continue;
 			target = target_of(facts, cancel);
-			if (target < facts->count)
-				facts->at[target].cancelled = true;
+			for (uint32_t j = 0; target < facts->count && j < facts->count; j++) {
+				const struct fact *meant = &facts->at[target]; // told under two numbers it is two facts
+
+				if (facts->at[j].time_us == meant->time_us && facts->at[j].kind == meant->kind && facts->at[j].bed == meant->bed &&
+				    facts->at[j].told_us <= cancel->told_us)
+					facts->at[j].cancelled = true;
+			}
 			if (targets != NULL)
 				targets[i] = target;
 			for (uint32_t j = 0; cancel->kind == FACT_CANCEL_ADMIT && j < facts->count; j++) {
@@ -104,13 +110,19 @@ bind(const struct facts *facts, uint32_t *targets)
 struct walk {
 	struct gw_patients *patients;
 	struct patient *patient;
-	struct line stays;
-	struct bed *bed; // NULL: in none
+	struct line *stays, *claims; // where the patient was; what contradicts that
+	const uint32_t *masks; // of the patient's facts...
+	uint32_t thread;       // ...those that count
+	struct bed *bed;       // NULL: in none
+	struct bed *came_from; // into that one; NULL: not known
+	int64_t confirmed_us;  // when the bed was told last
+	int64_t prior_us;      // a transfer of this time was looked at
 	int64_t from_us;
 	const struct note *note, *order;
 	bool known;      // something was told of where the patient is
 	bool ordered;    // only an order says that the patient is in this bed
 	bool nowhere;    // a transfer says that the patient is where beds have no names
+	bool turns;      // they are taken
 };
 
 static void
@@ -118,6 +130,8 @@ add_turn(struct walk *walk, const struct fact *fact, bool discharge, bool other_
 {
 	struct patient *patient = walk->patient;
 
+	if (!walk->turns)
+		return;
 	if (patient->turn_count == patient->turn_cap) {
 		uint32_t cap = patient->turn_cap == 0 ? 2 : patient->turn_cap * 2;
 		struct turn *more = realloc(patient->turns, cap * sizeof(*more));
@@ -137,7 +151,7 @@ close_stay(struct walk *walk, int64_t to_us)
 {
 	struct interval stay = { .from_us = walk->from_us, .to_us = to_us, .what = walk->bed, .note = walk->note, .order = walk->order };
 
-	if (walk->bed != NULL && stay.from_us < stay.to_us && !gw_line_add(&walk->stays, &stay))
+	if (walk->bed != NULL && stay.from_us < stay.to_us && !gw_line_add(walk->stays, &stay))
 		walk->patients->failed = true;
 	walk->bed = NULL;
 }
@@ -156,10 +170,13 @@ enter(struct walk *walk, const struct fact *fact)
 
 	walk->ordered = fact->kind == FACT_ORDER;
 	walk->nowhere = fact->bed == NULL;
+	walk->confirmed_us = fact->time_us;
 	if (walk->bed != NULL && walk->bed == fact->bed && same_text(walk->note, fact->note, NOTE_VISIT) && same_text(walk->note, fact->note, NOTE_CLASS))
 		return;
 	if (moved)
 		add_turn(walk, fact, false, false);
+	if (walk->bed != fact->bed)
+		walk->came_from = walk->bed;
 	close_stay(walk, fact->time_us);
 	walk->bed = fact->bed;
 	walk->from_us = fact->time_us;
@@ -212,9 +229,116 @@ end_order(struct walk *walk, const struct fact *fact)
 	set_order(walk, fact, NULL);
 }
 
-static void
-step(struct walk *walk, const struct fact *fact)
+// ---- What contradicts where the patient is known to be ----
+
+static bool
+counts(const struct walk *walk, uint32_t at)
 {
+	return (walk->masks[at] & walk->thread) != 0 && !walk->patient->moves.at[at].cancelled;
+}
+
+// That the patient was in this bed, too, until somebody says that it was left.
+static void
+add_claim(struct walk *walk, const struct fact *said, int64_t from_us, int64_t to_us, const struct note *order)
+{
+	const struct facts *facts = &walk->patient->moves;
+	struct interval claim = { .from_us = from_us, .to_us = to_us, .what = said->bed, .note = said->note, .order = order };
+
+	for (uint32_t i = 0; i < facts->count; i++) {
+		const struct fact *fact = &facts->at[i];
+
+		if (fact->kind == FACT_LEAVE && fact->bed == said->bed && counts(walk, i) && fact->time_us >= from_us && fact->time_us < claim.to_us)
+			claim.to_us = fact->time_us;
+	}
+	if (claim.from_us < claim.to_us && !gw_line_add(walk->claims, &claim))
+		walk->patients->failed = true;
+}
+
+// A transfer tells the bed that was left; what was told of it last counts. One that tells again how the patient came to the present bed contradicts nothing.
+static const struct fact *
+claim_prior(struct walk *walk, int64_t us)
+{
+	const struct facts *facts = &walk->patient->moves;
+	const struct fact *from = NULL, *to = NULL;
+
+	if (walk->prior_us == us)
+		return NULL;
+	walk->prior_us = us;
+	for (uint32_t i = 0; i < facts->count; i++) {
+		if (facts->at[i].time_us != us || !counts(walk, i))
+			continue;
+		from = facts->at[i].kind == FACT_FROM ? &facts->at[i] : from;
+		to = facts->at[i].kind == FACT_TRANSFER ? &facts->at[i] : to;
+	}
+	if (from != NULL && walk->bed != NULL && walk->bed != from->bed && (to->bed != walk->bed || from->bed != walk->came_from))
+		add_claim(walk, from, walk->confirmed_us, us, walk->order);
+	return from;
+}
+
+static void
+transfer(struct walk *walk, const struct fact *fact)
+{
+	const struct bed *was = walk->bed;
+	const struct fact *from = claim_prior(walk, fact->time_us);
+
+	enter(walk, fact);
+	if (from != NULL && walk->bed != was)
+		walk->came_from = from->bed;
+}
+
+static bool
+moves_away(const struct walk *walk, const struct fact *fact)
+{
+	return fact->kind == FACT_ADMIT || fact->kind == FACT_TRANSFER || (fact->kind == FACT_DISCHARGE && !other_visit(walk->note, fact->note));
+}
+
+static bool
+is_of_order(const struct fact *fact, const struct fact *order)
+{
+	return (fact->kind == FACT_ORDER_END || (fact->kind == FACT_ORDER && fact->bed != NULL)) && same_text(fact->note, order->note, NOTE_ORDER);
+}
+
+// Whether the order had said the same before, and nothing else since.
+static bool
+was_ordered(const struct walk *walk, uint32_t at)
+{
+	const struct fact *facts = walk->patient->moves.at;
+
+	for (uint32_t i = at; i-- > 0;) {
+		if (!counts(walk, i))
+			continue;
+		if (moves_away(walk, &facts[i]))
+			return false;
+		if (is_of_order(&facts[i], &facts[at]))
+			return facts[i].kind == FACT_ORDER && facts[i].bed == facts[at].bed;
+	}
+	return false;
+}
+
+// An order for another bed than the one in which the patient lies, as long as neither it nor where the patient is changes.
+static void
+claim_order(struct walk *walk, uint32_t at)
+{
+	const struct facts *facts = &walk->patient->moves;
+	const struct fact *order = &facts->at[at];
+	int64_t to_us = GW_TIME_OPEN;
+
+	if (order->bed == NULL || walk->bed == NULL || order->bed == walk->bed || walk->ordered || was_ordered(walk, at))
+		return;
+	for (uint32_t i = at + 1; i < facts->count && to_us == GW_TIME_OPEN; i++) {
+		const struct fact *fact = &facts->at[i];
+		bool again = fact->kind == FACT_ORDER && fact->bed == order->bed;
+
+		if (counts(walk, i) && (moves_away(walk, fact) || (is_of_order(fact, order) && !again)))
+			to_us = fact->time_us;
+	}
+	add_claim(walk, order, order->time_us, to_us, order->note);
+}
+
+static void
+step(struct walk *walk, uint32_t at)
+{
+	const struct fact *fact = &walk->patient->moves.at[at];
 	bool other = (walk->bed != NULL || walk->nowhere) && other_visit(walk->note, fact->note);
 
 	switch ((enum fact_kind)fact->kind) {
@@ -224,8 +348,10 @@ step(struct walk *walk, const struct fact *fact)
 		enter(walk, fact);
 		break;
 	case FACT_ADMIT:
-	case FACT_TRANSFER:
 		enter(walk, fact);
+		break;
+	case FACT_TRANSFER:
+		transfer(walk, fact);
 		break;
 	case FACT_DISCHARGE:
 		add_turn(walk, fact, true, other);
@@ -240,6 +366,9 @@ step(struct walk *walk, const struct fact *fact)
 			close_stay(walk, fact->time_us);
 		break;
 	case FACT_ORDER:
+		claim_order(walk, at);
+		if (fact->bed != NULL && fact->bed == walk->bed)
+			walk->confirmed_us = fact->time_us;
 		begin_order(walk, fact);
 		return;
 	case FACT_ORDER_END:
@@ -268,13 +397,26 @@ add_stay_range(struct gw_patients *patients, const struct interval *stay, const 
 	for (uint32_t i = 0; i < others->count; i++) {
 		const struct interval *other = &others->at[i];
 
-		if (other->what == stay->what && other->from_us == stay->from_us && other->note == stay->note && other->order == stay->order) {
+		if (other->what == stay->what && other->from_us == stay->from_us && other->note == stay->note && other->order == stay->order &&
+		    other->disputed == stay->disputed) {
 			gw_range_add(patients, stay->what, NULL, stay->to_us < other->to_us ? stay->to_us : other->to_us,
 			    stay->to_us < other->to_us ? other->to_us : stay->to_us);
 			return;
 		}
 	}
 	gw_range_add(patients, stay->what, NULL, stay->from_us, stay->to_us);
+}
+
+static bool
+was_disputed(const struct line *before, const struct interval *stay)
+{
+	for (uint32_t i = 0; i < before->count; i++) {
+		const struct interval *one = &before->at[i];
+
+		if (one->disputed && one->what == stay->what && one->from_us <= stay->from_us && one->to_us >= stay->to_us)
+			return true;
+	}
+	return false;
 }
 
 // Takes the stays of `from` that are not in `other` out of their beds, or puts them in.
@@ -287,6 +429,7 @@ move_stays(struct gw_patients *patients, struct patient *patient, const struct l
 
 		if (contains(other, &stay))
 			continue;
+		patients->disputed |= in && stay.disputed && !was_disputed(other, &stay);
 		add_stay_range(patients, &stay, other);
 		stay.what = patient;
 		if (!in)
@@ -296,22 +439,65 @@ move_stays(struct gw_patients *patients, struct patient *patient, const struct l
 	}
 }
 
+static void
+go(struct walk walk)
+{
+	for (uint32_t i = 0; i < walk.patient->moves.count; i++) {
+		if (counts(&walk, i))
+			step(&walk, i);
+	}
+	close_stay(&walk, GW_TIME_OPEN);
+}
+
+// What was told of several numbers: where each of them was. When devices are to be looked at follows from all that was told, as of one.
+static void
+derive_stays(struct gw_patients *patients, struct patient *patient, const uint32_t *masks, unsigned threads, struct line *stays, struct line *claims)
+{
+	struct walk walk = { .patients = patients, .patient = patient, .stays = stays, .claims = claims, .masks = masks, .thread = UINT32_MAX, .prior_us = INT64_MIN,
+		.turns = true };
+	struct line aside[2] = { 0 };
+
+	if (threads == 1) {
+		go(walk);
+		return;
+	}
+	walk.stays = &aside[0];
+	walk.claims = &aside[1];
+	go(walk);
+	free(aside[0].at);
+	free(aside[1].at);
+	walk.stays = stays;
+	walk.claims = claims;
+	walk.turns = false;
+	for (unsigned i = 0; i < threads; i++) {
+		walk.thread = UINT32_C(1) << i;
+		go(walk);
+	}
+}
+
 void
 gw_derive_patient(struct gw_patients *patients, struct patient *patient)
 {
-	struct walk walk = { .patients = patients, .patient = patient };
-	struct line before = patient->stays;
+	struct line before = patient->stays, stays = { 0 }, claims = { 0 }, after = { 0 };
+	uint32_t masks[MOVES_MAX];
+	unsigned threads;
 
+	assert(patient->moves.count <= MOVES_MAX);
+	threads = gw_moves_threads(patient, masks);
 	patient->turn_count = 0;
 	bind(&patient->moves, NULL);
-	for (uint32_t i = 0; i < patient->moves.count; i++) {
-		if (!patient->moves.at[i].cancelled)
-			step(&walk, &patient->moves.at[i]);
+	derive_stays(patients, patient, masks, threads, &stays, &claims);
+	if (threads == 1 && claims.count == 0) {
+		after = stays;
+	} else {
+		if (!gw_line_dispute(&stays, &claims, &after))
+			patients->failed = true;
+		free(stays.at);
+		free(claims.at);
 	}
-	close_stay(&walk, GW_TIME_OPEN);
-	move_stays(patients, patient, &before, &walk.stays, false);
-	move_stays(patients, patient, &walk.stays, &before, true);
-	patient->stays = walk.stays;
+	move_stays(patients, patient, &before, &after, false);
+	move_stays(patients, patient, &after, &before, true);
+	patient->stays = after;
 	free(before.at);
 }
 
@@ -485,24 +671,43 @@ is_order(const struct fact *fact)
 	return fact->kind == FACT_ORDER || fact->kind == FACT_ORDER_END;
 }
 
+// Whether a later one, still before the horizon, says all anew for each number for which it counts.
+static bool
+is_covered(const struct gw_patients *patients, const struct facts *facts, const uint32_t *masks, uint32_t at)
+{
+	for (uint32_t i = at + 1; i < facts->count && facts->at[i].time_us < patients->horizon_us; i++) {
+		if (is_strong(&facts->at[i]) && (!is_order(&facts->at[at]) || facts->at[i].kind == FACT_DISCHARGE) && (masks[at] & ~masks[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+// A merge is needed as long as something is known that was told before it.
+static bool
+is_needed(const struct gw_patients *patients, const struct facts *facts, const struct fact *merge)
+{
+	if (merge->told_us >= patients->horizon_us || merge->time_us >= patients->horizon_us)
+		return true;
+	for (uint32_t i = 0; i < facts->count; i++) {
+		if (facts->at[i].kind != FACT_MERGE && facts->at[i].told_us <= merge->told_us)
+			return true;
+	}
+	return false;
+}
+
 bool
 gw_moves_prune(struct gw_patients *patients, struct patient *patient)
 {
 	struct facts *facts = &patient->moves;
-	uint32_t targets[FACTS_MAX + 1], base = 0, discharged = 0, i, count = facts->count;
+	uint32_t targets[FACTS_MAX + 1], masks[MOVES_MAX], i, count = facts->count;
 	bool drop[FACTS_MAX + 1] = { false };
 
 	if (count == 0 || count > FACTS_MAX || facts->at[0].time_us >= patients->horizon_us)
 		return false;
+	(void)gw_moves_threads(patient, masks);
 	bind(facts, targets);
-	for (i = 0; i < count && facts->at[i].time_us < patients->horizon_us; i++) {
-		if (is_strong(&facts->at[i]))
-			base = i;
-		if (is_strong(&facts->at[i]) && facts->at[i].kind == FACT_DISCHARGE)
-			discharged = i;
-	}
-	for (i = 0; i < base; i++)
-		drop[i] = is_order(&facts->at[i]) ? i < discharged : !is_cancel(&facts->at[i]);
+	for (i = 0; i < count; i++)
+		drop[i] = facts->at[i].kind == FACT_MERGE ? !is_needed(patients, facts, &facts->at[i]) : !is_cancel(&facts->at[i]) && is_covered(patients, facts, masks, i);
 	// A cancel goes with what it cancelled, lest it be taken for another's; and where it found nothing, when it is old.
 	for (i = 0; i < count; i++) {
 		if (is_cancel(&facts->at[i]))

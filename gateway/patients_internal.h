@@ -60,6 +60,7 @@ struct interval {
 	const struct note *note; // of the fact that began it
 	const struct note *order; // of the order that is carried out meanwhile; NULL: none
 	bool flagged;
+	bool disputed; // a patient's: another bed holds, too
 };
 struct line {
 	struct interval *at;
@@ -69,7 +70,8 @@ struct line {
 struct look {
 	int64_t from_us, to_us;      // the same is true in here
 	const struct interval *last; // of those that hold then the one that began last; NULL: none
-	bool clash;                  // two of them lead to different things
+	bool clash;                  // two of them that are not disputed lead to different things
+	bool disputed;               // one of them is
 };
 bool gw_line_add(struct line *line, const struct interval *interval); // keeps the order; false: out of memory
 void gw_line_remove(struct line *line, const struct interval *interval);
@@ -91,6 +93,8 @@ enum fact_kind {
 	FACT_ORDER, FACT_ORDER_END, // a patient is to be monitored, in this bed where one is told
 	FACT_VOID,   // a device's: what was told of this association by then never was
 	FACT_RESUME, // a device's: the association's end never was; where nothing is known of the association, a begin
+	FACT_FROM,   // a transfer of that time came from this bed
+	FACT_MERGE,  // two numbers are one person: gw_merge_text() as the note's order. Told first counts
 	FACT_KINDS
 };
 
@@ -210,6 +214,7 @@ struct gw_patients {
 	uint32_t dirty_patient_count, dirty_device_count;
 	bool failed;  // out of memory half way: memory is to be read again from the store
 	bool numbers; // the row of numbers changes
+	bool disputed; // a patient came to be in two beds
 };
 
 // ---- patients_model.c: beds, devices, patients, numbers ----
@@ -267,6 +272,16 @@ void gw_range_add(struct gw_patients *patients, struct bed *bed, struct device *
 // Forget facts that have no effect after patients->horizon_us; true: something was forgotten.
 bool gw_moves_prune(struct gw_patients *patients, struct patient *patient);
 bool gw_tracked_prune(struct gw_patients *patients, struct device *device, struct gw_ticket *ticket); // deletes their rows
+
+// ---- patients_beds.c ----
+
+#define GW_THREADS_MAX 32       // numbers of one patient that are told apart
+#define MOVES_MAX (FACTS_MAX + 4)
+void gw_merge_text(uint64_t one, uint64_t other, char out[33]);
+// For which numbers of a patient each fact counts, a bit for each; returns how many numbers there are. masks has a place for each of at most MOVES_MAX facts.
+unsigned gw_moves_threads(const struct patient *patient, uint32_t *masks);
+// Both lines in one, each bed once at a time, marked as disputed where another bed holds, too. What both say is said by the first. False: out of memory.
+bool gw_line_dispute(const struct line *stays, const struct line *claims, struct line *out);
 
 // ---- patients_clash.c ----
 

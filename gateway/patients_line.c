@@ -56,7 +56,8 @@ gw_line_add(struct line *line, const struct interval *interval)
 bool
 gw_interval_same(const struct interval *a, const struct interval *b)
 {
-	return a->from_us == b->from_us && a->to_us == b->to_us && a->what == b->what && a->note == b->note && a->order == b->order && a->flagged == b->flagged;
+	return a->from_us == b->from_us && a->to_us == b->to_us && a->what == b->what && a->note == b->note && a->order == b->order && a->flagged == b->flagged &&
+	    a->disputed == b->disputed;
 }
 
 void
@@ -94,9 +95,10 @@ gw_line_look(const struct line *line, int64_t us, struct look *look)
 		}
 		if (one->to_us < look->to_us)
 			look->to_us = one->to_us;
+		look->disputed |= one->disputed;
 		if (look->last == NULL)
 			look->last = one;
-		else if (look->last->what != one->what)
+		else if (look->last->what != one->what && !look->last->disputed && !one->disputed)
 			look->clash = true;
 	}
 	if (at > 0 && line->at[at - 1].max_to_us > look->from_us)

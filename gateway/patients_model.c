@@ -382,7 +382,8 @@ rank(const struct fact *fact)
 {
 	static const uint8_t ranks[FACT_KINDS] = {
 		[FACT_SEEN] = 1, [FACT_ADMIT] = 2, [FACT_TRANSFER] = 3, [FACT_LEAVE] = 6, [FACT_DISCHARGE] = 7, [FACT_UNPLACE] = 1, [FACT_PLACE] = 2,
-		[FACT_BEGIN] = 2, [FACT_RESUME] = 2, [FACT_END] = 3, [FACT_VOID] = 4, [FACT_ORDER] = 4, [FACT_ORDER_END] = 5, [FACT_CANCEL_ADMIT] = 8, [FACT_CANCEL_TRANSFER] = 8, [FACT_CANCEL_DISCHARGE] = 8,
+		[FACT_BEGIN] = 2, [FACT_RESUME] = 2, [FACT_END] = 3, [FACT_VOID] = 4, [FACT_ORDER] = 4, [FACT_ORDER_END] = 5, [FACT_FROM] = 1,
+		[FACT_CANCEL_ADMIT] = 8, [FACT_CANCEL_TRANSFER] = 8, [FACT_CANCEL_DISCHARGE] = 8,
 	};
 
 	return fact->kind == FACT_END && fact->patient == NULL ? 1 : ranks[fact->kind];
@@ -406,10 +407,19 @@ before(const struct fact *a, const struct fact *b)
 	return order < 0;
 }
 
+// Of a patient's facts what was told under another number is another: the two were merged only later.
+static bool
+is_of_one(const struct fact *a, const struct fact *b)
+{
+	bool device = a->kind == FACT_PLACE || a->kind == FACT_UNPLACE || a->kind == FACT_BEGIN || a->kind == FACT_END || a->kind == FACT_VOID || a->kind == FACT_RESUME;
+
+	return device ? a->patient == b->patient : a->number == b->number;
+}
+
 static bool
 same(const struct fact *a, const struct fact *b)
 {
-	return a->time_us == b->time_us && a->kind == b->kind && a->bed == b->bed && a->patient == b->patient &&
+	return a->time_us == b->time_us && a->kind == b->kind && a->bed == b->bed && is_of_one(a, b) &&
 	    gw_span_equal(gw_note_text(a->note, NOTE_ORDER), gw_note_text(b->note, NOTE_ORDER)) &&
 	    (a->kind != FACT_DISCHARGE || gw_span_equal(gw_note_text(a->note, NOTE_VISIT), gw_note_text(b->note, NOTE_VISIT))) &&
 	    ((a->kind != FACT_VOID && a->kind != FACT_RESUME) || gw_span_equal(gw_note_text(a->note, NOTE_FILLER), gw_note_text(b->note, NOTE_FILLER)));
@@ -528,7 +538,7 @@ gw_fact_insert(struct gw_patients *patients, struct facts *facts, const struct f
 static bool
 told_again(struct gw_patients *patients, struct facts *facts, uint32_t at, struct fact *fact)
 {
-	bool newer = fact->told_us > facts->at[at].told_us;
+	bool newer = fact->kind == FACT_MERGE ? fact->told_us < facts->at[at].told_us : fact->told_us > facts->at[at].told_us;
 
 	if (newer) {
 		fact->number = facts->at[at].number;

@@ -86,10 +86,10 @@ take(struct owned *owned, const struct look *look, int64_t us)
 	owned->by = look->last;
 	if (look->last == NULL)
 		return;
-	owned->whose = look->clash ? GW_WHOSE_CONFLICT : GW_WHOSE_PATIENT;
-	owned->patient = look->clash ? NULL : look->last->what;
+	owned->whose = look->clash || look->disputed ? GW_WHOSE_CONFLICT : GW_WHOSE_PATIENT;
+	owned->patient = owned->whose == GW_WHOSE_CONFLICT ? NULL : look->last->what;
 	owned->flagged = look->last->flagged;
-	if (!look->clash)
+	if (owned->whose == GW_WHOSE_PATIENT)
 		contest(owned, us);
 	if (owned->patient == NULL || owned->patient->person_len > 0)
 		return;
@@ -206,7 +206,7 @@ fill(const struct owned *owned, int64_t us, struct gw_owner *owner)
 		if (look.last != NULL && owned->direct) {
 			stay = look.last->note;
 			other = look.last->order;
-			if (bed.len == 0)
+			if (bed.len == 0 && !look.disputed)
 				bed = gw_span(((struct bed *)look.last->what)->name, ((struct bed *)look.last->what)->len);
 		}
 		if (owned->direct) {

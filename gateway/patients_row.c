@@ -12,6 +12,7 @@
 
 #define ROW_VERSION 1
 #define ROW_VERSION_MORE 2 // of what programs before would misread: a patient with contradictions, a fact of a kind that they do not know
+#define ROW_VERSION_BEDS 3 // a patient with prior beds of transfers, or merges: as facts
 #define PATIENT_HEAD 43
 #define FACT_HEAD 28 // without the texts
 #define CLASH_HEAD 19
@@ -124,6 +125,16 @@ put_clashes(uint8_t *at, const struct patient *patient, uint8_t count)
 	return at;
 }
 
+static bool
+has_beds(const struct facts *facts)
+{
+	for (uint32_t i = 0; i < facts->count; i++) {
+		if (facts->at[i].kind >= FACT_FROM)
+			return true;
+	}
+	return false;
+}
+
 enum gw_error
 gw_patient_put(const struct patient *patient, struct gw_ticket *ticket)
 {
@@ -135,7 +146,7 @@ gw_patient_put(const struct patient *patient, struct gw_ticket *ticket)
 
 	if (row == NULL)
 		return GW_E_MEMORY;
-	row[0] = clashes > 0 ? ROW_VERSION_MORE : ROW_VERSION;
+	row[0] = has_beds(&patient->moves) ? ROW_VERSION_BEDS : clashes > 0 ? ROW_VERSION_MORE : ROW_VERSION;
 	gw_put64(row + 1, patient->into != NULL ? patient->into->number : 0);
 	gw_put64(row + 9, 0);
 	gw_put64(row + 17, 0);
@@ -346,7 +357,7 @@ damaged(struct loading *loading, const char *what)
 static bool
 known_version(struct loading *loading, struct gw_span value)
 {
-	if (value.len == 0 || value.at[0] <= ROW_VERSION_MORE)
+	if (value.len == 0 || value.at[0] <= ROW_VERSION_BEDS)
 		return true;
 	loading->error = gw_fail(loading->why, GW_E_VERSION, "patients were stored by a newer program (row version %d)", value.at[0]);
 	return false;

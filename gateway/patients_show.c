@@ -75,6 +75,28 @@ set_rival(struct gw_timeline *entry, const struct interval *rival)
 	entry->other = rival != NULL ? ((struct patient *)rival->what)->number : 0;
 }
 
+static struct gw_span
+name_of(const void *what)
+{
+	const struct bed *bed = what;
+
+	return gw_span(bed->name, bed->len);
+}
+
+// Of a stay that is disputed: the first other bed.
+static void
+set_other_bed(struct gw_timeline *entry, const struct patient *patient, const struct bed *bed, const struct interval *stay)
+{
+	for (uint32_t i = 0; stay->disputed && i < patient->stays.count && entry->other_bed[0] == '\0'; i++) {
+		const struct interval *other = &patient->stays.at[i];
+
+		if (other->what == bed || other->from_us >= stay->to_us || other->to_us <= stay->from_us)
+			continue;
+		copy(name_of(other->what), entry->other_bed, sizeof(entry->other_bed));
+		entry->conflict = true;
+	}
+}
+
 static void
 add_stays(struct list *list, const struct patient *patient)
 {
@@ -89,6 +111,33 @@ add_stays(struct list *list, const struct patient *patient)
 		copy(gw_span(bed->name, bed->len), entry->bed, sizeof(entry->bed));
 		add_texts(entry, stay);
 		set_rival(entry, rival_of(&bed->stays, stay, patient));
+		set_other_bed(entry, patient, bed, stay);
+	}
+}
+
+// Each two beds in which the patient is said to be at once.
+static void
+add_two_beds(struct list *list, const struct patient *patient)
+{
+	const struct line *stays = &patient->stays;
+
+	for (uint32_t i = 0; i < stays->count; i++) {
+		for (uint32_t j = i; stays->at[i].disputed && j-- > 0 && stays->at[j].max_to_us > stays->at[i].from_us;) {
+			const struct interval *claim = &stays->at[j], *stay = &stays->at[i];
+			struct gw_timeline *entry;
+
+			if (claim->what == stay->what || claim->to_us <= stay->from_us)
+				continue;
+			entry = add(list, GW_TIMELINE_BEDS, stay->from_us, claim->to_us < stay->to_us ? claim->to_us : stay->to_us);
+			if (entry == NULL)
+				continue;
+			entry->patient = patient->number;
+			entry->conflict = true;
+			copy(name_of(stay->what), entry->bed, sizeof(entry->bed));
+			copy(name_of(claim->what), entry->other_bed, sizeof(entry->other_bed));
+			copy(gw_note_text(claim->note, NOTE_ORDER), entry->order, sizeof(entry->order));
+			copy(gw_note_text(claim->note, NOTE_SOURCE), entry->source, sizeof(entry->source));
+		}
 	}
 }
 
@@ -105,6 +154,7 @@ add_bed(struct list *list, const struct bed *bed)
 		copy(gw_span(bed->name, bed->len), entry->bed, sizeof(entry->bed));
 		add_texts(entry, stay);
 		set_rival(entry, rival_of(&bed->stays, stay, stay->what));
+		set_other_bed(entry, stay->what, bed, stay);
 	}
 }
 
@@ -399,7 +449,7 @@ gw_patients_devices(struct gw_patients *patients, struct gw_span bed, int64_t fr
 
 // ---- Conflicts ----
 
-// Each pair that holds at once, for the time for which it does.
+// Each pair that holds at once, for the time for which it does. Who may lie elsewhere is told by that.
 static void
 add_rivals(struct list *list, const struct line *line, struct gw_span bed, struct gw_span device)
 {
@@ -408,7 +458,7 @@ add_rivals(struct list *list, const struct line *line, struct gw_span bed, struc
 			const struct interval *a = &line->at[j], *b = &line->at[i];
 			struct gw_timeline *entry;
 
-			if (a->what == b->what || a->to_us <= b->from_us)
+			if (a->what == b->what || a->to_us <= b->from_us || a->disputed || b->disputed)
 				continue;
 			entry = add(list, device.len > 0 ? GW_TIMELINE_DIRECT : GW_TIMELINE_STAY, b->from_us, a->to_us < b->to_us ? a->to_us : b->to_us);
 			if (entry == NULL)
@@ -439,19 +489,32 @@ gw_patients_conflicts(struct gw_patients *patients, int64_t since_us, struct gw_
 		add_rivals(&list, &patients->devices[i]->directs, gw_span(NULL, 0), gw_span(patients->devices[i]->id, patients->devices[i]->len));
 	for (uint32_t i = 0; i < patients->count; i++)
 		add_clashes(&list, patients, patients->all[i], true);
+	for (uint32_t i = 0; i < patients->count; i++)
+		add_two_beds(&list, patients->all[i]);
 	pthread_rwlock_unlock(&patients->lines);
 	return give(&list, entries, count);
 }
 
-// The pairs of which it has the lower number.
-static uint64_t
-clashes_of(const struct gw_patients *patients, const struct patient *patient)
+static bool
+is_disputed(const struct patient *patient)
 {
-	struct list list = { .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
+	for (uint32_t i = 0; i < patient->stays.count; i++) {
+		if (patient->stays.at[i].disputed)
+			return true;
+	}
+	return false;
+}
 
-	if (patient->clash_count == 0)
+// With the patients of whom it has the lower number, and of two beds.
+static uint64_t
+clashes_of(const struct gw_patients *patients, const struct patient *patient, int64_t since_us)
+{
+	struct list list = { .from_us = since_us, .to_us = GW_TIME_OPEN };
+
+	if (patient->clash_count == 0 && !is_disputed(patient))
 		return 0;
 	add_clashes(&list, patients, patient, true);
+	add_two_beds(&list, patient);
 	free(list.at);
 	return list.count;
 }
@@ -470,7 +533,7 @@ gw_patients_stats(struct gw_patients *patients, struct gw_patients_stats *stats)
 	stats->events = patients->events;
 	stats->contradictions = patients->contradictions;
 	for (uint32_t i = 0; i < patients->count; i++)
-		stats->conflicts += clashes_of(patients, patients->all[i]);
+		stats->conflicts += clashes_of(patients, patients->all[i], now - GW_CONFLICTS_US);
 	for (uint32_t i = 0; i < patients->by_bed.cap; i++) {
 		const struct bed *bed = patients->by_bed.slots[i].item;
 

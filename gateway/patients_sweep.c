@@ -52,15 +52,20 @@ static bool
 expired(struct gw_patients *patients, const struct patient *patient)
 {
 	const struct line *stays = &patient->stays;
-	const struct interval *last = stays->count > 0 ? &stays->at[stays->count - 1] : NULL;
 
 	if (patient->direct > 0 || patient->dirty)
 		return false;
-	if (last == NULL)
+	if (stays->count == 0)
 		return patient->touched_us < patients->now_us - 72 * HOUR_US || patient->touched_us < patients->horizon_us;
-	if (patient->touched_us >= patients->horizon_us || last->from_us >= patients->horizon_us)
+	if (patient->touched_us >= patients->horizon_us || stays->at[stays->count - 1].from_us >= patients->horizon_us)
 		return false;
-	return last->to_us < patients->horizon_us || (last->to_us == GW_TIME_OPEN && !has_device(patients, last->what));
+	for (uint32_t i = 0; i < stays->count; i++) {
+		const struct interval *stay = &stays->at[i];
+
+		if (stay->to_us >= patients->horizon_us && (stay->to_us != GW_TIME_OPEN || has_device(patients, stay->what)))
+			return false;
+	}
+	return true;
 }
 
 static enum gw_error

@@ -47,6 +47,8 @@ late_transfer(void **state)
 	assert_whose("m1", 5, "1");
 	// An older movement that is told later inserts itself before what is known.
 	told(EVENT(TRANSFER, 3, WHO("1"), BED("B9"), TOLD(50)));
+	assert_whose("m2", 4, "!"); // the other one says that the patient came from there
+	told(EVENT(TRANSFER, 5, WHO("1"), BED("B4"), .prior_bed = gw_span_text("B9"), TOLD(60)));
 	assert_whose("m2", 4, "-");
 	assert_whose("m1", 5, "1");
 	owner = owner_of("m2", at(2), 0);
@@ -241,8 +243,9 @@ merge_of_several(void **state)
 	told(EVENT(PLACE, 0, DEVICE("m1"), BED("B2")));
 	told(EVENT(MERGE, 5, WHO("c"), .other = person_of("a~b")));
 	assert_whose("wall3", 0, "c");
-	assert_whose("m1", 1, "c");
-	told(EVENT(DISCHARGE, 9, WHO("b")));
+	assert_whose("m1", 1, "!"); // in two beds
+	assert_whose("wall3", 1, "!");
+	told(EVENT(DISCHARGE, 9, WHO("b"), .told_us = NOW + 1)); // of one person
 	assert_whose("m1", 9, "-");
 	assert_whose("wall3", 9, "-");
 	// Both are new: a late admission under the old identifier is the right patient's.
@@ -1011,7 +1014,7 @@ rows_of_a_newer_program(void **state)
 	hub_restart(); // the damaged one is left out
 	assert_whose("wall3", 0, "1");
 	ticket = gw_ticket_get(&hub.source);
-	assert_int_equal(gw_ticket_put(ticket, gw_span_text("patient/00000000000000ff"), gw_span("\x03", 1)), GW_OK);
+	assert_int_equal(gw_ticket_put(ticket, gw_span_text("patient/00000000000000ff"), gw_span("\x04", 1)), GW_OK);
 	assert_int_equal(gw_intake_commit(ticket), GW_OK);
 	gw_ticket_release(ticket);
 	assert_int_equal(gw_patients_open(hub.journal, hub.intake, hub.registry, &patients, &hub.why), GW_E_VERSION);

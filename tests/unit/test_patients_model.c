@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model against a naive one: a random day of admissions, transfers, discharges, cancels, merges, identifiers that contradict each other, placements and direct associations, told in any order and
+// The model against a naive one: a random day of admissions, transfers, discharges, cancels, merges, prior beds and identifiers that contradict each other, placements and direct associations, told in any order and
 // some of it twice. Whoever asks minute by minute gets the answer that brute force gives, before and after a restart; and every answer that an event changed
 // lies within a range that its records name.
 #include "tests/unit/patients_help.h"
@@ -24,7 +24,7 @@ static const char *const beds[BEDS] = { "ICU^^3", "B1", "B2", "B3" };
 enum kind { ENTER, MOVE, DISCHARGE, LEAVE, CANCEL, PLACE, UNPLACE, BEGIN, END, MERGE, CLASH };
 struct event {
 	enum kind kind;
-	int minute, told, patient, other, device, bed, target; // other: merged, or to whom another identifier leads; target: of a cancel; patient -1: everybody
+	int minute, told, patient, other, device, bed, target, prior; // prior: bed of a MOVE, or -1; other: merged, or to whom another identifier leads; target: of a cancel; patient -1: everybody
 };
 struct day {
 	struct event events[EVENTS];
@@ -63,7 +63,8 @@ make_day(struct day *day)
 		struct event *event = &day->events[day->count];
 
 		*event = (struct event){ .kind = kinds[dice(day, sizeof(kinds) / sizeof(kinds[0]))], .minute = minutes[day->count], .told = 200 + day->count, .patient = dice(day, PATIENTS),
-			.other = dice(day, PATIENTS), .device = dice(day, DEVICES), .bed = dice(day, BEDS), .target = -1 };
+			.other = dice(day, PATIENTS), .device = dice(day, DEVICES), .bed = dice(day, BEDS), .target = -1, .prior = dice(day, 2 * BEDS) };
+		event->prior = event->prior < BEDS ? event->prior : -1;
 		if (event->kind == END && dice(day, 3) == 0)
 			event->patient = -1;
 		if (event->kind == MERGE && dice(day, 2) == 0)
@@ -95,6 +96,8 @@ event_of(const struct day *day, const struct event *event)
 	}
 	if (event->kind == ENTER || event->kind == MOVE || event->kind == LEAVE || event->kind == PLACE)
 		out.bed = gw_span_text(beds[event->bed]);
+	if (event->kind == MOVE && event->prior >= 0)
+		out.prior_bed = gw_span_text(beds[event->prior]);
 	if (event->kind == PLACE || event->kind == UNPLACE || event->kind == BEGIN || event->kind == END)
 		out.device = gw_span_text(devices[event->device]);
 	if (event->kind == PLACE || event->kind == UNPLACE)
@@ -131,28 +134,108 @@ naive_make(struct naive *naive, const struct day *day)
 	}
 }
 
-static int
-naive_bed(const struct naive *naive, int group, int minute)
+// Whether what was told as event i counts for a number: its own, or one that had been merged with it by then.
+static bool
+naive_counts(const struct naive *naive, int i, int number)
 {
-	int last = -1, bed = -1;
+	int group[PATIENTS];
 
-	for (int i = 0; i < naive->day->count; i++) {
-		const struct event *event = &naive->day->events[i];
+	for (int p = 0; p < PATIENTS; p++)
+		group[p] = p;
+	for (int m = 0; m < i; m++) {
+		const struct event *merge = &naive->day->events[m];
 
-		if ((event->kind == ENTER || event->kind == MOVE) && !naive->cancelled[i] && naive->group[event->patient] == group && event->minute <= minute &&
-		    event->minute > last) {
-			last = event->minute;
-			bed = event->bed;
-		}
+		for (int p = 0, from = merge->kind == MERGE ? group[merge->other] : -1; merge->kind == MERGE && p < PATIENTS; p++)
+			group[p] = group[p] == from ? group[merge->patient] : group[p];
 	}
+	return !naive->cancelled[i] && group[naive->day->events[i].patient] == group[number];
+}
+
+// The last time that somebody came into a bed, as an event; -1: never.
+static int
+naive_entry(const struct naive *naive, int number, int minute)
+{
+	int last = -1;
+
 	for (int i = 0; i < naive->day->count; i++) {
 		const struct event *event = &naive->day->events[i];
-		bool ends = event->kind == DISCHARGE ? !naive->cancelled[i] : event->kind == LEAVE && event->bed == bed;
 
-		if (ends && naive->group[event->patient] == group && event->minute <= minute && event->minute > last)
+		if ((event->kind == ENTER || event->kind == MOVE) && event->minute <= minute && (last < 0 || event->minute > naive->day->events[last].minute) &&
+		    naive_counts(naive, i, number))
+			last = i;
+	}
+	return last;
+}
+
+static int
+naive_bed(const struct naive *naive, int number, int minute)
+{
+	int entry = naive_entry(naive, number, minute), bed = entry >= 0 ? naive->day->events[entry].bed : -1;
+
+	for (int i = 0; i < naive->day->count && entry >= 0; i++) {
+		const struct event *event = &naive->day->events[i];
+
+		if ((event->kind == DISCHARGE || (event->kind == LEAVE && event->bed == bed)) && event->minute <= minute &&
+		    event->minute > naive->day->events[entry].minute && naive_counts(naive, i, number))
 			return -1;
 	}
 	return bed;
+}
+
+// Whence a patient came to the bed in which he lies.
+static int
+naive_came(const struct naive *naive, int number, int minute)
+{
+	int entry = naive_entry(naive, number, minute);
+	const struct event *event = &naive->day->events[entry];
+	int was = naive_bed(naive, number, event->minute - 1);
+
+	if (was == event->bed)
+		return naive_came(naive, number, event->minute - 1);
+	return event->kind == MOVE && event->prior >= 0 ? event->prior : was;
+}
+
+// Whether a later transfer says that a number was in a bed at that minute, though it was known in another.
+static bool
+naive_claimed(const struct naive *naive, int number, int bed, int minute)
+{
+	for (int i = 0; i < naive->day->count; i++) {
+		const struct event *event = &naive->day->events[i];
+		int before, was, left = MINUTES;
+
+		if (event->kind != MOVE || event->prior != bed || event->minute <= minute || !naive_counts(naive, i, number))
+			continue;
+		before = event->minute - 1;
+		was = naive_bed(naive, number, before);
+		if (was < 0 || was == bed || (was == event->bed && naive_came(naive, number, before) == bed))
+			continue;
+		for (int j = 0; j < naive->day->count; j++) {
+			const struct event *leave = &naive->day->events[j];
+
+			if (leave->kind == LEAVE && leave->bed == bed && leave->minute < left && naive_counts(naive, j, number) &&
+			    leave->minute >= naive->day->events[naive_entry(naive, number, before)].minute && leave->minute < event->minute)
+				left = leave->minute;
+		}
+		if (minute >= naive->day->events[naive_entry(naive, number, before)].minute && minute < left)
+			return true;
+	}
+	return false;
+}
+
+// All beds in which any number of a group is said to be, as bits.
+static unsigned
+naive_beds(const struct naive *naive, int group, int minute)
+{
+	unsigned all = 0;
+
+	for (int p = 0; p < PATIENTS; p++) {
+		if (naive->group[p] != group)
+			continue;
+		all |= naive_bed(naive, p, minute) >= 0 ? 1u << naive_bed(naive, p, minute) : 0;
+		for (int bed = 0; bed < BEDS; bed++)
+			all |= naive_claimed(naive, p, bed, minute) ? 1u << bed : 0;
+	}
+	return all;
 }
 
 static bool
@@ -221,14 +304,11 @@ naive_whose(const struct naive *naive, int device, int minute)
 		if (naive_direct(naive, device, g, minute))
 			answer = answer == NOBODY ? g : CONFLICT;
 	}
-	for (int g = 0; answer == NOBODY && bed >= 0 && g < PATIENTS; g++) {
-		if (naive->group[g] != g || naive_bed(naive, g, minute) != bed)
-			continue;
-		for (int h = g + 1; h < PATIENTS; h++) {
-			if (naive->group[h] == h && naive_bed(naive, h, minute) == bed)
-				return CONFLICT;
-		}
-		answer = g;
+	for (int g = 0, first = answer; first == NOBODY && bed >= 0 && g < PATIENTS; g++) {
+		unsigned all = naive->group[g] == g ? naive_beds(naive, g, minute) : 0;
+
+		if ((all & 1u << bed) != 0)
+			answer = answer == NOBODY && all == 1u << bed ? g : CONFLICT;
 	}
 	return answer >= 0 && naive_contested(naive, answer, minute) ? CONFLICT : answer;
 }
