@@ -23,7 +23,16 @@
 //   whichever device and patient it turns out to be with. Several devices of one message are one report; each ends when its end is told.
 // - An order (ASSOCIATE with `order`, without a device) is carried out wherever the patient lies until it is ended or the patient is discharged: the answer
 //   names it. It puts the patient into `bed` only as long as no admission or transfer says where the patient is, and then its end takes the patient out again.
-// - Merges: what was told of either counts for the one that stays; the other's number and identifiers lead to it.
+//   Where the patient is known to lie in another bed, the order's is one of two (below), until the order ends or names another, or the patient moves or leaves.
+// - Merges: what was told of either counts for the one that stays; the other's number and identifiers lead to it. What was told of either before the merge was
+//   (told_us, strictly) moves and discharges that one alone: both may lie somewhere, in two beds.
+// - A transfer's prior_bed other than the bed in which the patient is known to lie is one of two beds, from when the known one was last told until the transfer.
+//   What was told last of the transfer of that moment counts; without prior_bed nothing is said. It contradicts nothing where nothing is known, and where the
+//   patient lies in `bed` already and had come there from it: some leave PV1-6 as it was.
+// - One patient in two beds is a conflict in both, for as long as both hold, also when that is over: until a message takes one of them away (the transfer told
+//   with another prior_bed, cancelled, or the one that was missing; a back-dated move or discharge; the order's bed corrected), or a person does, from that
+//   moment on: DISSOCIATE with the bed in which the patient was not, ASSOCIATE with the one in which. Neither time nor another message does.
+//   Who is directly associated with a device is not in question by that.
 // - Identifiers of one message that lead to different patients: the first known one decides of whom the rest is told; but nobody knows who is who, so from
 //   the time of that message on (the earliest, where several say so) both are in conflict: until they are merged, the identifier does not lead to the other
 //   any more (CHANGE_ID), or somebody says that they are two (DISTINCT), which then counts whatever further messages say. What was before that time is not in
@@ -95,7 +104,7 @@ struct gw_patient_event {
 	int64_t time_us, until_us;   // until: GW_TIME_OPEN or 0 where not told
 	int64_t told_us;             // when it was said (MSH-7); 0: now. Orders what was said of the same moment, and what a cancel may mean
 	struct gw_person person, other;
-	struct gw_span bed, prior_bed, other_bed; // SWAP: bed is person's from now on, other_bed is other's; empty: where the other lay.
+	struct gw_span bed, prior_bed, other_bed; // TRANSFER: prior_bed is the one that was left, as told. SWAP: bed is person's from now on, other_bed is other's; empty: where the other lay.
 	                             // CANCEL_ADMIT, CANCEL_TRANSFER: the bed that was entered by what is cancelled; empty: whichever
 	struct gw_span device;       // id in the registry; ASSOCIATE and DISSOCIATE may name `bed` or `order` instead
 	struct gw_span visit;        // PV1-19.1

@@ -30,11 +30,11 @@ class Ward:
     """A hub with an inbound door, receivers, and an hour of which things are told. Minutes count from 60 minutes ago. moment: the time at which the hub lives
     (seconds since 1970), for wait() to go on from; else now."""
 
-    def __init__(self, hubs, destinations=None, devices=("m1", "m2"), moment=None, profile="senml", profiles=None):
+    def __init__(self, hubs, destinations=None, devices=("m1", "m2"), moment=None, profile="senml", profiles=None, fields=None):
         self.in_port, self.number, self.value = free_port(), 0, 0
         self.later_s = moment - time.time() if moment else 0
         destinations = destinations or {"pdms": {"corrections": "resend"}}
-        self.hub = hubs(bus=False, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": self.in_port, "fields": {"services": "MON"},
+        self.hub = hubs(bus=False, options={"hl7_in": {"enabled": True, "address": "127.0.0.1", "port": self.in_port, "fields": {"services": "MON", **(fields or {})},
                                                        "peers": [{"name": "adt", "zone": "UTC", "addresses": ["127.0.0.1"]}]}})
         self.receivers = {name: Receiver(self.hub, name) for name in destinations}
         self.hub.options["hl7"] = {"enabled": True, "destinations": [
@@ -116,8 +116,8 @@ class Ward:
             body += f"PID|2||{other}^^^H^PI||N{other}\rPV1|2|I|{other_bed}\r"
         self.message(f"ADT^{event}", body)
 
-    def order(self, control, minute, patient, number, device):
-        self.message("ORM^O01", f"PID|1||{patient}^^^H^PI||N{patient}\rORC|{control}|{number}" + "|" * 13 + dtm(self.at(minute)) +
+    def order(self, control, minute, patient, number, device="", bed=""):
+        self.message("ORM^O01", f"PID|1||{patient}^^^H^PI||N{patient}\rPV1|1|I|{bed}\rORC|{control}|{number}" + "|" * 13 + dtm(self.at(minute)) +
                      f"\rOBR|1|{number}||MON" + "|" * 14 + f"{device}\r")
 
     def report(self, minute, patient, device, number, first=None, event="198332", status="R", until=None):
@@ -454,6 +454,91 @@ def test_identifiers_that_lead_to_two_hold_both(hubs):
     assert ward.hub.status()["patients"]["conflicts"] == 0
 
 
+def in_two_beds(ward, count):
+    """So many contradictions of beds are shown, also after a crash."""
+    for _ in range(2):
+        wait_for(lambda: ward.hub.status()["patients"]["conflicts"] == count, f"{count} to be shown")
+        lines = [json.loads(line) for line in ward.hub.cli("patient", "conflicts", "--json").stdout.splitlines()]
+        assert [line["kind"] for line in lines] == ["beds"] * count and all(line["bed"] != line["other_bed"] and line["source"] for line in lines)
+        ward.kill()
+        ward.again()
+    return lines
+
+
+def test_a_transfer_from_another_bed_holds_both(hubs):
+    ward = Ward(hubs, devices=("m1", "m2", "m3", "m4"))
+    for n in range(1, 5):
+        ward.place(f"m{n}", ICU.format(n), 0)
+        ward.adt("A01", 0, f"P{n}", ICU.format(n))
+    sent = {n: every(ward, f"m{n}", [10, 50]) for n in range(1, 5)}
+    ward.expect({v: p for n in sent for v, p in charted(sent[n], [(0, 99, f"P{n}")]).items()})
+    # 1 and 3 are said to come from where 2 and 4 lie. What went out stays where it is, but for what was measured since.
+    ward.adt("A02", 30, "P1", ICU.format(8), ICU.format(2))
+    ward.adt("A02", 30, "P3", ICU.format(9), ICU.format(4))
+    late = {n: every(ward, f"m{n}", [20]) for n in range(1, 5)}
+    expected = {v: p for n in sent for v, p in charted(sent[n], [(0, 30 if n % 2 else 99, f"P{n}")]).items()}
+    expected |= {v: p for n in (2, 4) for v, p in charted(late[n], [(30, 99, f"P{n}")]).items()}
+    ward.expect(expected)
+    beds = in_two_beds(ward, 2)
+    assert "CONFLICT" in ward.hub.cli("patient", "show", "--bed", ICU.format(2)).stdout
+    wait_for(lambda: [sum(s == ["held"] for s in ward.trace(f"m{n}")) for n in sent] == [2, 1, 2, 1], "what came since to be held")
+    ward.adt("A02", 30, "P1", ICU.format(8), ICU.format(1))  # the same, as it was
+    expected |= charted(late[1], [(0, 30, "P1")]) | charted(late[2], [(0, 99, "P2")])
+    # The message was right: 3 had taken the place of 4.
+    ward.hub.cli("associate", "--bed", ICU.format(4), "--patient", "P3^^^H", "--from", beds[1]["from"])
+    ward.hub.cli("dissociate", "--bed", ICU.format(4), "--patient", "P4^^^H", "--from", beds[1]["from"])
+    expected = {v: p for v, p in expected.items() if p not in ("P3", "P4")} | charted(sent[4] | late[4], [(0, 30, "P3")])
+    wait_for(lambda: expected.items() <= ward.receivers["pdms"].chart().where().items(), "what was in question to go out")
+    assert ward.hub.status()["patients"]["conflicts"] == 0
+
+
+def test_two_who_are_merged_in_two_beds_are_held(hubs):
+    ward = Ward(hubs)
+    for n, since in ((1, 0), (2, 20)):
+        ward.place(f"m{n}", ICU.format(n), 0)
+        ward.adt("A01", since, f"P{n}", ICU.format(n))
+    one, two = every(ward, "m1", [10, 50]), every(ward, "m2", [10, 50])
+    ward.expect(charted(one, [(0, 99, "P1")]) | charted(two, [(20, 99, "P2")]))
+    ward.adt("A40", 60, "P1", other="P2")
+    late = every(ward, "m1", [11, 51]), every(ward, "m2", [11, 51])
+    ward.expect(charted(one, [(0, 99, "P1")]) | charted(two, [(20, 99, "P2")]) | charted(late[0], [(0, 20, "P1")]))
+    found = in_two_beds(ward, 1)[0]
+    assert {found["bed"], found["other_bed"]} == {ICU.format(1), ICU.format(2)} and "to" not in found
+    ward.adt("A08", 60, "P1", ICU.format(1))  # silence
+    assert ward.hub.status()["patients"]["conflicts"] == 1
+    ward.hub.cli("dissociate", "--bed", ICU.format(2), "--patient", "P2^^^H", "--from", found["from"])
+    where = charted(one, [(0, 99, "P1")]) | charted(late[0], [(0, 99, "P1")])
+    wait_for(lambda: ward.receivers["pdms"].chart(merged={"P2": "P1"}).where() == where, "the charts to be right")
+    assert ward.hub.status()["patients"]["conflicts"] == 0
+
+
+def test_an_order_for_another_bed_holds_both(hubs):
+    ward = Ward(hubs)
+    for n in (1, 2):
+        ward.place(f"m{n}", ICU.format(n), 0)
+        ward.adt("A01", 0, f"P{n}", ICU.format(n))
+    ward.order("NW", 30, "P1", "O1", bed=ICU.format(2))
+    one, two = every(ward, "m1", [10, 40, 50]), every(ward, "m2", [10, 40, 50])
+    before = charted(one, [(0, 30, "P1")]) | charted(two, [(0, 30, "P2")])
+    ward.expect(before)
+    assert in_two_beds(ward, 1)[0]["order"] == "O1"
+    ward.order("CA", 45, "P1", "O1", bed=ICU.format(2))  # from then on nobody says so
+    ward.expect(before | charted(one, [(45, 99, "P1")]) | charted(two, [(45, 99, "P2")]))
+    ward.adt("A02", 25, "P2", ICU.format(7), ICU.format(2))  # but it was so: both had been moved
+    ward.adt("A02", 26, "P1", ICU.format(2), ICU.format(1))
+    ward.expect(charted(one, [(0, 26, "P1")]) | charted(two, [(0, 25, "P2"), (26, 99, "P1")]))
+    assert ward.hub.status()["patients"]["conflicts"] == 0 and ward.destination()["held"] > 0
+
+
+def test_prior_beds_that_a_site_does_not_fill(hubs):
+    ward = Ward(hubs, fields={"prior_bed": ""})
+    ward.place("m1", ICU.format(1), 0)
+    ward.adt("A01", 0, "P1", ICU.format(1))
+    ward.adt("A02", 30, "P1", ICU.format(2), ICU.format(7))
+    ward.expect(charted(every(ward, "m1", [10, 50]), [(0, 30, "P1")]))
+    assert ward.hub.status()["patients"]["conflicts"] == 0
+
+
 def test_an_account_s_number_leads_to_nobody(hubs):
     ward = Ward(hubs)
     ward.place("m1", "ICU^^3", 0)
@@ -702,16 +787,38 @@ class Model:
     """Who lay where: the latest thing told of each patient by its time, and of each device; nothing else is known."""
 
     def __init__(self):
-        self.stays, self.places = {}, {}
+        self.stays, self.places, self.priors = {}, {}, {}  # priors: of each patient the beds that transfers were told to come from
 
     def bed_of(self, history, minute):
         told = [bed for when, bed in sorted(history.items()) if when <= minute]
         return told[-1] if told else None
 
-    def whose(self, device, minute):
+    def entered(self, patient, minute):
+        """When the patient came to where he lies, or was told to be there again."""
+        return max((when for when in self.stays[patient] if when <= minute), default=None)
+
+    def came_from(self, patient, minute):
+        since = self.entered(patient, minute)
+        before = self.bed_of(self.stays[patient], since - 1)
+        return self.came_from(patient, since - 1) if before == self.stays[patient][since] else self.priors.get(patient, {}).get(since, before)
+
+    def beds(self, patient, minute):
+        """Where the patient was, and where transfers that follow say that he was."""
+        history, beds = self.stays[patient], set()
+        for when, prior in self.priors.get(patient, {}).items():
+            was = self.bed_of(history, when - 1)
+            if when > minute and was not in (None, prior) and self.entered(patient, when - 1) <= minute and \
+                    not (was == history[when] and self.came_from(patient, when - 1) == prior):
+                beds.add(prior)
+        return (beds | {self.bed_of(history, minute)}) - {None}
+
+    def there(self, device, minute):
         bed = self.bed_of(self.places.get(device, {}), minute)
-        there = [p for p, history in self.stays.items() if bed is not None and self.bed_of(history, minute) == bed]
-        return there[0] if len(there) == 1 else None
+        return [(p, self.beds(p, minute)) for p in self.stays if bed is not None and bed in self.beds(p, minute)]
+
+    def whose(self, device, minute):
+        there = self.there(device, minute)
+        return there[0][0] if len(there) == 1 and len(there[0][1]) == 1 else None
 
 
 def told_at_random(ward, model, chance, free):
@@ -733,6 +840,7 @@ def told_at_random(ward, model, chance, free):
         ward.adt("A01", minute, patient, ICU.format(bed))
     else:
         ward.adt("A02", minute, patient, ICU.format(bed), ICU.format(before))
+        model.priors.setdefault(patient, {})[minute] = before
     model.stays[patient][minute] = bed
 
 
@@ -765,8 +873,8 @@ def test_movements_and_readings_in_any_order(hubs):
 
 
 def contested(model, device, minute):
-    bed = model.bed_of(model.places.get(device, {}), minute)
-    return bed is not None and sum(model.bed_of(h, minute) == bed for h in model.stays.values()) > 1
+    there = model.there(device, minute)
+    return len(there) > 1 or (len(there) == 1 and len(there[0][1]) > 1)
 
 
 def settled(ward, expected, contested, seed):
