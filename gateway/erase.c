@@ -258,16 +258,21 @@ fail_at(struct gw_why *why, enum gw_error error, const char *where)
 	return gw_fail(why, error, "%s: %.150s", where, words.text[0] != '\0' ? words.text : gw_error_text(error));
 }
 
-// With the histories of clocks at hand: what they say decides whose a reading is.
+// With the histories of clocks at hand: what they say decides whose a reading is. In pieces, so that a reload finds a moment.
 static enum gw_error
 erase_journal(struct gw_erasure *erasure, struct gw_why *why)
 {
+	const uint64_t last = gw_journal_last(erasure->core->journal);
 	struct series series;
-	enum gw_error error = hold(erasure, &series, why);
+	uint64_t before;
+	enum gw_error error;
 
-	if (error == GW_OK)
-		error = gw_erasure_journal(erasure);
-	release(erasure, &series);
+	do {
+		before = erasure->scanned;
+		if ((error = hold(erasure, &series, why)) == GW_OK)
+			error = gw_erasure_journal(erasure);
+		release(erasure, &series);
+	} while (error == GW_OK && erasure->scanned < last && erasure->scanned != before);
 	return error;
 }
 

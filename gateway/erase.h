@@ -106,6 +106,7 @@ enum gw_erasure_naming gw_erasure_names(const struct gw_erasure *erasure, struct
 
 // ---- gateway/erase_journal.c, gateway/erase_quarantine.c ----
 
+// From behind `scanned` on, for a moment: it tells how far. Where it stays the same there is no more.
 enum gw_error gw_erasure_journal(struct gw_erasure *erasure);
 enum gw_error gw_erasure_quarantine(struct gw_erasure *erasure);
 // Whose an entry is.

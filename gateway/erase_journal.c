@@ -3,8 +3,11 @@
 // of the erasure.
 #include "gateway/erase.h"
 
+#include "gateway/clock.h"
+
 #include <stdlib.h>
 
+#define PIECE_US 500000 // of one call: meanwhile the parts are held
 #define TICKET_BYTES 65536
 #define TICKET_RECORDS 64 // each of which may be a block of 16 KB to write, or a record of 1 MB
 #define TICKET_READ (4u << 20)
@@ -93,10 +96,11 @@ run(struct scan *scan, uint8_t *buf, size_t cap)
 	struct gw_erasure *erasure = scan->erasure;
 	struct gw_journal *journal = erasure->core->journal;
 	uint64_t next = erasure->scanned + 1, last = gw_journal_last(journal), position = erasure->scanned;
+	int64_t until_us = gw_clock_mono_us() + PIECE_US;
 	enum gw_error error = GW_OK;
 	size_t used = 1;
 
-	while (error == GW_OK && position < last && used > 0) {
+	while (error == GW_OK && position < last && used > 0 && (position == erasure->scanned || gw_clock_mono_us() < until_us)) {
 		struct gw_record record;
 		struct gw_span rest;
 

@@ -149,6 +149,36 @@ def test_nothing_of_one_patient_is_left_and_all_of_the_other(hubs):
     ward.expect({v: STAYS for v in HERS}, "away")
 
 
+def test_what_turns_out_later_brings_nothing_back(hubs):
+    """He was charted, and is erased. Then it is told that another had lain there all along: what went out is not made again from the ledger."""
+    ward = Ward(hubs, {"pdms": {"corrections": "resend"}}, ("m1",))
+    hub = ward.hub
+    ward.place("m1", ICU.format(1), 0)
+    ward.adt("A01", 10, GONE, ICU.format(1))
+    ward.adt("A03", 30, GONE, ICU.format(1))
+    ward.adt("A01", 40, STAYS, ICU.format(1))
+    ward.send("m1", [(ward.at(20), HIS[0]), (ward.at(25), HIS[1]), (ward.at(50), HERS[0]), (ward.now(), HERS[1])])
+    charted = {HIS[0]: GONE, HIS[1]: GONE, HERS[0]: STAYS, HERS[1]: STAYS}
+    ward.expect(charted)
+    wait_for(lambda: {m["state"] for m in rows(hub, "patient", "export", "--patient", f"{GONE}^^^H") if m["about"] == "message"} == {"sent"}, "answers")
+    done, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^H", "--yes", "--reason", "case 1")
+    assert done["counts"]["journal"] == 2 and done["counts"]["ledger"] > 0, done
+    sent = ward.destination("pdms")["made"]
+    ward.adt("A02", 15, STAYS, ICU.format(1))
+    ward.adt("A11", 41, STAYS, ICU.format(1))
+    ward.adt("A01", 45, GONE, ICU.format(2)) # he is here again, as somebody new
+    ward.adt("A01", 42, STAYS, ICU.format(1))
+    hub.restart_gateway()
+    ward.send("m1", [(ward.at(20), HIS[0]), (ward.at(25), HIS[2]), (ward.now(), HERS[2])])
+    wait_for(lambda: HERS[2] in ward.receivers["pdms"].chart().where(), "what is measured now")
+    now = ward.receivers["pdms"].chart().where()
+    assert now[HERS[2]] == STAYS and HIS[2] not in now and now.get(HIS[0]) == GONE and now.get(HIS[1]) == GONE, now
+    found = live_bytes(hub)
+    assert not any(trace in found for trace in traces_of([], HIS))
+    assert sent > 0
+    hub.cli("verify")
+
+
 def test_who_looks_is_recorded(hubs):
     hub = hubs(bus=False).start()
     hub.add_device("m1", "bedside-json")
