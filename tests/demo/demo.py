@@ -129,6 +129,10 @@ What goes out on the bus:
 What is kept, and how everything is:
   {program} readings -c {config} --device my-monitor
 {more}  {program} status -c {config}
+The newest of everything, means of each minute, a file for a spreadsheet:
+  {program} latest -c {config}
+  {program} query -c {config} --device my-monitor --signal heart_rate --step 1m
+  {program} export -c {config} --device my-monitor --output {short(hub.state / 'my-monitor.csv')}
 {hospital}"""
 
 
