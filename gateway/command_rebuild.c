@@ -331,11 +331,12 @@ static enum gw_error
 do_all(struct rebuild *rebuild)
 {
 	uint64_t upto = gw_journal_last(rebuild->call->core->journal);
+	struct gw_series_watch watch;
 	enum gw_error error;
 
 	if ((error = salvage(rebuild)) != GW_OK || (error = retake(rebuild, upto)) != GW_OK || (error = roll_up(rebuild)) != GW_OK)
 		return error;
-	error = gw_series_verify(rebuild->store, chunk_damaged, rebuild, &rebuild->verified);
+	error = gw_series_verify_watched(rebuild->store, chunk_damaged, rebuild, watch_of(rebuild, &watch), &rebuild->verified);
 	return error == GW_OK ? GW_OK : gw_fail(rebuild->call->why, error, "it was rebuilt, but could not be checked to its end: %s", gw_error_text(error));
 }
 

@@ -43,6 +43,9 @@ enum gw_error gw_series_take_clocks(struct gw_series_store *store, const char *p
 // Decodes all of such a file, of a backup say.
 enum gw_error gw_series_verify_file(int fd, const struct gw_series_watch *watch, struct gw_series_verified *verified, struct gw_why *why);
 
+// gw_series_verify() that can be ended, and tells how far it is.
+enum gw_error gw_series_verify_watched(struct gw_series_store *store, gw_series_damage_fn *damage, void *arg, const struct gw_series_watch *watch,
+    struct gw_series_verified *verified);
 // The pages of the store's own file, without LMDB: it is in use meanwhile. Damage is given as places and counted.
 enum gw_error gw_series_pages(struct gw_series_store *store, const struct gw_series_watch *watch, uint64_t *damaged, struct gw_why *why);
 

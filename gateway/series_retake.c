@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define GATHER_BYTES (64u << 20)
+#define ONE_POINTS (1u << 18) // of one series: they are decoded all at once
 #define ADOPT_POINTS (4u * GW_CHUNK_POINTS_MAX)
 
 static bool
@@ -109,6 +110,18 @@ adopt_gathered(struct retake *retake)
 	return error != GW_OK ? error : ended;
 }
 
+// Whether what was gathered is to go into the store before more is read.
+static bool
+is_enough(struct gw_series_store *gathered)
+{
+	if (atomic_load(&gathered->tail_bytes) > GATHER_BYTES)
+		return true;
+	for (size_t i = 0; i < gathered->ids; i++)
+		if (gathered->series[i] != NULL && gathered->series[i]->tail.count > ONE_POINTS)
+			return true;
+	return false;
+}
+
 static enum gw_error
 retake_all(struct retake *retake, struct gw_journal *journal, uint64_t upto, const struct gw_series_watch *watch, uint8_t *buf)
 {
@@ -127,7 +140,7 @@ retake_all(struct retake *retake, struct gw_journal *journal, uint64_t upto, con
 			else
 				name_place(watch, "record %llu of the journal is damaged: left out", (unsigned long long)record.position);
 		}
-		if (error == GW_OK && retake->gathered->tail_bytes > GATHER_BYTES)
+		if (error == GW_OK && is_enough(retake->gathered))
 			error = adopt_gathered(retake);
 		if (error == GW_OK && !tell(watch, "journal", at - first, upto - first + 1))
 			error = GW_E_STOPPING;
@@ -371,6 +384,32 @@ gw_series_take_clocks(struct gw_series_store *store, const char *path, uint64_t 
 	close(fd);
 	*taken = error == GW_OK ? clocks.taken : 0;
 	return error;
+}
+
+// ---- The store itself ----
+
+struct watched {
+	const struct gw_series_watch *watch;
+	uint64_t chunks;
+};
+
+static bool
+go_on(void *arg, const struct gw_series *series, const struct gw_points *points)
+{
+	struct watched *watched = arg;
+
+	(void)series;
+	(void)points;
+	return tell(watched->watch, "chunks", ++watched->chunks, 0);
+}
+
+enum gw_error
+gw_series_verify_watched(struct gw_series_store *store, gw_series_damage_fn *damage, void *arg, const struct gw_series_watch *watch,
+    struct gw_series_verified *verified)
+{
+	struct watched watched = { .watch = watch };
+
+	return gw_series_walk(store, damage, arg, go_on, &watched, verified);
 }
 
 // ---- The store's own file ----
