@@ -2,6 +2,7 @@
 """A small certificate authority with openssl, for development and tests: EC P-256, addresses in the SAN."""
 import os
 import pathlib
+import secrets
 import subprocess
 
 
@@ -52,7 +53,7 @@ class Pki:
         request = _openssl("req", "-new", "-key", str(key), "-subj", f"/CN={common_name or name}")
         extensions = self.folder / f"{name}.ext"
         extensions.write_text("\n".join(extension) + "\n")
-        _openssl("x509", "-req", "-CA", str(self.ca), "-CAkey", str(self.ca_key), "-CAcreateserial", "-sha256",
+        _openssl("x509", "-req", "-CA", str(self.ca), "-CAkey", str(self.ca_key), "-set_serial", f"0x{secrets.token_hex(15)}", "-sha256",
                  "-days", str(days), "-extfile", str(extensions), "-out", str(certificate) + ".part", stdin=request)
         extensions.unlink()
         os.replace(str(certificate) + ".part", certificate)
