@@ -102,7 +102,7 @@ put(struct gw_adopt *adopt, const struct gw_series_info *info, const struct gw_p
 	if (series == NULL)
 		return GW_E_MEMORY;
 	if ((error = gw_rollup_touch_newest(store, series)) == GW_OK && (error = gw_series_put_late(store, series, points, count)) == GW_OK)
-		error = gw_rollup_settle(store, series, true);
+		error = gw_rollup_settle(store, series, count);
 	if (error != GW_OK || store->put_bytes == put_before)
 		return error;
 	adopt->touched[adopt->touched_count++] = series;

@@ -136,7 +136,7 @@ erase_some(struct erasing *erasing, struct gw_series *series)
 	if (erasing->done && erasing->fn == NULL && !erasing->dry) // also what no chunk tells of any more
 		gw_rollup_touch(store, erasing->from_us, erasing->to_us - 1);
 	if (error == GW_OK && (rc == 0 || rc == MDB_NOTFOUND))
-		error = gw_rollup_settle(store, series, true);
+		error = gw_rollup_settle(store, series, GW_ROLLUP_ALWAYS);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
 }
 

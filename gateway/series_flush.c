@@ -183,12 +183,33 @@ gw_series_full_tails(const struct gw_series_store *store)
 
 // ---- Late readings ----
 
-// The chunk that begins at or before the first of them, or the series' first; hi: where the next one begins.
+static bool
+same_group(struct gw_place a, struct gw_place b)
+{
+	return a.time_us == b.time_us && a.sequence == b.sequence;
+}
+
+// The chunk where a place belongs: which begins at or before it, or with its group (it may come before all of that), or the series' first.
+static int
+seek_chunk(MDB_cursor *cursor, uint32_t id, struct gw_place place, MDB_val *key, MDB_val *value)
+{
+	int rc = gw_series_seek(cursor, id, (struct gw_place){ place.time_us, place.sequence, UINT16_MAX }, key, value);
+	struct gw_filed before;
+
+	if (rc != 0 || gw_place_compare(gw_chunk_key_place(key->mv_data), place) <= 0)
+		return rc;
+	// A group that fills more than a chunk.
+	if ((rc = mdb_cursor_get(cursor, key, value, MDB_PREV)) == 0 && gw_filed_get(*key, *value, &before) && before.id == id && same_group(before.last, place))
+		return 0;
+	return mdb_cursor_get(cursor, key, value, rc == 0 ? MDB_NEXT : MDB_FIRST);
+}
+
+// The chunk of the first of them; hi: where the next one's begin.
 static int
 find_chunk(MDB_cursor *cursor, uint32_t id, struct gw_place place, struct gw_filed *filed, bool *sound, struct gw_place *hi, bool *has_hi)
 {
 	MDB_val key, value, next_key, next;
-	int rc = gw_series_seek(cursor, id, place, &key, &value);
+	int rc = seek_chunk(cursor, id, place, &key, &value);
 
 	*has_hi = false;
 	if (rc != 0)
@@ -197,6 +218,8 @@ find_chunk(MDB_cursor *cursor, uint32_t id, struct gw_place place, struct gw_fil
 	rc = mdb_cursor_get(cursor, &next_key, &next, MDB_NEXT);
 	if (rc == 0 && next_key.mv_size == GW_CHUNK_KEY && gw_chunk_key_id(next_key.mv_data) == id) {
 		*hi = gw_chunk_key_place(next_key.mv_data);
+		if (!same_group(*hi, filed->last))
+			hi->revision = 0;
 		*has_hi = true;
 	}
 	if (rc == 0)
@@ -394,7 +417,7 @@ gw_series_flush_one(struct gw_series_store *store, struct gw_series *series, boo
 	    (error = gw_points_sort(&store->points)) != GW_OK)
 		return error;
 	if ((error = put_tail(store, series, all, &flushed->rest)) == GW_OK)
-		error = gw_rollup_settle(store, series, true);
+		error = gw_rollup_settle(store, series, store->points.count);
 	if (error != GW_OK) {
 		gw_tail_free(&flushed->rest);
 		return error;

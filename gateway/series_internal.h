@@ -146,6 +146,7 @@ struct gw_series {
 	struct gw_tail tail;
 	uint32_t due;        // readings that about fill a chunk
 	float bytes_each;    // of a reading in the last chunk; 0: not known
+	uint32_t rolled;     // readings read for roll-ups beyond what its own were worth: gateway/series_rollup.c
 	uint64_t upto;       // what came up to this position is in chunks
 	struct gw_place last, disk; // newest of all, newest in chunks
 	struct gw_tail newest;      // the newest reading alone; count 0: it is in the last chunk

@@ -139,7 +139,7 @@ sweep_series(struct sweep *sweep, struct gw_series *series, const struct gw_seri
 	if ((error = sweep_front(sweep, series)) == GW_OK)
 		error = sweep_back(sweep, series);
 	if (error == GW_OK) // what is left of a block is summed up from the readings, or from finer ones
-		error = gw_rollup_settle(sweep->store, series, false);
+		error = gw_rollup_settle(sweep->store, series, 0);
 	if (sweep->deleted > before)
 		gw_series_forget(sweep->store, series);
 	if (sweep->deleted > before && error == GW_OK)

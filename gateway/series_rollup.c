@@ -6,12 +6,14 @@
 #include <stdlib.h>
 
 #define PIECE_BYTES (1u << 20)   // written by one transaction of a rebuild
-#define PIECE_LOOKED (1u << 20)  // readings and rows looked at
+#define PIECE_WORK (1u << 20)    // readings and rows looked at
+#define WORK_FREE (1u << 16)     // readings of a range that are always read: some a second for the time of a block
+#define WORK_EACH 64             // read for each that is put
+#define WORK_MAX (1u << 25)      // read for a range at most
 #define NEAR_US INT64_C(3600000000)
 
 struct gw_rollup_writer {
 	struct gw_rollup_sum sum;
-	uint64_t looked;
 	uint8_t bytes[GW_ROLLUP_BYTES_MAX];
 };
 
@@ -91,7 +93,6 @@ put_block(void *arg, struct gw_rollup_sum *sum)
 	uint8_t at[GW_ROLLUP_KEY];
 	MDB_val key = gw_series_val(at, sizeof(at)), value;
 
-	writer->looked += sum->looked;
 	if (!gw_rollup_pays(sum))
 		return GW_OK;
 	gw_rollup_key(sum->block.id, sum->block.level, sum->block.from_us, at);
@@ -157,23 +158,36 @@ gw_rollup_touch_newest(struct gw_series_store *store, const struct gw_series *se
 struct settling {
 	struct gw_series_store *store;
 	MDB_cursor *cursor;
-	uint32_t id;
-	bool make;
+	struct gw_series *series;
+	bool make, always;
 	int64_t newest_us;
 };
+
+// As far as it may. What it was too much for has none.
+static enum gw_error
+make(struct settling *s, uint8_t level, int64_t from_us, int64_t to_us)
+{
+	struct gw_rollup_sum *sum = &s->store->rollup->sum;
+	uint64_t before = sum->work, used;
+	enum gw_error error;
+
+	sum->txn = s->store->txn;
+	sum->work_max = before + (s->always ? WORK_MAX : WORK_FREE + WORK_MAX - s->series->rolled);
+	error = gw_rollup_sum(sum, s->series->id, level, from_us, to_us);
+	used = sum->work - before;
+	if (!s->always && used > WORK_FREE)
+		s->series->rolled = used - WORK_FREE < WORK_MAX - s->series->rolled ? s->series->rolled + (uint32_t)(used - WORK_FREE) : WORK_MAX;
+	return error == GW_E_STOPPING ? GW_OK : error;
+}
 
 static enum gw_error
 settle_range(struct settling *s, uint8_t level, int64_t from_us, int64_t to_us)
 {
 	int64_t passed_us = gw_rollup_floor(s->newest_us, gw_rollup_levels[level].block_us);
-	struct gw_rollup_sum *sum = &s->store->rollup->sum;
-	enum gw_error error = delete_blocks(s->store, s->cursor, s->id, level, from_us, to_us);
+	enum gw_error error = delete_blocks(s->store, s->cursor, s->series->id, level, from_us, to_us);
 
 	to_us = to_us < passed_us ? to_us : passed_us;
-	if (error != GW_OK || !s->make || from_us >= to_us)
-		return error;
-	sum->txn = s->store->txn;
-	return gw_rollup_sum(sum, s->id, level, from_us, to_us);
+	return error == GW_OK && s->make && from_us < to_us ? make(s, level, from_us, to_us) : error;
 }
 
 // Whole blocks, each once.
@@ -198,12 +212,12 @@ settle_level(struct settling *s, uint8_t level)
 }
 
 static enum gw_error
-settle(struct gw_series_store *store, const struct gw_series *series, bool anew)
+settle(struct gw_series_store *store, struct gw_series *series, size_t put)
 {
-	struct settling s = { .store = store, .id = series->id };
+	struct settling s = { .store = store, .series = series, .always = put == GW_ROLLUP_ALWAYS };
 	enum gw_error error = newest_of(store, series->id, &s.make, &s.newest_us);
 
-	s.make &= anew;
+	s.make &= put > 0;
 	if (store->touched_failed) {
 		store->touched_count = 1; // one fits, or memory is out for all
 		if (store->touched == NULL)
@@ -222,12 +236,14 @@ settle(struct gw_series_store *store, const struct gw_series *series, bool anew)
 }
 
 enum gw_error
-gw_rollup_settle(struct gw_series_store *store, const struct gw_series *series, bool anew)
+gw_rollup_settle(struct gw_series_store *store, struct gw_series *series, size_t put)
 {
 	enum gw_error error = GW_OK;
 
+	if (put != GW_ROLLUP_ALWAYS)
+		series->rolled = put < series->rolled / WORK_EACH ? series->rolled - (uint32_t)put * WORK_EACH : 0;
 	if (!series->waveform && (store->touched_count > 0 || store->touched_failed))
-		error = settle(store, series, anew);
+		error = settle(store, series, put);
 	store->touched_count = 0;
 	store->touched_failed = false;
 	return error;
@@ -235,9 +251,9 @@ gw_rollup_settle(struct gw_series_store *store, const struct gw_series *series, 
 
 // ---- All of them ----
 
-// The series' first reading at or after us, by the chunks.
+// Where the series goes on at or after us, and where the chunk there ends.
 static enum gw_error
-next_reading(struct gw_series_store *store, uint32_t id, int64_t us, bool *any, int64_t *at_us)
+next_chunk(struct gw_series_store *store, uint32_t id, int64_t us, bool *any, int64_t *at_us, int64_t *end_us)
 {
 	MDB_cursor *cursor;
 	MDB_val key, value;
@@ -251,42 +267,43 @@ next_reading(struct gw_series_store *store, uint32_t id, int64_t us, bool *any, 
 	    rc == 0 && key.mv_size == GW_CHUNK_KEY && gw_chunk_key_id(key.mv_data) == id; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT))
 		if (gw_filed_get(key, value, &filed) && filed.last.time_us >= us) {
 			*any = true;
-			*at_us = filed.first.time_us > us ? filed.first.time_us : us;
+			*at_us = within(filed.first.time_us > us ? filed.first.time_us : us);
+			*end_us = within(filed.last.time_us);
 			break;
 		}
 	mdb_cursor_close(cursor);
 	return rc == 0 || rc == MDB_NOTFOUND ? GW_OK : gw_series_error(rc);
 }
 
-// A block's time of the coarsest level.
+// A block's time of the coarsest level; or as many as a chunk reaches over, whose readings may lie thousands of years apart.
 static enum gw_error
 rebuild_some(struct gw_series_store *store)
 {
-	int64_t block_us = gw_rollup_levels[GW_ROLLUP_LEVELS - 1].block_us, at_us = 0, from_us;
-	const struct gw_series *series = store->series[store->rebuild_at];
+	int64_t block_us = gw_rollup_levels[GW_ROLLUP_LEVELS - 1].block_us, at_us = 0, end_us = 0, from_us;
+	struct gw_series *series = store->series[store->rebuild_at];
 	bool any = false;
 	enum gw_error error = GW_OK;
 
 	if (series != NULL && series->stored && !series->waveform && store->rebuild_us < GW_ROLLUP_TIME_MAX)
-		error = next_reading(store, series->id, store->rebuild_us, &any, &at_us);
+		error = next_chunk(store, series->id, store->rebuild_us, &any, &at_us, &end_us);
 	if (error != GW_OK || !any || at_us >= GW_ROLLUP_TIME_MAX) {
 		store->rebuild_at++;
 		store->rebuild_us = -GW_ROLLUP_TIME_MAX;
 		return error;
 	}
 	from_us = gw_rollup_floor(at_us, block_us);
-	gw_rollup_touch(store, from_us, from_us + block_us - 1);
-	store->rebuild_us = from_us + block_us;
-	return gw_rollup_settle(store, series, true);
+	store->rebuild_us = gw_rollup_floor(end_us, block_us) + block_us;
+	gw_rollup_touch(store, from_us, store->rebuild_us - 1);
+	return gw_rollup_settle(store, series, GW_ROLLUP_ALWAYS);
 }
 
 static enum gw_error
 rebuild_piece(struct gw_series_store *store)
 {
+	uint64_t before = store->rollup->sum.work;
 	enum gw_error error = GW_OK;
 
-	store->rollup->looked = 0;
-	while (store->rebuild_at < store->ids && error == GW_OK && store->put_bytes < PIECE_BYTES && store->rollup->looked < PIECE_LOOKED)
+	while (store->rebuild_at < store->ids && error == GW_OK && store->put_bytes < PIECE_BYTES && store->rollup->sum.work - before < PIECE_WORK)
 		error = rebuild_some(store);
 	return error;
 }

@@ -134,6 +134,7 @@ struct gw_rollup_sum {
 	enum gw_error (*done)(void *arg, struct gw_rollup_sum *sum);
 	void *arg;
 	bool damaged;                // a chunk could not be read, and was left out
+	uint64_t work, work_max;     // readings decoded and rows looked at, of all calls; where it would become more readings, a sum ends with GW_E_STOPPING
 	uint64_t looked;             // readings, or rows of the finer level, in this block
 	struct gw_rollup_block block, finer;
 	// Within
@@ -159,8 +160,10 @@ void gw_rollup_close(struct gw_series_store *store);
 void gw_rollup_touch(struct gw_series_store *store, int64_t first_us, int64_t last_us);
 // Before something is put behind it: it ends blocks that this one was still filling.
 enum gw_error gw_rollup_touch_newest(struct gw_series_store *store, const struct gw_series *series);
-// Blocks of what was touched are made anew, in the same transaction; or only deleted.
-enum gw_error gw_rollup_settle(struct gw_series_store *store, const struct gw_series *series, bool anew);
+// Blocks of what was touched are deleted, and made anew in the same transaction as far as that is in proportion to the readings that were put: who sends
+// more and more of one time, or late into a dense one, makes nobody read all of it again and again. GW_ROLLUP_ALWAYS: on request. 0: none is made.
+#define GW_ROLLUP_ALWAYS SIZE_MAX
+enum gw_error gw_rollup_settle(struct gw_series_store *store, struct gw_series *series, size_t put);
 
 // ---- Verifying: gateway/series_rollup_verify.c ----
 

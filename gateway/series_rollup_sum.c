@@ -173,6 +173,8 @@ add_filed(struct gw_rollup_sum *sum, MDB_val key, MDB_val value, int64_t from_us
 	}
 	if (filed.last.time_us < from_us)
 		return GW_OK;
+	if ((sum->work += filed.count) > sum->work_max)
+		return GW_E_STOPPING;
 	if ((error = copy_chunk(sum, &filed.chunk)) == GW_OK)
 		error = add_chunk(sum, filed.chunk, from_us, to_us);
 	if (error == GW_OK || error == GW_E_MEMORY)
@@ -202,6 +204,7 @@ add_readings(struct gw_rollup_sum *sum, MDB_cursor *chunks, int64_t from_us, int
 static void
 add_rows(struct gw_rollup_sum *sum, const struct gw_rollup_piece *piece)
 {
+	sum->work += piece->count;
 	if (piece->count > 0)
 		note_delays(sum, sum->finer.delay_least, sum->finer.delay_most);
 	for (uint32_t i = 0; i < piece->count; i++) {

@@ -143,6 +143,7 @@ gw_rollup_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *a
 		return GW_E_MEMORY;
 	verify->sum.store = store;
 	verify->sum.done = compare;
+	verify->sum.work_max = UINT64_MAX;
 	verify->sum.arg = verify;
 	if ((verify->sum.reader = gw_chunk_reader_new()) == NULL)
 		error = GW_E_MEMORY;

@@ -320,8 +320,10 @@ gw_series_put_shares(struct gw_series_store *store, struct gw_series *series, co
 		return put_one(store, series, points, count, chunk);
 	share = (count + taken - 1) / taken;
 	share = (count + share - 1) / share;
-	for (size_t at = 0; at < count && error == GW_OK; at += share)
-		error = gw_series_put(store, series, points + at, count - at < share ? count - at : share, NULL);
+	for (size_t at = 0; at < count && error == GW_OK; at += taken) {
+		taken = count - at < share ? count - at : group_floor(points + at, count - at, share);
+		error = gw_series_put(store, series, points + at, taken, NULL);
+	}
 	return error;
 }
 
