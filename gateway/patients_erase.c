@@ -87,9 +87,9 @@ no_words(struct erasing *erasing)
 }
 
 static void
-add(struct erasing *erasing, struct facts *facts, enum fact_kind kind, int64_t us, struct bed *bed)
+add(struct erasing *erasing, struct facts *facts, enum fact_kind kind, uint64_t number, int64_t us, struct bed *bed)
 {
-	struct fact fact = { .kind = (uint8_t)kind, .time_us = us, .told_us = us, .bed = bed, .number = erasing->root->number, .note = no_words(erasing) };
+	struct fact fact = { .kind = (uint8_t)kind, .time_us = us, .told_us = us, .bed = bed, .number = number, .note = no_words(erasing) };
 
 	if (fact.note == NULL)
 		return;
@@ -106,25 +106,78 @@ ended(const struct erasing *erasing, int64_t to_us)
 	return to_us == GW_TIME_OPEN ? erasing->now_us : to_us;
 }
 
+#define LANES 4 // beds at once that are told apart
+#define ERASED_STAYS_MAX (FACTS_MAX / 2 - LANES)
+
+static uint64_t
+number_of(const struct erasing *erasing, unsigned lane)
+{
+	return erasing->root->number | (uint64_t)lane << 56; // no patient's
+}
+
+// In two beds at once is told of two numbers that nothing ever made one.
+static void
+add_lane(struct erasing *erasing, unsigned lane)
+{
+	struct fact fact = { .kind = FACT_MERGE, .time_us = erasing->now_us, .told_us = INT64_MAX, .number = erasing->root->number };
+	struct gw_span texts[NOTE_COUNT] = { 0 };
+	char text[33];
+
+	gw_merge_text(erasing->root->number, number_of(erasing, lane), text);
+	texts[NOTE_ORDER] = gw_span_text(text);
+	if ((fact.note = gw_note_new(texts)) == NULL)
+		erasing->patients->failed = true;
+	else
+		(void)gw_fact_add(erasing->patients, &erasing->root->moves, &fact);
+}
+
+static unsigned
+lane_of(int64_t ends[LANES], const struct interval *stay)
+{
+	unsigned lane = 0;
+
+	while (lane < LANES - 1 && ends[lane] > stay->from_us)
+		lane++;
+	ends[lane] = stay->to_us;
+	return lane;
+}
+
+// Whether the patient is in a bed again, as one of that lane, when a stay ends.
+static bool
+goes_on(const struct line *stays, const uint8_t *lanes, uint32_t from, uint32_t at)
+{
+	for (uint32_t i = at + 1; i < stays->count; i++) {
+		if (lanes[i - from] == lanes[at - from])
+			return stays->at[i].from_us <= stays->at[at].to_us;
+	}
+	return false;
+}
+
 static void
 rewrite_moves(struct erasing *erasing)
 {
 	struct patient *root = erasing->root;
 	struct facts *moves = &root->moves;
 	const struct line *stays = &root->stays;
-	uint32_t from = stays->count > FACTS_MAX / 2 ? stays->count - FACTS_MAX / 2 : 0;
+	uint32_t from = stays->count > ERASED_STAYS_MAX ? stays->count - ERASED_STAYS_MAX : 0;
+	int64_t ends[LANES] = { INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN };
+	uint8_t lanes[ERASED_STAYS_MAX];
 
 	while (moves->count > 0)
 		gw_fact_drop(erasing->patients, moves, moves->count - 1);
+	for (uint32_t i = from; i < stays->count; i++)
+		lanes[i - from] = (uint8_t)lane_of(ends, &stays->at[i]);
+	for (unsigned lane = 1; lane < LANES && ends[lane] != INT64_MIN; lane++)
+		add_lane(erasing, lane);
 	for (uint32_t i = from; i < stays->count; i++) {
 		struct bed *bed = stays->at[i].what;
 		int64_t to_us = ended(erasing, stays->at[i].to_us);
 
 		if (stays->at[i].from_us >= to_us)
 			continue;
-		add(erasing, moves, FACT_ADMIT, stays->at[i].from_us, bed);
-		if (i + 1 == stays->count || stays->at[i + 1].from_us > to_us)
-			add(erasing, moves, FACT_LEAVE, to_us, bed);
+		add(erasing, moves, FACT_ADMIT, number_of(erasing, lanes[i - from]), stays->at[i].from_us, bed);
+		if (!goes_on(stays, lanes, from, i))
+			add(erasing, moves, FACT_LEAVE, number_of(erasing, lanes[i - from]), to_us, bed);
 	}
 	gw_derive_patient(erasing->patients, root);
 }
@@ -174,8 +227,8 @@ rewrite_directs(struct erasing *erasing, struct device *device)
 		if (one != NULL && one->what != erasing->root)
 			continue;
 		if (open && (one == NULL || one->from_us > to_us)) {
-			add(erasing, &device->facts, FACT_BEGIN, from_us, NULL);
-			add(erasing, &device->facts, FACT_END, to_us, NULL);
+			add(erasing, &device->facts, FACT_BEGIN, 0, from_us, NULL);
+			add(erasing, &device->facts, FACT_END, 0, to_us, NULL);
 			open = false;
 		}
 		if (one == NULL || one->from_us >= ended(erasing, one->to_us))

@@ -115,14 +115,14 @@ add_stays(struct list *list, const struct patient *patient)
 	}
 }
 
-// Each two beds in which the patient is said to be at once.
+// Each two beds in which the patient is said to be at once. Of somebody who was erased nobody can say any more.
 static void
 add_two_beds(struct list *list, const struct patient *patient)
 {
 	const struct line *stays = &patient->stays;
 
 	for (uint32_t i = 0; i < stays->count; i++) {
-		for (uint32_t j = i; stays->at[i].disputed && j-- > 0 && stays->at[j].max_to_us > stays->at[i].from_us;) {
+		for (uint32_t j = i; stays->at[i].disputed && patient->person_len > 0 && j-- > 0 && stays->at[j].max_to_us > stays->at[i].from_us;) {
 			const struct interval *claim = &stays->at[j], *stay = &stays->at[i];
 			struct gw_timeline *entry;
 

@@ -402,6 +402,28 @@ what_the_patient_has_is_no_question_of_beds(void **state)
 	(void)state;
 }
 
+// Who is erased may have lain in either bed all the same: nobody else gets what may be his.
+static void
+an_erased_patient_s_beds(void **state)
+{
+	struct gw_identifier identifier = { .id = gw_span_text("a") };
+	struct gw_ticket *ticket = gw_ticket_get(&hub.source);
+	uint64_t number;
+
+	make_prior();
+	assert_int_equal(gw_patients_find(hub.patients, &identifier, &number, &hub.why), GW_OK);
+	gw_patients_lock(hub.patients);
+	assert_int_equal(gw_patients_forget_person(hub.patients, number, ticket), GW_OK);
+	assert_int_equal(gw_intake_commit(ticket), GW_OK);
+	gw_patients_unlock(hub.patients);
+	gw_ticket_release(ticket);
+	assert_day("m1", "..!!!!..");
+	assert_day("m2", ".b!!!!bb");
+	assert_day("wall3", "........");
+	assert_int_equal(shown(0, 0, "", ""), 0); // nobody can say any more
+	(void)state;
+}
+
 static void
 neither_time_nor_forgetting_ends_it(void **state)
 {
@@ -456,6 +478,7 @@ main(void)
 		TEST(a_transfer_that_explains_an_order),
 		TEST(an_order_before_the_admission),
 		TEST(what_the_patient_has_is_no_question_of_beds),
+		TEST(an_erased_patient_s_beds),
 		TEST(neither_time_nor_forgetting_ends_it),
 	};
 
