@@ -106,7 +106,8 @@ struct fact {
 	struct note *note;
 	uint8_t kind;
 	bool cancelled;          // derived
-	bool stored;             // a device's: its row is in the store or in a ticket
+	bool stored;             // a device's: its row is in the store or in a ticket...
+	bool by_order;           // ...of a beginning under the key that programs before gave it: without its identifier
 };
 struct facts {
 	struct fact *at; // by time, then by when they were told, then by kind

@@ -422,7 +422,7 @@ same(const struct fact *a, const struct fact *b)
 	return a->time_us == b->time_us && a->kind == b->kind && a->bed == b->bed && is_of_one(a, b) &&
 	    gw_span_equal(gw_note_text(a->note, NOTE_ORDER), gw_note_text(b->note, NOTE_ORDER)) &&
 	    (a->kind != FACT_DISCHARGE || gw_span_equal(gw_note_text(a->note, NOTE_VISIT), gw_note_text(b->note, NOTE_VISIT))) &&
-	    ((a->kind != FACT_VOID && a->kind != FACT_RESUME) || gw_span_equal(gw_note_text(a->note, NOTE_FILLER), gw_note_text(b->note, NOTE_FILLER)));
+	    ((a->kind != FACT_VOID && a->kind != FACT_RESUME && a->kind != FACT_BEGIN) || gw_span_equal(gw_note_text(a->note, NOTE_FILLER), gw_note_text(b->note, NOTE_FILLER)));
 }
 
 // Cancels of the same thing that were told at different times are two: it may have been done again in between.

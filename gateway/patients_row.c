@@ -78,7 +78,8 @@ fact_key(const struct device *device, const struct fact *fact, char key[160])
 {
 	bool by_filler = fact->kind == FACT_VOID || fact->kind == FACT_RESUME;
 	struct gw_span order = gw_note_text(fact->note, by_filler ? NOTE_FILLER : NOTE_ORDER);
-	uint8_t what[8 + 64 + GW_BED_MAX];
+	struct gw_span filler = fact->kind == FACT_BEGIN && !fact->by_order ? gw_note_text(fact->note, NOTE_FILLER) : gw_span(NULL, 0);
+	uint8_t what[8 + GW_BED_MAX + 256 + 256];
 	size_t len = fact->bed != NULL ? fact->bed->len : 0;
 
 	gw_put64(what, patient_of(fact));
@@ -86,8 +87,12 @@ fact_key(const struct device *device, const struct fact *fact, char key[160])
 		memcpy(what + 8, fact->bed->name, len);
 	if (order.len > 0)
 		memcpy(what + 8 + len, order.at, order.len);
+	len += order.len;
+	if (filler.len > 0)
+		memcpy(what + 8 + len, filler.at, filler.len);
+	len += filler.len;
 	return gw_span(key, (size_t)snprintf(key, 160, PATIENT_DEVICE_PREFIX "%.*s/%016" PRIx64 "%02x%016" PRIx64, (int)device->len, device->id,
-	    (uint64_t)fact->time_us, fact->kind, gw_name_hash(gw_span(what, 8 + len + order.len))));
+	    (uint64_t)fact->time_us, fact->kind, gw_name_hash(gw_span(what, 8 + len))));
 }
 
 // Those that its messages said: the others' rows have theirs.
@@ -181,6 +186,27 @@ put_one(const struct device *device, const struct fact *fact, struct gw_ticket *
 	return gw_ticket_put(ticket, fact_key(device, fact, key), gw_span(row, (size_t)(put_fact(row + 1, fact) - row)));
 }
 
+// A beginning that takes the place of one that a program before stored: nothing else of the device has that row.
+static enum gw_error
+del_by_order(const struct device *device, const struct fact *fact, struct gw_ticket *ticket)
+{
+	struct fact old = *fact;
+	char key[160], other[160];
+	struct gw_span row;
+
+	if (fact->kind != FACT_BEGIN || gw_note_text(fact->note, NOTE_FILLER).len == 0)
+		return GW_OK;
+	old.by_order = true;
+	row = fact_key(device, &old, key);
+	for (uint32_t i = 0; i < device->facts.count; i++) {
+		const struct fact *one = &device->facts.at[i];
+
+		if (one->stored && one->time_us == fact->time_us && one->kind == fact->kind && gw_span_equal(fact_key(device, one, other), row))
+			return GW_OK;
+	}
+	return gw_ticket_del(ticket, row);
+}
+
 enum gw_error
 gw_tracked_put(struct device *device, struct gw_ticket *ticket)
 {
@@ -191,7 +217,9 @@ gw_tracked_put(struct device *device, struct gw_ticket *ticket)
 	for (uint32_t i = 0; i < device->facts.count && error == GW_OK; i++) {
 		if (device->facts.at[i].stored)
 			continue;
-		error = put_one(device, &device->facts.at[i], ticket);
+		error = del_by_order(device, &device->facts.at[i], ticket);
+		if (error == GW_OK)
+			error = put_one(device, &device->facts.at[i], ticket);
 		device->facts.at[i].stored = true;
 	}
 	if (error == GW_OK && device->pruned && !device->pruned_stored)
@@ -416,6 +444,7 @@ load_device(void *arg, struct gw_span key, struct gw_span value)
 	struct gw_patients *patients = loading->patients;
 	struct device *device;
 	struct fact fact;
+	char own[160];
 
 	if (!known_version(loading, value))
 		return false;
@@ -432,6 +461,7 @@ load_device(void *arg, struct gw_span key, struct gw_span value)
 	if (device->facts.count == DEVICE_FACTS_MAX || !read_fact(patients, &at, value.at + value.len, &fact))
 		return damaged(loading, "a device's association");
 	fact.stored = true;
+	fact.by_order = fact.kind == FACT_BEGIN && gw_note_text(fact.note, NOTE_FILLER).len > 0 && !gw_span_equal(fact_key(device, &fact, own), key);
 	if (at != value.at + value.len || !link_fact(patients, device, &fact) || !gw_fact_insert(patients, &device->facts, &fact))
 		drop_fact(patients, &fact); // its patient is forgotten
 	else if (fact.patient != NULL)

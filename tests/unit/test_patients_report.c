@@ -187,12 +187,70 @@ nothing_grows(void **state)
 	assert_int_equal(hub_close(state), 0);
 }
 
+// Two associations of the very same device, patient and moment: what is said of the one is not said of the other.
+static void
+two_that_began_at_once(void **state)
+{
+	told(EVENT(ASSOCIATE, 0, WHO("1"), DEVICE("m1"), TOLD(1), .filler = gw_span_text("f1")));
+	told(EVENT(ASSOCIATE, 0, WHO("1"), DEVICE("m1"), TOLD(2), .filler = gw_span_text("f2")));
+	hub_restart();
+	told(EVENT(REVOKE, 0, WHO("1"), DEVICE("m1"), TOLD(3), .filler = gw_span_text("f2")));
+	assert_whose("m1", 1, "1");
+	told(EVENT(ASSOCIATE, 5, WHO("1"), DEVICE("m1"), TOLD(4), .filler = gw_span_text("f1")));
+	for (int i = 0; i < 2; i++) {
+		assert_whose("m1", 4, "-");
+		assert_whose("m1", 5, "1");
+		hub_restart();
+	}
+	(void)state;
+}
+
+// A program before kept such a beginning under a key without its identifier: it is replaced and taken back all the same.
+static void
+a_beginning_that_an_older_program_stored(void **state)
+{
+	static const uint8_t texts[] = "\0\0\0\0\2f1"; // and an empty source
+	uint8_t row[29 + sizeof(texts)] = { 1, 11 }, what[8] = { 0 };
+	struct gw_ticket *ticket = gw_ticket_get(&hub.source);
+	struct gw_owner owner;
+	char key[120];
+
+	told(EVENT(ASSOCIATE, 0, WHO("1"), DEVICE("m2")));
+	owner = owner_of("m2", at(0), 0);
+	for (int i = 0; i < 8; i++) {
+		row[2 + i] = row[10 + i] = (uint8_t)((uint64_t)at(3) >> 8 * i);
+		row[18 + i] = what[i] = (uint8_t)(owner.patient >> 8 * i);
+	}
+	row[27] = sizeof(texts);
+	memcpy(row + 29, texts, sizeof(texts));
+	snprintf(key, sizeof(key), "patient-device/m1/%016llx0b%016llx", (unsigned long long)at(3), (unsigned long long)gw_name_hash(gw_span(what, 8)));
+	assert_int_equal(gw_ticket_put(ticket, gw_span_text(key), gw_span(row, sizeof(row))), GW_OK);
+	assert_int_equal(gw_intake_commit(ticket), GW_OK);
+	gw_ticket_release(ticket);
+	hub_restart();
+	assert_whose("m1", 3, "1");
+	told(EVENT(ASSOCIATE, 3, WHO("1"), DEVICE("m1"), TOLD(5), .filler = gw_span_text("f2"))); // another one
+	hub_restart();
+	assert_whose("m1", 3, "1");
+	told(EVENT(ASSOCIATE, 3, WHO("1"), DEVICE("m1"), TOLD(6), .filler = gw_span_text("f1"))); // the same again
+	told(EVENT(ASSOCIATE, 6, WHO("1"), DEVICE("m1"), TOLD(7), .filler = gw_span_text("f1"))); // later, both
+	told(EVENT(ASSOCIATE, 7, WHO("1"), DEVICE("m1"), TOLD(7), .filler = gw_span_text("f2")));
+	for (int i = 0; i < 2; i++) {
+		assert_whose("m1", 5, "-");
+		assert_whose("m1", 6, "1");
+		hub_restart();
+	}
+	(void)state;
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(another_device), cmocka_unit_test(another_begin), cmocka_unit_test(another_patient), cmocka_unit_test(taken_back),
 		cmocka_unit_test(the_end_was_wrong), cmocka_unit_test(several_devices), cmocka_unit_test(of_one_moment_what_comes_last_counts), cmocka_unit_test(nothing_grows),
+		cmocka_unit_test_setup_teardown(two_that_began_at_once, hub_open, hub_close),
+		cmocka_unit_test_setup_teardown(a_beginning_that_an_older_program_stored, hub_open, hub_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
