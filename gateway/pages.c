@@ -479,7 +479,7 @@ enum gw_error
 gw_pages_walk(int fd, const struct gw_pages_walk *options, struct gw_pages_seen *seen, struct gw_why *why)
 {
 	struct walk *walk = calloc(1, sizeof(*walk));
-	uint8_t meta[META_BYTES];
+	uint8_t meta[META_BYTES] = { 0 };
 	enum gw_error error;
 
 	*seen = (struct gw_pages_seen){ 0 };

@@ -309,7 +309,7 @@ next_point(struct gw_series_query *query, struct gw_series_row *row)
 static bool
 in_step(const struct gw_series_query *query, int64_t us)
 {
-	return query->row.count == 0 || us < query->row.from_us || us - query->row.from_us < query->want.step_us;
+	return query->row.count == 0 || us < query->row.from_us || (uint64_t)us - (uint64_t)query->row.from_us < (uint64_t)query->want.step_us;
 }
 
 static bool

@@ -202,6 +202,19 @@ late_readings_in_a_dense_hour_become_cheap(void **state)
 	check_sound();
 }
 
+// The first and the last time that there is.
+static void
+steps_reach_over_all_times(void **state)
+{
+	(void)state;
+	send_run(INT64_MIN, SECOND, 2, 0, 1);
+	send_run(T0, SECOND, 2, 0, 1);
+	send_run(INT64_MAX, SECOND, 1, 0, 1);
+	assert_int_equal(count_by_steps(), 4); // the end of a range does not belong to it
+	series_flush(store, 0);
+	assert_int_equal(count_by_steps(), 4);
+}
+
 int
 main(void)
 {
@@ -209,6 +222,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
 		TEST(revisions_stay_in_one_chunk), TEST(what_was_revised_comes_after_its_revision), TEST(far_readings_cost_no_more_to_roll_up),
 		TEST(sparse_readings_are_rolled_up_by_the_chunk), TEST(late_readings_in_a_dense_hour_become_cheap),
+		TEST(steps_reach_over_all_times),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
