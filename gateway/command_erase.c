@@ -45,7 +45,7 @@ check_present(struct gw_call *call, struct gw_erasure *erasure)
 	enum gw_error error = gw_erasure_look(erasure, erasure->patient, &present, call->why);
 
 	if (error == GW_OK && present.text[0] != '\0' && !erasure->dry && !gw_call_flag(call, "present"))
-		error = gw_fail(call->why, GW_E_ARGUMENT, "the patient is %.100s now: that has to end first (discharge, dissociate, merge, distinct; or --present)", present.text);
+		error = gw_fail(call->why, GW_E_ARGUMENT, "the patient is %.100s: that has to end first (discharge, dissociate, merge, distinct, where he was; or --present)", present.text);
 	return error;
 }
 

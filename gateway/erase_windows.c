@@ -156,6 +156,9 @@ tell_present(const struct looking *looking, struct gw_why *present)
 	for (size_t i = 0; i < looking->entry_count && present->text[0] == '\0'; i++) {
 		const struct gw_timeline *entry = &looking->entries[i];
 
+		// Of who is forgotten one bed at a time is kept: in the other one another's would be surely another's.
+		if (entry->kind == GW_TIMELINE_STAY && entry->other_bed[0] != '\0')
+			snprintf(present->text, sizeof(present->text), "said to be in two beds (vitalgate patient conflicts)");
 		if (entry->from_us > looking->now_us || entry->to_us <= looking->now_us)
 			continue;
 		if (entry->kind == GW_TIMELINE_CLASH && entry->conflict) // once forgotten, nobody could tell the two apart any more

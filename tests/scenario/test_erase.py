@@ -179,6 +179,16 @@ def test_what_turns_out_later_brings_nothing_back(hubs):
     hub.cli("verify")
 
 
+def test_who_is_said_to_be_in_two_beds_has_to_be_resolved_first(hubs):
+    ward = Ward(hubs, None, ("m1",))
+    ward.adt("A01", 10, GONE, ICU.format(1))
+    ward.adt("A02", 20, GONE, ICU.format(2), prior=ICU.format(5))
+    ward.adt("A03", 30, GONE, ICU.format(2))
+    said = ward.hub.cli("patient", "erase", "--patient", f"{GONE}^^^H", "--yes", "--reason", "r", check=False)
+    assert said.returncode != 0 and "two beds" in said.stderr, said
+    assert not rows(ward.hub, "patient", "erasures")
+
+
 def test_who_looks_is_recorded(hubs):
     hub = hubs(bus=False).start()
     hub.add_device("m1", "bedside-json")
