@@ -6,6 +6,7 @@
 #include "gateway/command_handlers.h"
 
 #include "gateway/clock.h"
+#include "gateway/erase.h"
 #include "gateway/series_mend.h"
 #include "gateway/series_outlet.h"
 
@@ -23,7 +24,7 @@
 #define PROGRESS_US 500000
 #define PLACES_NAMED 100
 #define DAY_US INT64_C(86400000000)
-#define PENDING "series-rebuilding" // names of folders that were moved aside and are not yet in the new store, a line each
+#define PENDING GW_SERIES_REBUILDING
 #define ASIDE "series-replaced-"
 #define FOLLOW_US 100000
 
@@ -376,10 +377,14 @@ gw_command_rebuild(struct gw_call *call)
 		return gw_fail(call->why, error, "nothing was done: that it was asked for could not be recorded: %s", gw_error_text(error));
 	if (strlen(rebuild.dir) > 3900)
 		return gw_fail(call->why, GW_E_CONFIG, "the store's path is too long");
+	// What is erased meanwhile would be put back.
+	if ((error = gw_erase_lock(call->stopping)) != GW_OK)
+		return gw_fail(call->why, error, "the gateway stops");
 	error = call->parts != NULL ? open_running(&rebuild) : open_own(&rebuild);
 	if (error == GW_OK && (error = do_all(&rebuild)) == GW_OK)
 		error = report(&rebuild);
 	close_all(&rebuild);
+	gw_erase_unlock();
 	gw_diag(error == GW_OK ? GW_NOTICE : GW_WARNING, "series.rebuilt", "%s", error == GW_OK ? "all whole" : call->why->text);
 	return error;
 }

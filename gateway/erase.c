@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -18,8 +19,32 @@
 #define FOLLOW_MS_MAX 30000 // for the series store to take what the journal has
 #define LOOKS_MAX 8         // what is known of the patient changes while it is erased: so often
 #define RESUME_MS 60000
+#define LOCK_NS 100000000
 
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+// Not without a look at whether the gateway ends: who has it may be at it for long.
+enum gw_error
+gw_erase_lock(const atomic_bool *stopping)
+{
+	struct timespec until;
+
+	while (stopping == NULL || !atomic_load(stopping)) {
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += LOCK_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		if (pthread_mutex_timedlock(&one_at_a_time, &until) == 0)
+			return GW_OK;
+	}
+	return GW_E_STOPPING;
+}
+
+void
+gw_erase_unlock(void)
+{
+	pthread_mutex_unlock(&one_at_a_time);
+}
 
 // ---- The row ----
 
@@ -407,11 +432,25 @@ take_out_all(struct gw_erasure *erasure, struct gw_why *why)
 	return error != GW_OK ? error : gw_fail(why, GW_E_BUSY, "what is known of the patient changes all the time");
 }
 
+// What a rebuild that was cut off has still to take over may hold what is to go.
+static enum gw_error
+check_rebuild(const struct gw_erasure *erasure, struct gw_why *why)
+{
+	char path[4200];
+
+	snprintf(path, sizeof(path), "%s/" GW_SERIES_REBUILDING, erasure->core->config->store_dir);
+	if (erasure->dry || access(path, F_OK) != 0)
+		return GW_OK;
+	return gw_fail(why, GW_E_BUSY, "a rebuild of the series was cut off, and would bring back what is erased: `vitalgate rebuild` goes on with it; then erase");
+}
+
 static enum gw_error
 run(struct gw_erasure *erasure, struct gw_why *why)
 {
-	enum gw_error error = GW_OK;
+	enum gw_error error = check_rebuild(erasure, why);
 
+	if (error != GW_OK)
+		return error;
 	if (erasure->state == GW_ERASURE_BEGUN) {
 		erasure->scanned = 0;
 		erasure->counts.journal_unsure = 0;
@@ -442,14 +481,15 @@ tell(const struct gw_erasure *erasure, enum gw_error error, const struct gw_why 
 enum gw_error
 gw_erase_run(struct gw_erasure *erasure, struct gw_why *why)
 {
-	enum gw_error error = GW_OK;
+	enum gw_error error = gw_erase_lock(erasure->stopping);
 
-	pthread_mutex_lock(&one_at_a_time);
-	if (erasure->number == 0)
+	if (error != GW_OK)
+		return gw_fail(why, error, "the gateway stops");
+	if ((error = check_rebuild(erasure, why)) == GW_OK && erasure->number == 0)
 		error = begin(erasure, why);
 	if (error == GW_OK)
 		error = run(erasure, why);
-	pthread_mutex_unlock(&one_at_a_time);
+	gw_erase_unlock();
 	if (!erasure->dry && erasure->number != 0)
 		tell(erasure, error, why);
 	return error;
@@ -481,9 +521,10 @@ gw_erase_pending(struct gw_core *core, const struct gw_parts *parts, const atomi
 {
 	struct pending pending = { 0 };
 	struct gw_why why;
-	enum gw_error error = GW_OK;
+	enum gw_error error = gw_erase_lock(stopping);
 
-	pthread_mutex_lock(&one_at_a_time);
+	if (error != GW_OK)
+		return error;
 	do {
 		pending.found = false;
 		error = gw_journal_each(core->journal, gw_span_text(GW_ERASURE_PREFIX), gw_span(NULL, 0), find_pending, &pending);
@@ -498,7 +539,7 @@ gw_erase_pending(struct gw_core *core, const struct gw_parts *parts, const atomi
 		tell(&pending.erasure, error, &why);
 		gw_erasure_fini(&pending.erasure);
 	} while (error != GW_E_STOPPING && (stopping == NULL || !atomic_load(stopping)));
-	pthread_mutex_unlock(&one_at_a_time);
+	gw_erase_unlock();
 	return error;
 }
 

@@ -9,7 +9,8 @@
 //                 rows and memory, then the quarantine. From now on nothing that reads the journal again can bring them back.
 //   2. forgotten  one commit: the person is forgotten, and GW_RECORD_ERASURE says which devices and times were erased. From now on nothing new is made for him.
 //   3. done       the same once more for what came in between; files of exports on schedule are asked for again (gateway/export_part.h). The row stays, without anything that names the patient, to be told when a backup is restored.
-// Each step can be done again and then changes nothing. One erasure at a time in a process.
+// Each step can be done again and then changes nothing. One erasure at a time in a process. While a store that was moved aside is still to be taken over (`rebuild`, cut
+// off) none is begun: it would come back.
 //
 // Threads: a command's, or the one of gw_erase_resume_open(); parts do their share when asked (gw_part.erase).
 #ifndef GW_ERASE_H
@@ -136,6 +137,9 @@ yyjson_mut_doc *gw_erasure_document(const struct gw_erasure *erasure); // for pe
 // A new erasure (number 0, patient, who, reason, unsure, dry are the caller's), from its row to its end; dry: counts only, and has no row. One that has failed once it
 // was begun (the number is there) goes on by itself.
 enum gw_error gw_erase_run(struct gw_erasure *erasure, struct gw_why *why);
+// Whoever puts readings back from what was read before (`rebuild`) and an erasure wait for each other. GW_E_STOPPING; stopping may be NULL.
+enum gw_error gw_erase_lock(const atomic_bool *stopping);
+void gw_erase_unlock(void);
 // Erasures that are not done, one after the other.
 enum gw_error gw_erase_pending(struct gw_core *core, const struct gw_parts *parts, const atomic_bool *stopping);
 

@@ -7,6 +7,7 @@
 #include "gateway/series.h"
 
 #define GW_SERIES_OUTLET "series" // its cursor's row in the journal is outlet/series/cursor
+#define GW_SERIES_REBUILDING "series-rebuilding" // in the store's folder: names of folders that were moved aside and are not yet in the new store, a line each
 
 // The running part's store; NULL where it does not run, or where it could not be opened (the part tries again). To be asked and used while the parts are held:
 // it is closed by whoever has them alone.

@@ -4,6 +4,9 @@ import json
 import os
 import pathlib
 import random
+import signal
+import subprocess
+import time
 
 from harness.clients import by_certificate, iso, now_ms, run
 from harness.hub import wait_for
@@ -160,6 +163,44 @@ def test_a_damaged_tree_ends_nothing_and_a_fresh_store_takes_its_place(hubs):
     assert values(hub) == rows and verify(hub)[0] == 0 and not list((hub.state / "data").glob("series-re*"))
     hub.start_gateway()
     assert values(hub) == rows
+
+
+def cut_off(hub, delay, gateway):
+    """`rebuild --fresh`, killed some time after the old store was moved aside: the gateway that does it, or, where none runs, the command. Whether it was cut off."""
+    pending = hub.state / "data" / "series-rebuilding"
+    child = subprocess.Popen([str(hub.program), "rebuild", "-c", str(hub.file), "--fresh"], env=hub.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: pending.exists() or child.poll() is not None, "the old store to be moved aside", every=0.001)
+    time.sleep(delay)
+    os.kill(hub.gateway.pid if gateway else child.pid, signal.SIGKILL)
+    child.wait()
+    if gateway:
+        hub.gateway.child.wait()
+        hub.start_gateway()
+    return pending.exists()
+
+
+def test_killed_in_its_middle_it_goes_on(hubs):
+    hub, before = hub_with_chunks(hubs)
+    hub.cli("associate", "--device", "m1", "--patient", "71^^^K", "--from", "-3m", "--until", "-2m")
+    erase = ("patient", "erase", "--patient", "71^^^K", "--yes", "--reason", "r")
+    cuts = 0
+    for delay in (0, 0.03, 0.1):
+        was_cut = cut_off(hub, delay, True)
+        cuts += was_cut
+        if was_cut:  # what is still to be taken over would bring it back
+            refused = hub.cli(*erase, check=False)
+            assert refused.returncode != 0 and "`vitalgate rebuild`" in refused.stderr
+    assert hub.cli("patient", "erasures", "--json").stdout == ""
+    hub.gateway.stop()
+    for delay in (0, 0.05):
+        cuts += cut_off(hub, delay, False)
+    assert cuts >= 2
+    hub.start_gateway()
+    done = summary(lines(hub.cli("rebuild", "--json").stdout))
+    assert done["damaged_places"] == 0 and (done["salvaged_readings"] > 0 or not (hub.state / "data" / "series-rebuilding").exists())
+    assert values(hub) == before and verify(hub)[0] == 0
+    assert not list((hub.state / "data").glob("series-re*"))
+    hub.cli(*erase)
 
 
 def test_a_backup_is_verified_to_the_last_chunk(hubs, tmp_path):
