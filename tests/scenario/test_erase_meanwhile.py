@@ -17,7 +17,7 @@ class Busy(threading.Thread):
     """Does a command again and again."""
 
     def __init__(self, hub, *args):
-        super().__init__()
+        super().__init__(daemon=True)
         self.hub, self.args, self.ended, self.answers = hub, args, threading.Event(), []
         self.start()
 
@@ -28,7 +28,8 @@ class Busy(threading.Thread):
 
     def end(self):
         self.ended.set()
-        self.join()
+        self.join(60)
+        assert not self.is_alive(), self.args
         # While a fresh store takes the place of the old one there is none for a moment: that is said.
         return [(done.returncode, done.stderr) for done in self.answers
                 if done.returncode != 0 and "series store is not open" not in done.stderr and "series store does not run" not in done.stderr]
@@ -49,7 +50,8 @@ def test_while_others_are_at_it(hubs, tmp_path):
         done = json.loads(erase(hub, "71^^^K").stdout)
         assert done["state"] == "done" and done["counts"]["journal"] == 2 * READINGS, done
         counts = [len(one.answers) for one in busy]
-        assert hub.cli("query", "--device", "m1", "--json").stdout == ""
+        found = wait_for(lambda: (lambda done: done if done.returncode == 0 else None)(hub.cli("query", "--device", "m1", "--json", check=False)), "an answer")
+        assert found.stdout == ""
         wait_for(lambda: all(len(one.answers) > count + 1 for one, count in zip(busy, counts)), "everybody to go on", 60)
         failures = [one.end() for one in busy]
         assert failures == [[]] * len(busy), failures
