@@ -101,8 +101,14 @@ def spoil_rollups(path, times_ms):
         for series in range(1, 5):
             key, at = series.to_bytes(4, "big") + b"\0" + (begin_ms * 1000 + (1 << 63)).to_bytes(8, "big"), 0
             while (at := data.find(key, at + 1)) >= 0:
-                page = int.from_bytes(data[at + 13:at + 21], "little") * 4096
-                data[page + 16 + 12 if page + 4096 <= len(data) and data[page + 10] & 0x04 else at + 13 + 12] ^= 0x21
+                if int.from_bytes(data[at - 2:at], "little") != len(key):
+                    continue
+                value, page = at + 13, int.from_bytes(data[at + 13:at + 21], "little") * 4096
+                if data[at - 4] & 1:  # in a page of its own, unless that is another's by now
+                    if int.from_bytes(data[page:page + 8], "little") != page // 4096 or not data[page + 10] & 0x04:
+                        continue
+                    value = page + 16
+                data[value + 12] ^= 0x21
                 found += 1
     path.write_bytes(data)
     return found
