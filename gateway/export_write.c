@@ -140,10 +140,11 @@ say_whose(void *arg, struct gw_export_row *row)
 		set_patient(writing);
 	}
 	row->unsure = last_us >= writing->owner.to_us || writing->owner.whose == GW_WHOSE_CONFLICT || writing->owner.whose == GW_WHOSE_UNSURE;
-	if (row->unsure)
+	if (last_us >= writing->owner.to_us)
 		return;
-	row->bed = gw_span_text(writing->owner.bed);
-	row->patient = gw_span_text(writing->patient);
+	row->bed = gw_span_text(writing->owner.bed); // also where it is not sure who lies there
+	if (!row->unsure)
+		row->patient = gw_span_text(writing->patient);
 }
 
 // ---- Rows ----

@@ -224,3 +224,6 @@ def test_whose_they_were(hubs):
     # Told later: it is written again, with the patient.
     hub.cli("associate", "--bed", "ICU^^3", "--patient", "12^^^K", "--from", "-20h")
     wait_for(lambda: last() == [("ICU^^3", "12^^^K", "")], "the hour with the patient", 40)
+    # Two in one bed: whose it is nobody knows, where it was measured is sure.
+    hub.cli("associate", "--bed", "ICU^^3", "--patient", "13^^^K", "--from", "-20h")
+    wait_for(lambda: last() == [("ICU^^3", "", "true")], "the hour of two in one bed", 40)
