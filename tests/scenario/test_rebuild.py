@@ -93,6 +93,15 @@ def test_damaged_chunks_come_back_out_of_the_journal(hubs):
     assert b"rebuild" in (hub.state / "data" / "data.mdb").read_bytes()
 
 
+def crc32c(text):
+    crc = 0xffffffff
+    for byte in text:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
 def spoil_rollups(path, times_ms):
     """Values behind the keys of blocks of 4 hours (schemas/series-format.md), in a leaf or in pages of their own; copies in free pages as well."""
     data = bytearray(path.read_bytes())
@@ -108,6 +117,9 @@ def spoil_rollups(path, times_ms):
                     if int.from_bytes(data[page:page + 8], "little") != page // 4096 or not data[page + 10] & 0x04:
                         continue
                     value = page + 16
+                size = int.from_bytes(data[at - 8:at - 4], "little")
+                if size > 32768 or crc32c(key + data[value + 4:value + size]) != int.from_bytes(data[value:value + 4], "little"):
+                    continue  # what lay there before
                 data[value + 12] ^= 0x21
                 found += 1
     path.write_bytes(data)
