@@ -20,7 +20,7 @@ struct gw_series_options {
 	const char *dir;             // made if missing, mode 0700; holds data.mdb and lock.mdb
 	uint64_t budget_bytes;       // LMDB's map: fixed for this run, sparse; a sixteenth of it is kept for retention
 	uint64_t disk_reserve_bytes; // below this the file does not grow
-	int64_t hold_us;             // a reading is in a chunk after this time at the latest; 0: an hour
+	int64_t hold_us;             // a reading is in a chunk after this time at the latest; 0: two days
 	uint64_t tail_bytes_max;     // all tails; beyond, all are written; 0: 256 MB
 	bool read_only;              // for commands where no gateway runs: takes and reads, never writes
 	bool check;                  // looks at all pages first, as is done anyway where the store was not closed in order (gateway/pages.h)

@@ -597,7 +597,7 @@ gw_series_flush(struct gw_series_store *store, int64_t hold_us, bool *more)
 		return GW_E_ARGUMENT;
 	pthread_mutex_lock(&store->write);
 	(void)gw_series_tick(store);
-	error = flush(store, hold_us < 0 ? store->options.hold_us : hold_us, more);
+	error = flush(store, hold_us < 0 || hold_us > store->options.hold_us ? store->options.hold_us : hold_us, more);
 	pthread_mutex_unlock(&store->write);
 	return error;
 }

@@ -21,7 +21,9 @@
 #define FLUSH_EVERY_US 2000000
 #define SWEEP_EVERY_US INT64_C(600000000) // between sweeps of retention
 #define PIECE_EVERY_US 1000000            // between the pieces of one
-#define HURRIED_HOLD_US 60000000          // where the journal is short of room
+#define HURRIED_HOLD_US 60000000          // at least so long, also where the journal is short of room
+#define HELD_BYTES_MAX (256 * MIB)        // of the journal, that a restart takes again: beyond, readings are held for an hour at most
+#define HELD_SHARE 16                     // and no more than this part of its budget
 #define WAIT_MS 500
 #define LOCK_EVERY_US 2000
 #define AGAIN_US_MIN 1000000              // until a store that failed is opened again; twice as long each time
@@ -69,14 +71,24 @@ enabled(const struct gw_config *config)
 
 // ---- The thread ----
 
-// A journal that is short of room gets it back sooner.
+// A chunk of readings that come once a minute is worth waiting for, as long as neither a restart nor the journal has to pay for it: what came since is
+// taken again, and a journal that is short of room trims what is older than store.retention_full_h and was delivered.
 static int64_t
 hold_us(struct outlet *outlet)
 {
+	const struct gw_config *config = outlet->core->config;
+	uint64_t usual = (uint64_t)(config->store_budget_mb - config->store_reserve_mb) * MIB, behind, each;
+	int64_t keep_us = config->store_retention_full_h * HOUR_US, hold = INT64_MAX;
 	struct gw_journal_stats stats;
 
 	gw_journal_stats(outlet->journal, &stats);
-	return stats.full || stats.used_bytes > stats.budget_bytes / 4 * 3 ? HURRIED_HOLD_US : -1;
+	behind = gw_series_taken(outlet->store) - gw_series_cursor(outlet->store);
+	each = stats.last >= stats.first ? stats.used_bytes / (stats.last - stats.first + 1) + 1 : 0; // as if records were equally large
+	if (behind > HELD_BYTES_MAX / (each + 1) || behind > stats.budget_bytes / HELD_SHARE / (each + 1))
+		hold = HOUR_US;
+	if (stats.full || stats.used_bytes > usual / 4 * 3)
+		hold = keep_us < HURRIED_HOLD_US ? HURRIED_HOLD_US : keep_us < hold ? keep_us : hold;
+	return hold;
 }
 
 static void
@@ -171,9 +183,11 @@ take(struct outlet *outlet, const struct gw_record *record)
 enum gw_error
 gw_series_options_of(const struct gw_config *config, char *dir, size_t cap, struct gw_series_options *options, struct gw_why *why)
 {
+	int64_t hold_us = config->series_hold_min * 60000000, retention_us = config->store_retention_h * HOUR_US;
+
 	*options = (struct gw_series_options){
 		.dir = dir, .budget_bytes = (uint64_t)config->store_series_budget_mb * MIB, .disk_reserve_bytes = (uint64_t)config->store_disk_reserve_mb * MIB,
-		.hold_us = config->series_hold_min * 60000000, .tail_bytes_max = (uint64_t)config->series_tail_mb_max * MIB,
+		.hold_us = hold_us < retention_us ? hold_us : retention_us, .tail_bytes_max = (uint64_t)config->series_tail_mb_max * MIB,
 	};
 	if (snprintf(dir, cap, "%s/series", config->store_dir) >= (int)cap)
 		return gw_fail(why, GW_E_CONFIG, "the store's path is too long");

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HOUR_US INT64_C(3600000000)
+#define HOLD_US INT64_C(172800000000) // a page of readings that come once a minute
 #define TAIL_BYTES (256u << 20)
 #define DUE_FIRST 2048 // readings that are taken to fill a chunk until one has been written
 
@@ -365,7 +365,7 @@ static void
 set_defaults(struct gw_series_options *options)
 {
 	if (options->hold_us == 0)
-		options->hold_us = HOUR_US;
+		options->hold_us = HOLD_US;
 	if (options->tail_bytes_max == 0)
 		options->tail_bytes_max = TAIL_BYTES;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The series store, SQLite and InfluxDB on the same data, turn by turn. tests/bench/series.py starts it and makes the tables. A line of JSON for each measurement; every answer is
 // compared with what went in.
-//   series_bench DIR [--influx PORT PID FOLDER] [--rounds N] [--days N] [--beds N] [--minutes N] [--growth DAYS SECONDS] [--lean] [--keep]
+//   series_bench DIR [--influx PORT PID FOLDER] [--rounds N] [--days N] [--beds N] [--minutes N] [--growth DAYS SECONDS] [--hold MINUTES] [--lean] [--keep]
 #include "tests/bench/series_bench.h"
 
 #include <errno.h>
@@ -20,6 +20,7 @@
 #define REPEATS_MAX 25
 #define REPEATS_S 0.2
 #define MARKS 6
+#define HOLD_DAYS 8
 
 static const unsigned marks[MARKS] = { 1, 7, 30, 90, 180, 365 }; // days
 
@@ -38,7 +39,7 @@ struct truth {
 
 static struct options {
 	const char *dir;
-	unsigned rounds, days, beds, minutes, growth_days;
+	unsigned rounds, days, beds, minutes, growth_days, hold_min;
 	double growth_s;
 	bool influx;
 } options = { .rounds = 3, .days = 30, .minutes = 60 };
@@ -297,14 +298,20 @@ put(const struct contender *c, size_t n, struct spent *spent)
 }
 
 static void
-settle(const struct contender *c, struct spent *spent)
+spend(const struct contender *c, void (*fn)(void), struct spent *spent)
 {
 	double start = now_s(), cpu = c->cpu();
 
-	c->settle();
+	fn();
 	if (c != &bench_influx) // what it does afterwards costs nobody time, but CPU
 		spent->wall_s += now_s() - start;
 	spent->cpu_s += c->cpu() - cpu;
+}
+
+static void
+settle(const struct contender *c, struct spent *spent)
+{
+	spend(c, c->settle, spent);
 }
 
 static const char *
@@ -384,30 +391,35 @@ measure_clock(enum physio_clock clock)
 	nftw(path, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-// A reading a minute, and each hour all of it into chunks, as series.hold_min has it: what that costs beside chunks that fill by themselves.
+// A reading a minute for some days, written when series.hold_min has it or a chunk is full, and all of it at the end.
 static void
-measure_hold(void)
+measure_hold(unsigned hold_min)
 {
 	struct ward_plan plan = { .beds = 20, .every_s = 60, .clock = PHYSIO_CLOCK_SECONDS, .calm_from_s = UINT32_MAX };
 	char path[4096];
 	struct ward *ward = ward_open(&plan);
 	struct spent spent = { 0 };
+	uint64_t used, all;
 
 	snprintf(path, sizeof(path), "%s", fresh_folder(&bench_series));
 	memset(&truth, 0, sizeof(truth));
+	bench_hold_us = hold_min * INT64_C(60000000);
 	bench_series.open(path);
-	for (uint32_t hour = 1; hour <= 48; hour++) {
+	bench_hold_us = 0;
+	for (uint32_t minute = 1; minute <= HOLD_DAYS * 1440; minute++) {
 		bool done = false;
 		while (!done) {
-			size_t n = ward_frames(ward, hour * 3600, frames, BATCH, &done);
+			size_t n = ward_frames(ward, minute * 60, frames, BATCH, &done);
 			for (size_t i = 0; i < n; i++)
 				learn(&frames[i]);
 			put(&bench_series, n, &spent);
 		}
-		settle(&bench_series, &spent);
+		spend(&bench_series, bench_series.due, &spent);
 	}
-	printf("{\"kind\":\"hold\",\"readings\":%llu,\"seconds\":%.6f,\"cpu\":%.6f,\"bytes\":%llu}\n", (unsigned long long)truth.readings, spent.wall_s, spent.cpu_s,
-	    (unsigned long long)bench_series.bytes());
+	spend(&bench_series, bench_series.settle, &spent);
+	bench_series_pages(&used, &all);
+	printf("{\"kind\":\"hold\",\"hold_min\":%u,\"days\":%d,\"readings\":%llu,\"seconds\":%.6f,\"cpu\":%.6f,\"bytes\":%llu,\"pages\":%llu}\n", hold_min,
+	    HOLD_DAYS, (unsigned long long)truth.readings, spent.wall_s, spent.cpu_s, (unsigned long long)used, (unsigned long long)all);
 	bench_series.close();
 	ward_close(ward);
 	nftw(path, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -569,7 +581,7 @@ static void
 take_arguments(int argc, char **argv)
 {
 	if (argc < 2)
-		fail("usage", "series_bench DIR [--influx PORT PID FOLDER] [--rounds N] [--days N] [--beds N] [--minutes N] [--growth DAYS SECONDS] [--lean] [--keep]");
+		fail("usage", "series_bench DIR [--influx PORT PID FOLDER] [--rounds N] [--days N] [--beds N] [--minutes N] [--growth DAYS SECONDS] [--hold MINUTES] [--lean] [--keep]");
 	options.dir = argv[1];
 	for (int i = 2; i < argc; i++) {
 		if (strcmp(argv[i], "--rounds") == 0)
@@ -580,6 +592,8 @@ take_arguments(int argc, char **argv)
 			options.beds = take_number(argv, &i);
 		else if (strcmp(argv[i], "--minutes") == 0)
 			options.minutes = take_number(argv, &i);
+		else if (strcmp(argv[i], "--hold") == 0)
+			options.hold_min = take_number(argv, &i);
 		else if (strcmp(argv[i], "--lean") == 0)
 			bench_lean = true;
 		else if (strcmp(argv[i], "--keep") == 0)
@@ -610,6 +624,10 @@ main(int argc, char **argv)
 	contenders[contender_count++] = &bench_sqlite;
 	if (options.influx)
 		contenders[contender_count++] = &bench_influx;
+	if (options.hold_min > 0) {
+		measure_hold(options.hold_min);
+		return differed;
+	}
 	if (options.growth_days > 0) {
 		measure_growth();
 		return differed;
@@ -622,7 +640,8 @@ main(int argc, char **argv)
 	}
 	for (int clock = PHYSIO_CLOCK_SECONDS; clock <= PHYSIO_CLOCK_NONE; clock++)
 		measure_clock((enum physio_clock)clock);
-	measure_hold();
+	measure_hold(60);
+	measure_hold(2880);
 	measure_month();
 	return differed;
 }

@@ -70,6 +70,7 @@ struct contender {
 	void (*open)(const char *dir);                         // anew, empty
 	void (*encode)(const struct frame *frames, size_t n);  // what somebody else would have done: not measured. May be NULL
 	void (*put)(const struct frame *frames, size_t n);
+	void (*due)(void);                                     // what it does by itself every now and then. May be NULL
 	void (*settle)(void);                                  // until it is durable and where it stays
 	uint64_t (*bytes)(void);                               // on disk, all of it
 	double (*cpu)(void);                                   // seconds so far
@@ -81,8 +82,10 @@ struct contender {
 };
 extern const struct contender bench_series, bench_journal, bench_sqlite, bench_influx;
 
+extern int64_t bench_hold_us; // this store's, from the next open on; 0: the usual
 extern bool bench_lean; // the others do not keep when a reading was received
 extern bool bench_keep; // the last data stay
+void bench_series_pages(uint64_t *used, uint64_t *all); // of this store's file: without and with those that are free
 void influx_where(int port, int pid, const char *dir);
 
 // ---- Common ----

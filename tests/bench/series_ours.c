@@ -19,6 +19,7 @@
 
 static struct gw_series_store *store;
 static char store_dir[4096];
+int64_t bench_hold_us;
 static uint64_t position;
 static struct gw_span *records; // those of the batch, one after the other in record_bytes
 static uint8_t *record_bytes;
@@ -36,7 +37,7 @@ check(enum gw_error error, const char *what)
 static void
 store_open(const char *dir)
 {
-	struct gw_series_options options = { .dir = store_dir, .budget_bytes = UINT64_C(32) << 30 };
+	struct gw_series_options options = { .dir = store_dir, .budget_bytes = UINT64_C(32) << 30, .hold_us = bench_hold_us };
 	struct gw_why why = { "" };
 
 	snprintf(store_dir, sizeof(store_dir), "%s", dir);
@@ -125,6 +126,12 @@ series_put(const struct frame *frames, size_t n)
 }
 
 static void
+series_flush_due(void)
+{
+	flush(-1);
+}
+
+static void
 series_flush_all(void)
 {
 	flush(0);
@@ -135,6 +142,16 @@ static uint64_t
 series_bytes(void)
 {
 	return folder_bytes(store_dir);
+}
+
+void
+bench_series_pages(uint64_t *used, uint64_t *all)
+{
+	struct gw_series_stats stats;
+
+	gw_series_stats(store, &stats);
+	*all = stats.file_bytes;
+	*used = stats.file_bytes - stats.free_bytes;
 }
 
 static void
@@ -311,7 +328,8 @@ series_export(void)
 }
 
 const struct contender bench_series = {
-	.name = "vitalgate", .open = store_open, .encode = series_encode, .put = series_put, .settle = series_flush_all, .bytes = series_bytes,
+	.name = "vitalgate", .open = store_open, .encode = series_encode, .put = series_put, .due = series_flush_due, .settle = series_flush_all,
+	.bytes = series_bytes,
 	.cpu = own_cpu_s, .day = series_day, .latest = series_latest, .hours = series_hours, .export = series_export, .close = store_close,
 };
 

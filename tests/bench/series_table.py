@@ -85,7 +85,7 @@ def bytes_table(lines):
     text += "\n" + head("Vitalgate's, by the device's clock", "whole seconds", "milliseconds that jitter", "none")
     text += row("bytes per reading at 1 Hz", *(f"{r['bytes'] / r['readings']:.2f}" for clock in ("seconds", "milliseconds", "none") for r in pick(lines, kind="clock", clock=clock)))
     for r in pick(lines, kind="hold"):
-        text += f"\nA reading a minute, and each hour all of it into chunks (`series.hold_min`): {r['cpu'] / r['readings'] * 1e6:.1f} us of CPU a reading; {r['bytes'] / r['readings']:.2f} bytes.\n"
+        text += f"\nA reading a minute for {r['days']} days, held for {r['hold_min'] // 60} h at most (`series.hold_min`): {r['cpu'] / r['readings'] * 1e6:.2f} us of CPU a reading; {r['bytes'] / r['readings']:.2f} bytes.\n"
     return text + "\n"
 
 

@@ -6,20 +6,39 @@
 
 #include <unistd.h>
 
+#define HOUR INT64_C(3600000000)
+
 static struct gw_config *config;
 static struct gw_core core;
 static void *part;
 
 static int
-begin(void **state)
+begin_with(void **state, unsigned budget_mb)
 {
-	if (intake_begin(state) != 0 || gw_config_load(NULL, &config, NULL) != GW_OK)
+	if (store_make(state) != 0)
 		return -1;
+	store_options.budget_bytes = (uint64_t)budget_mb * MB;
+	if (intake_open() != 0 || gw_config_load(NULL, &config, NULL) != GW_OK)
+		return -1;
+	config->store_budget_mb = budget_mb;
+	config->store_reserve_mb = 4;
 	free(config->store_dir);
 	config->store_dir = strdup(store_dir);
 	config->store_series_budget_mb = 16;
 	core = (struct gw_core){ .config = config, .journal = journal, .intake = intake };
 	return 0;
+}
+
+static int
+begin(void **state)
+{
+	return begin_with(state, 256);
+}
+
+static int
+begin_small(void **state)
+{
+	return begin_with(state, 16);
 }
 
 static int
@@ -151,6 +170,146 @@ the_journals_cursor_comes_behind(void **state)
 }
 
 static void
+wait_for_cursor(uint64_t position)
+{
+	for (int ms = 0; journal_cursor() == UINT64_MAX || journal_cursor() < position; ms++) {
+		assert_true(ms < 20000);
+		usleep(1000);
+	}
+}
+
+static uint64_t
+in_memory(void)
+{
+	struct gw_series_stats stats;
+
+	gw_series_stats(gw_series_running(), &stats);
+	return stats.tail_readings;
+}
+
+static void
+flush_due(void)
+{
+	bool more = true;
+
+	while (more)
+		assert_int_equal(gw_series_flush(gw_series_running(), INT64_MAX, &more), GW_OK);
+}
+
+// Readings that come slowly wait for each other, also over restarts; but not longer than series.hold_min by the time at which they came.
+static void
+slow_readings_are_held(void **state)
+{
+	(void)state;
+	part_start();
+	submit("a", T0, 10);
+	submit("b", T0 + 47 * HOUR, 10);
+	for (int starts = 0; starts < 2; starts++) {
+		wait_for("a", 10);
+		wait_for("b", 10);
+		flush_due();
+		assert_int_equal(in_memory(), 20);
+		assert_int_equal(gw_series_cursor(gw_series_running()), 0);
+		part_stop();
+		part_start();
+	}
+	submit("a", T0 + 49 * HOUR, 10);
+	wait_for_cursor(1);
+	assert_int_equal(journal_cursor(), 1); // what "b" has is not due
+	assert_int_equal(in_memory(), 10);
+	part_stop();
+	part_start();
+	wait_for("a", 20);
+	wait_for("b", 10);
+	part_stop();
+}
+
+// Where the journal is not to be kept for so long, readings are held for less.
+static void
+held_no_longer_than_the_journal_keeps(void **state)
+{
+	struct gw_series_options options;
+	char dir[600];
+
+	(void)state;
+	assert_int_equal(gw_series_options_of(config, dir, sizeof(dir), &options, NULL), GW_OK);
+	assert_int_equal(options.hold_us, 48 * HOUR);
+	config->store_retention_h = 3;
+	assert_int_equal(gw_series_options_of(config, dir, sizeof(dir), &options, NULL), GW_OK);
+	assert_int_equal(options.hold_us, 3 * HOUR);
+}
+
+// Until the journal has so many bytes more in use.
+static void
+fill(const char *device, int64_t from_us, uint64_t bytes)
+{
+	struct gw_journal_stats stats;
+	static char text[2000];
+	uint64_t until;
+
+	memset(text, 'x', sizeof(text));
+	gw_journal_stats(journal, &stats);
+	until = stats.used_bytes + bytes;
+	for (int64_t us = from_us; stats.used_bytes < until; us += 1000) {
+		struct gw_reading readings[20];
+		struct gw_ticket *ticket = gw_ticket_get(&source);
+
+		for (int i = 0; i < 20; i++)
+			readings[i] = (struct gw_reading){ .signal = 101, .time_us = us + i, .type = GW_VALUE_TEXT, .text = gw_span(text, sizeof(text)) };
+		assert_non_null(ticket);
+		add_readings(ticket, device, from_us, readings, 20);
+		ticket_commit(ticket);
+		gw_journal_stats(journal, &stats);
+	}
+}
+
+// Where a restart would have much of the journal to take again, an hour is enough.
+static void
+much_of_the_journal_is_not_held(void **state)
+{
+	(void)state;
+	config->store_retention_full_h = 24;
+	part_start();
+	submit("a", T0, 10);
+	fill("b", T0 + HOUR - 1000000, 3 * MB / 2);
+	wait_for("a", 10);
+	flush_due();
+	assert_true(in_memory() >= 10);
+	assert_int_equal(gw_series_cursor(gw_series_running()), 0);
+	submit("c", T0 + HOUR, 10);
+	wait_for_cursor(1);
+	part_stop();
+	part_start();
+	wait_for("a", 10);
+	wait_for("c", 10);
+	part_stop();
+}
+
+// A journal that is short of room gets it back within a minute, where it may give away what was delivered.
+static void
+a_short_journal_is_not_held_up(void **state)
+{
+	(void)state;
+	config->store_retention_full_h = 0;
+	part_start();
+	submit("a", T0, 10);
+	fill("b", T0 + 1000000, 10 * MB);
+	wait_for("a", 10);
+	submit("c", T0 + INT64_C(61000000), 10);
+	wait_for_cursor(1);
+	for (int ms = 0; gw_journal_first(journal) <= 1; ms++) {
+		assert_true(ms < 20000);
+		usleep(1000);
+	}
+	wait_for("a", 10); // in a chunk
+	part_stop();
+	part_start();
+	wait_for("a", 10);
+	wait_for("c", 10);
+	part_stop();
+}
+
+static void
 status_tells(void **state)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -173,7 +332,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)
-		TEST(follows_from_the_beginning), TEST(the_journals_cursor_comes_behind), TEST(status_tells),
+#define SMALL(name) cmocka_unit_test_setup_teardown(name, begin_small, finish)
+		TEST(follows_from_the_beginning), TEST(the_journals_cursor_comes_behind), TEST(slow_readings_are_held), TEST(held_no_longer_than_the_journal_keeps),
+		SMALL(much_of_the_journal_is_not_held), SMALL(a_short_journal_is_not_held_up), TEST(status_tells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
