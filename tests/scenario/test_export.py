@@ -10,6 +10,7 @@ import select
 import socket
 import stat
 import subprocess
+import threading
 
 from harness.clients import by_certificate, iso, now_ms, publish, run
 from harness.hub import wait_for
@@ -255,3 +256,32 @@ def test_what_may_come_along_with_a_request(hubs):
     assert "nobody" in ask(hub, request, [writer])["why"]
     os.close(writer)
     wait_for(lambda: len(os.listdir(open_files)) <= before, "descriptors to be closed")
+
+
+def test_a_pipe_whose_maker_has_other_ideas(hubs):
+    """He makes it one that waits, and reads nothing: a reload does not wait with it."""
+    hub = hubs(bus=False).start()
+    add(hub, "m1")
+    send_many(hub, "m1", now_ms() // 1000 * 1000 - 9000000, 3000)
+    reader, writer = os.pipe()
+    done = threading.Event()
+
+    def meddle():
+        while not done.is_set():
+            os.set_blocking(writer, True)
+
+    meddler = threading.Thread(target=meddle)
+    meddler.start()
+    try:
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(hub.state / "vitalgate.sock"))
+            socket.send_fds(s, [json.dumps({"command": "export", "format": "jsonl"}).encode() + b"\n"], [writer])
+            wait_for(lambda: len(select.select([reader], [], [], 0)[0]) > 0, "the first of it")
+            hub.options["series"] = {"hold_min": 7}
+            hub.write_config()
+            assert "series: started anew" in hub.cli("reload").stdout
+    finally:
+        done.set()
+        meddler.join()
+        os.close(reader)
+        os.close(writer)
