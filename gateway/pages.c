@@ -195,7 +195,8 @@ look_at_rest(struct walk *walk, struct tree *tree, uint64_t first, uint64_t leas
 {
 	uint64_t count = gw_get32(head + PAGE_RUN);
 
-	if (gw_get64(head + PAGE_NUMBER) != first || gw_get16(head + PAGE_FLAGS) != RUN || count < least || !claim(walk, first + least, count - least))
+	if (gw_get64(head + PAGE_NUMBER) != first || gw_get16(head + PAGE_FLAGS) != RUN || count < least ||
+	    (count > least && !claim(walk, first + least, count - least))) // behind the file's last page there is nothing to claim
 		return false;
 	tree->runs_seen += count - least;
 	return true;
