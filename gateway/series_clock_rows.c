@@ -108,7 +108,7 @@ gw_series_clocks_again(struct gw_series_store *store)
 static bool
 is_due(const struct gw_series_device *device, uint64_t cursor)
 {
-	return device->clock != NULL && device->clock->unsaved != 0 && device->clock->unsaved <= cursor;
+	return device->clock != NULL && !device->clock_leaves && device->clock->unsaved != 0 && device->clock->unsaved <= cursor;
 }
 
 static enum gw_error
@@ -140,13 +140,33 @@ gw_series_clocks_put(struct gw_series_store *store, uint64_t cursor)
 	return error;
 }
 
+static void
+forget(struct gw_series_store *store, struct gw_series_device *device)
+{
+	pthread_mutex_lock(&store->lock);
+	free(device->clock);
+	device->clock = NULL;
+	device->clock_leaves = false;
+	pthread_mutex_unlock(&store->lock);
+}
+
 void
 gw_series_clocks_saved(struct gw_series_store *store, uint64_t cursor)
 {
 	for (size_t i = 0; store->by_device != NULL && i <= store->device_mask; i++)
 		for (struct gw_series_device *device = store->by_device[i]; device != NULL; device = device->next)
-			if (is_due(device, cursor))
+			if (device->clock_leaves)
+				forget(store, device);
+			else if (is_due(device, cursor))
 				device->clock->unsaved = 0;
+}
+
+void
+gw_series_clocks_stay(struct gw_series_store *store)
+{
+	for (size_t i = 0; store->by_device != NULL && i <= store->device_mask; i++)
+		for (struct gw_series_device *device = store->by_device[i]; device != NULL; device = device->next)
+			device->clock_leaves = false;
 }
 
 static enum gw_error
@@ -177,10 +197,7 @@ gw_series_clock_left(struct gw_series_store *store, struct gw_series_device *dev
 
 	if (device->clock == NULL || (error = has_any(store, device, &any)) != GW_OK || any)
 		return error;
-	pthread_mutex_lock(&store->lock);
-	free(device->clock);
-	device->clock = NULL;
-	pthread_mutex_unlock(&store->lock);
+	device->clock_leaves = true;
 	rc = mdb_del(store->txn, store->tables[GW_S_CLOCKS], &key, NULL);
 	return rc == MDB_NOTFOUND ? GW_OK : gw_series_error(rc);
 }

@@ -128,6 +128,7 @@ struct gw_series_device {
 	struct gw_series *series; // the first of its list
 	struct gw_series_device *next; // of equal slot
 	struct gw_clock_history *clock; // NULL: no reading with a device time came
+	bool clock_leaves; // with the transaction under way
 	uint8_t len;
 	char name[GW_ID_MAX + 1];
 };
@@ -318,6 +319,8 @@ enum gw_error gw_series_clock_take(struct gw_series_device *device, const struct
 // With `write` held: into the transaction go the histories that a cursor there needs; what a commit made of it.
 enum gw_error gw_series_clocks_put(struct gw_series_store *store, uint64_t cursor);
 void gw_series_clocks_saved(struct gw_series_store *store, uint64_t cursor);
+// The transaction came to nothing: what it would have taken away stays.
+void gw_series_clocks_stay(struct gw_series_store *store);
 // Another journal is followed.
 void gw_series_clocks_again(struct gw_series_store *store);
 // A device's chunks were deleted: where none is left, nothing is kept of its clock.

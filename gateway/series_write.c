@@ -116,6 +116,7 @@ gw_series_abort(struct gw_series_store *store)
 	mdb_txn_abort(store->txn);
 	store->txn = NULL;
 	store->totals = store->totals_before;
+	gw_series_clocks_stay(store);
 }
 
 static enum gw_error
@@ -172,6 +173,7 @@ gw_series_commit(struct gw_series_store *store, uint64_t cursor)
 		mdb_txn_abort(store->txn);
 	store->txn = NULL;
 	store->totals = store->totals_before;
+	gw_series_clocks_stay(store);
 	if (error == GW_E_FULL)
 		atomic_store(&store->full_now, true);
 	// After a failed sync the kernel may have dropped the pages: a second one that succeeds would prove nothing.
