@@ -315,7 +315,8 @@ was_ordered(const struct walk *walk, uint32_t at)
 	return false;
 }
 
-// An order for another bed than the one in which the patient lies, as long as neither it nor where the patient is changes.
+// An order for another bed than the one in which the patient lies, as long as neither it nor where the patient is changes. One for the bed that the patient
+// leaves at that very moment contradicts nothing: times are whole seconds, or minutes.
 static void
 claim_order(struct walk *walk, uint32_t at)
 {
@@ -324,6 +325,8 @@ claim_order(struct walk *walk, uint32_t at)
 	int64_t to_us = GW_TIME_OPEN;
 
 	if (order->bed == NULL || walk->bed == NULL || order->bed == walk->bed || walk->ordered || was_ordered(walk, at))
+		return;
+	if (walk->from_us == order->time_us && walk->came_from == order->bed)
 		return;
 	for (uint32_t i = at + 1; i < facts->count && to_us == GW_TIME_OPEN; i++) {
 		const struct fact *fact = &facts->at[i];

@@ -365,6 +365,30 @@ a_transfer_that_explains_an_order(void **state)
 	(void)state;
 }
 
+// Of the second in which the patient is moved: for the bed that is left.
+static void
+an_order_of_the_same_moment(void **state)
+{
+	for (int first = 0; first < 2; first++) {
+		place_both();
+		told(EVENT(ADMIT, first == 0 ? 2 : 4, WHO("a"), BED("B1"), TOLD(4)));
+		for (int i = 0; i < 2; i++) {
+			if (i == first)
+				told(EVENT(ASSOCIATE, 4, WHO("a"), BED("B1"), ORDER("o1"), TOLD(5 + i)));
+			else
+				told(EVENT(TRANSFER, 4, WHO("a"), BED("B2"), PRIOR("B1"), TOLD(5 + i)));
+			assert_told(false);
+		}
+		assert_day("m1", first == 0 ? "..aa...." : "........");
+		assert_day("m2", "....aaaa");
+		assert_int_equal(shown(0, 0, "", ""), 0);
+		told(EVENT(ASSOCIATE, 4, WHO("a"), BED("ICU^^3"), ORDER("o2"), TOLD(8)));
+		assert_told(true);
+		hub_close(state);
+		assert_int_equal(hub_open(state), 0);
+	}
+}
+
 // The order first, then where the patient lies.
 static void
 an_order_before_the_admission(void **state)
@@ -476,6 +500,7 @@ main(void)
 		TEST(an_order_for_another_bed),
 		TEST(an_order_that_ends_or_is_corrected),
 		TEST(a_transfer_that_explains_an_order),
+		TEST(an_order_of_the_same_moment),
 		TEST(an_order_before_the_admission),
 		TEST(what_the_patient_has_is_no_question_of_beds),
 		TEST(an_erased_patient_s_beds),
