@@ -399,7 +399,6 @@ measure_hold(unsigned hold_min)
 	char path[4096];
 	struct ward *ward = ward_open(&plan);
 	struct spent spent = { 0 };
-	uint64_t used, all;
 
 	snprintf(path, sizeof(path), "%s", fresh_folder(&bench_series));
 	memset(&truth, 0, sizeof(truth));
@@ -417,9 +416,8 @@ measure_hold(unsigned hold_min)
 		spend(&bench_series, bench_series.due, &spent);
 	}
 	spend(&bench_series, bench_series.settle, &spent);
-	bench_series_pages(&used, &all);
-	printf("{\"kind\":\"hold\",\"hold_min\":%u,\"days\":%d,\"readings\":%llu,\"seconds\":%.6f,\"cpu\":%.6f,\"bytes\":%llu,\"pages\":%llu}\n", hold_min,
-	    HOLD_DAYS, (unsigned long long)truth.readings, spent.wall_s, spent.cpu_s, (unsigned long long)used, (unsigned long long)all);
+	printf("{\"kind\":\"hold\",\"hold_min\":%u,\"days\":%d,\"readings\":%llu,\"seconds\":%.6f,\"cpu\":%.6f,\"bytes\":%llu}\n", hold_min,
+	    HOLD_DAYS, (unsigned long long)truth.readings, spent.wall_s, spent.cpu_s, (unsigned long long)bench_series.bytes());
 	bench_series.close();
 	ward_close(ward);
 	nftw(path, unlink_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -85,7 +85,6 @@ extern const struct contender bench_series, bench_journal, bench_sqlite, bench_i
 extern int64_t bench_hold_us; // this store's, from the next open on; 0: the usual
 extern bool bench_lean; // the others do not keep when a reading was received
 extern bool bench_keep; // the last data stay
-void bench_series_pages(uint64_t *used, uint64_t *all); // of this store's file: without and with those that are free
 void influx_where(int port, int pid, const char *dir);
 
 // ---- Common ----

@@ -43,7 +43,8 @@ def times(values):
     if not values:
         return ""
     s = spread(values)
-    return f"**{s['median']:.3g}** ({s['min']:.3g} to {s['max']:.3g})"
+    median, least, most = (f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in (s["median"], s["min"], s["max"]))
+    return f"**{median}** ({least} to {most})"
 
 
 def row(*cells):
