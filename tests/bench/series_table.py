@@ -39,12 +39,15 @@ def duration(seconds):
     return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
+def figure(value):
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def times(values):
     if not values:
         return ""
     s = spread(values)
-    median, least, most = (f"{value:.3g}" if value < 1000 else f"{value:,.0f}" for value in (s["median"], s["min"], s["max"]))
-    return f"**{median}** ({least} to {most})"
+    return f"**{figure(s['median'])}** ({figure(s['min'])} to {figure(s['max'])})"
 
 
 def row(*cells):
@@ -154,7 +157,7 @@ def log_bars(rows, y, left, width, low, high):
             out += [f'<rect x="{left}" y="{y}" width="{x[0] - left:.1f}" height="14" rx="2" fill="{COLOURS[name]}"/>',
                     f'<path d="M{x[1]:.1f} {y + 7}H{x[2]:.1f}" stroke="{INK}" stroke-width="1.2" opacity="0.55"/>']
             factor = statistics.median(ratios(some, name)) if name != OURS else None
-            out.append(words(x[2] + 6, y + 11, duration(s["median"]) + (f"   {factor:.3g}x" if factor else ""), 11, FAINT if factor else COLOURS[OURS]))
+            out.append(words(x[2] + 6, y + 11, duration(s["median"]) + (f", {figure(factor)} times" if factor else ""), 11, FAINT if factor else COLOURS[OURS]))
             y += 16
         if some:
             out.append(words(left - 10, (top + y) / 2 + 3, title, 12, INK, "end"))
@@ -166,7 +169,7 @@ def bars(report, queries, commands):
     everything = [r["seconds"] for r in queries + commands]
     low, high = math.floor(math.log10(min(everything))), math.ceil(math.log10(max(everything)))
     left, width, y = 270, 520, 84
-    title = "Answers from the series store: seconds, less is better (from one line of the grid to the next: ten times as long)"
+    title = "Answers from the series store: time, less is better (each line of the grid: ten times as long)"
     out = [words(20, 30, title, 17, weight="bold")] + legend(contenders(queries), 56)
     grid = len(out)
     for rows, words_of in ((queries, "As called by a program"), (commands, "As a command of the shell")):
@@ -178,7 +181,7 @@ def bars(report, queries, commands):
              words(left + width * (e - low) / (high - low), y + 12, duration(10.0 ** e), 10, FAINT, "middle") for e in range(low, high + 1)]
     out[grid:grid] = lines
     m = report["machine"]
-    out.append(words(20, y + 34, f"{m['cpu']}, {m['system']}; median of the rounds, line: least to most; 20x: twenty times as long", 11, FAINT))
+    out.append(words(20, y + 34, f"{m['cpu']}, {m['system']}; median of the rounds, line: least to most; times: as long as Vitalgate's", 11, FAINT))
     return picture(left + width + 170, y + 50, title, out)
 
 
