@@ -119,6 +119,9 @@ read_order(struct gw_hl7_reading *r, struct gw_hl7_scope scope, size_t obr, bool
 	event->time_us = gw_hl7_when(r, &r->mapping->order_times, scope);
 	if (event->device.len == 0 && event->bed.len == 0 && (!stop || event->order.len == 0))
 		gw_hl7_fault_at(r, 101, &r->mapping->bed.path[0], scope, "an order for monitoring that names neither a device nor a bed");
+	// By its number a bed's order is told from news of where the patient lies, and is found again when it ends.
+	if (event->device.len == 0 && !stop && event->order.len == 0)
+		gw_hl7_fault(r, 101, ORC, scope.from, 2, "an order for monitoring in a bed without its number");
 }
 
 void
