@@ -128,50 +128,34 @@ show_progress(void *arg, const char *name, uint64_t done, uint64_t total)
 	return true;
 }
 
-struct erasures {
-	int64_t begun_us; // the backup
-	bool any;
-};
-
-// gw_row_fn
-static bool
-say_erasure(void *arg, struct gw_span key, struct gw_span value)
+static void
+take_erasure(void *arg, const struct gw_erasure *erasure)
 {
-	struct erasures *erasures = arg;
-	struct gw_erasure erasure;
 	char done[40];
 
-	if (gw_erasure_read(key, value, &erasure) == GW_OK && (erasure.state != GW_ERASURE_DONE || erasure.done_us > erasures->begun_us)) {
-		gw_time_format(erasure.done_us != 0 ? erasure.done_us : erasure.begun_us, done);
-		printf("%serasure %016" PRIx64 " of %s: patient number %" PRIu64 ", %s\n", erasures->any ? "" : "What was erased since is here again. Erase it again:\n",
-		    erasure.number, done, erasure.patient_count > 0 ? erasure.patients[0] : 0, erasure.reason);
-		erasures->any = true;
-	}
-	gw_erasure_fini(&erasure);
-	return true;
+	(void)arg;
+	printf("to be erased again: erasure %016" PRIx64 " of %s, patient number %" PRIu64 ", %s\n", erasure->number, gw_time_format(erasure->begun_us, done),
+	    erasure->patient_count > 0 ? erasure->patients[0] : 0, erasure->reason);
 }
 
-// The store that was there tells which.
 static void
-say_erasures(const char *to, const struct gw_restored *restored)
+say_erasures(const struct gw_restored *restored, const char *list)
 {
-	struct erasures erasures = { .begun_us = restored->manifest.begun_us };
-	struct gw_journal *journal;
-	struct gw_why why;
-	char path[4096];
-	bool known = false;
+	static const char by_list[] = "restore once more with --erasures FILE (what `vitalgate patient erasures --json` said), or erase them again";
 
-	if (restored->aside[0] != '\0' && snprintf(path, sizeof(path), "%s/%s/data.mdb", to, restored->aside) < (int)sizeof(path) &&
-	    gw_journal_open_copy(path, &journal, &why) == GW_OK) {
-		known = gw_journal_each(journal, gw_span_text(GW_ERASURE_PREFIX), gw_span(NULL, 0), say_erasure, &erasures) == GW_OK;
-		gw_journal_close(journal);
-	}
-	if (!known)
-		puts("Patients who were erased after the backup are here again: erase them again, by your list of `vitalgate patient erasures`.");
+	if (restored->erasures > 0)
+		puts("What was erased since the backup is in it. It is erased again when a gateway starts on this store: `vitalgate patient erasures` tells when that is done.");
+	if (restored->erasures_damaged > 0)
+		printf("The store that was there is damaged where its list of erasures is: there may have been more%s.\n", list != NULL ? " than in your list" : "");
+	else if (restored->aside[0] != '\0' && !restored->erasures_read)
+		printf("Which patients were erased since cannot be read from the store that was there: %s%s%s\n", restored->erasures_why.text,
+		    list != NULL ? "; your list was taken" : ". They are here again: ", list != NULL ? "" : by_list);
+	else if (restored->aside[0] == '\0' && list == NULL)
+		printf("Patients who were erased after the backup are here again, as no store tells who they are: %s.\n", by_list);
 }
 
 static void
-say_restored(const char *to, const struct gw_restored *restored, const struct outlets *outlets)
+say_restored(const char *to, const struct gw_restored *restored, const struct outlets *outlets, const char *list)
 {
 	char begun[40];
 
@@ -187,7 +171,7 @@ say_restored(const char *to, const struct gw_restored *restored, const struct ou
 		puts(outlets->lines[i]);
 	if (outlets->count > 0)
 		puts("What was delivered after the backup will be delivered again, under new identifiers: tell those who receive it.");
-	say_erasures(to, restored);
+	say_erasures(restored, list);
 }
 
 static const char *
@@ -210,7 +194,8 @@ gw_cli_restore(struct gw_cli *cli)
 	struct gw_restore_options options = {
 		.from = gw_cli_argument(cli, "dir"), .to = gw_cli_argument(cli, "to"), .replace = gw_cli_given(cli, "replace"),
 		.passphrase_file = gw_cli_argument(cli, "passphrase-file"), .key_file = gw_cli_argument(cli, "key-file"), .who = who_am_i(who, sizeof(who)),
-		.progress = gw_cli_given(cli, "progress") ? show_progress : NULL, .outlet = take_outlet, .arg = outlets,
+		.progress = gw_cli_given(cli, "progress") ? show_progress : NULL, .outlet = take_outlet, .erasures = gw_cli_argument(cli, "erasures"), .erasure = take_erasure,
+		.arg = outlets,
 	};
 	enum gw_error error;
 
@@ -224,7 +209,7 @@ gw_cli_restore(struct gw_cli *cli)
 		options.to = config->store_dir;
 	error = outlets == NULL || sodium_init() < 0 ? GW_E_MEMORY : gw_restore(&options, &restored, &why);
 	if (error == GW_OK)
-		say_restored(options.to, &restored, outlets);
+		say_restored(options.to, &restored, outlets, options.erasures);
 	gw_config_free(config);
 	free(outlets);
 	return error == GW_OK ? 0 : failed(cli, error, &why);

@@ -6,6 +6,7 @@
 
 #include "gateway/command.h"
 #include "gateway/control.h"
+#include "gateway/erase.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -157,6 +158,7 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 		return failed(cli, gw_error_text(error), why.text);
 	core.parts = cli->parts;
 	core.part_count = cli->part_count;
+	gw_erase_again(&core);
 	doc = yyjson_read(request, len, 0);
 	call.core = &core;
 	call.arguments = yyjson_doc_get_root(doc);

@@ -57,6 +57,9 @@ gw_show_erasure(struct gw_show *show, yyjson_val *line)
 		fprintf(out, "erasure %s  %s  begun %s by %s%s%s\n  reason: %s\n", gw_show_string(line, "erasure"), gw_show_string(line, "state"),
 		    gw_show_string(line, "begun"), gw_show_string(line, "who"), gw_show_string(line, "done")[0] != '\0' ? ", done " : "", gw_show_string(line, "done"),
 		    gw_show_string(line, "reason"));
+	if (gw_show_string(line, "again")[0] != '\0')
+		fprintf(out, "  the backup that was restored %s had it all again: %s\n", gw_show_string(line, "again"),
+		    strcmp(gw_show_string(line, "state"), "done") == 0 ? "done once more since" : "it is to be done once more");
 	show_counts(out, yyjson_obj_get(line, "counts"), dry);
 	yyjson_arr_foreach(yyjson_obj_get(line, "aside"), i, max, window)
 		fprintf(out, "  %s in the store's folder was moved aside and still has what was there then: delete it\n", yyjson_get_str(window));

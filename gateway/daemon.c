@@ -210,8 +210,10 @@ start_all(struct daemon *daemon, struct gw_why *why)
 {
 	struct gw_control_options control = { .path = daemon->core.config->control_socket, .core = &daemon->core, .parts = &daemon->parts,
 		.reload = daemon->reload, .commands_max = (uint32_t)daemon->core.config->control_commands_max };
-	enum gw_error error = start_parts(daemon, why);
+	enum gw_error error;
 
+	gw_erase_again(&daemon->core);
+	error = start_parts(daemon, why);
 	if (error == GW_OK)
 		error = gw_control_open(&control, &daemon->control, why);
 	if (error == GW_OK)

@@ -320,8 +320,8 @@ take_out(struct gw_erasure *erasure, struct gw_why *why)
 	return erasure->dry || (error = store(erasure)) == GW_OK ? GW_OK : fail_at(why, error, "its row");
 }
 
-static enum gw_error
-put_notes(const struct gw_erasure *erasure, struct gw_ticket *ticket)
+enum gw_error
+gw_erasure_put_notes(const struct gw_erasure *erasure, struct gw_ticket *ticket)
 {
 	struct gw_erased_range ranges[64];
 	struct gw_erasure_note note = { .received_us = gw_clock_wall_us(), .erasure = erasure->number,
@@ -356,7 +356,7 @@ put_forgotten(struct gw_erasure *erasure, struct gw_ticket *ticket)
 	if (error == GW_E_NOT_FOUND)
 		error = GW_OK; // nothing was heard of him for longer than is kept
 	if (error == GW_OK)
-		error = put_notes(erasure, ticket);
+		error = gw_erasure_put_notes(erasure, ticket);
 	erasure->state = GW_ERASURE_FORGOTTEN;
 	if (error == GW_OK)
 		error = gw_erasure_put(erasure, ticket);
@@ -450,6 +450,8 @@ run(struct gw_erasure *erasure, struct gw_why *why)
 	enum gw_error error = check_rebuild(erasure, why);
 
 	if (error != GW_OK)
+		return error;
+	if (erasure->state == GW_ERASURE_AGAIN && (error = gw_erasure_again(erasure, why)) != GW_OK)
 		return error;
 	if (erasure->state == GW_ERASURE_BEGUN) {
 		erasure->scanned = 0;

@@ -25,7 +25,9 @@
 #define GW_ERASURE_REASON_MAX 500
 #define GW_ERASURE_EXPORTS_MAX 256
 
-enum gw_erasure_state { GW_ERASURE_BEGUN = 1, GW_ERASURE_FORGOTTEN, GW_ERASURE_DONE };
+// AGAIN: a backup was restored that has all of it again. What is known there of the patient is older than what the row says, so the row's windows count; what the restored
+// store says besides counts for times of which nothing was known any more when the row was written.
+enum gw_erasure_state { GW_ERASURE_BEGUN = 1, GW_ERASURE_FORGOTTEN, GW_ERASURE_DONE, GW_ERASURE_AGAIN };
 
 // A device was the patient's in [from, to), by the hub's clock. unsure: it may have been (associations contradict each other).
 struct gw_erasure_window {
@@ -53,6 +55,7 @@ struct gw_erasure {
 	bool unsure;             // what may be another's goes as well
 	bool dry;                // only counts
 	int64_t begun_us, done_us;
+	int64_t again_us;        // when the last such backup was restored; 0: none was
 	char who[GW_ID_MAX + 1];
 	char reason[GW_ERASURE_REASON_MAX + 1];
 	uint64_t patient;        // while the person is known: into whom all others were merged
@@ -132,7 +135,18 @@ enum gw_error gw_erasure_put(const struct gw_erasure *erasure, struct gw_ticket 
 enum gw_error gw_erasure_read(struct gw_span key, struct gw_span value, struct gw_erasure *erasure);
 yyjson_mut_doc *gw_erasure_document(const struct gw_erasure *erasure); // for people and for the row
 
+// ---- gateway/erase_again.c ----
+
+// Erasures that a restored backup has undone, whoever opens a core, before anything comes in or goes out: the person is forgotten as of then, and messages and frames
+// that name him go. What is left is as after any erasure that was cut off: gw_erase_pending(). One that cannot be done stays as it is, and is told in the log.
+void gw_erase_again(struct gw_core *core);
+// One of them.
+enum gw_error gw_erasure_again(struct gw_erasure *erasure, struct gw_why *why);
+
 // ---- gateway/erase.c ----
+
+// GW_RECORD_ERASURE of all windows.
+enum gw_error gw_erasure_put_notes(const struct gw_erasure *erasure, struct gw_ticket *ticket);
 
 // A new erasure (number 0, patient, who, reason, unsure, dry are the caller's), from its row to its end; dry: counts only, and has no row. One that has failed once it
 // was begun (the number is there) goes on by itself.

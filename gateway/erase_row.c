@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const states[] = { [GW_ERASURE_BEGUN] = "begun", [GW_ERASURE_FORGOTTEN] = "forgotten", [GW_ERASURE_DONE] = "done" };
+static const char *const states[] = { [GW_ERASURE_BEGUN] = "begun", [GW_ERASURE_FORGOTTEN] = "forgotten", [GW_ERASURE_DONE] = "done", [GW_ERASURE_AGAIN] = "again" };
 
 // One row yields both ways.
 static const struct {
@@ -77,6 +77,10 @@ gw_erasure_document(const struct gw_erasure *erasure)
 	if (erasure->done_us != 0) {
 		yyjson_mut_obj_add_strcpy(doc, object, "done", gw_time_format(erasure->done_us, text));
 		yyjson_mut_obj_add_sint(doc, object, "done_us", erasure->done_us);
+	}
+	if (erasure->again_us != 0) {
+		yyjson_mut_obj_add_strcpy(doc, object, "again", gw_time_format(erasure->again_us, text));
+		yyjson_mut_obj_add_sint(doc, object, "again_us", erasure->again_us);
 	}
 	yyjson_mut_obj_add_strcpy(doc, object, "who", erasure->who);
 	yyjson_mut_obj_add_strcpy(doc, object, "reason", erasure->reason);
@@ -173,13 +177,14 @@ read_object(yyjson_val *object, struct gw_erasure *erasure)
 	const char *state = yyjson_get_str(yyjson_obj_get(object, "state"));
 	enum gw_error error;
 
-	for (size_t i = GW_ERASURE_BEGUN; state != NULL && i <= GW_ERASURE_DONE; i++)
+	for (size_t i = GW_ERASURE_BEGUN; state != NULL && i <= GW_ERASURE_AGAIN; i++)
 		if (strcmp(state, states[i]) == 0)
 			erasure->state = (enum gw_erasure_state)i;
 	if (erasure->state == 0)
 		return GW_E_CORRUPT;
 	erasure->begun_us = yyjson_get_sint(yyjson_obj_get(object, "begun_us"));
 	erasure->done_us = yyjson_get_sint(yyjson_obj_get(object, "done_us"));
+	erasure->again_us = yyjson_get_sint(yyjson_obj_get(object, "again_us"));
 	copy(object, "who", erasure->who, sizeof(erasure->who));
 	copy(object, "reason", erasure->reason, sizeof(erasure->reason));
 	erasure->unsure = yyjson_is_true(yyjson_obj_get(object, "unsure_too"));

@@ -252,7 +252,8 @@ by_windows(struct gw_erasure *erasure, const char *device, const struct gw_point
 {
 	int64_t first_us, last_us, reached_us;
 	size_t at, count = gw_erasure_device(erasure, gw_span_text(device), &at);
-	bool some = false, all = true;
+	bool undone = erasure->again_us != 0 && erasure->unsure; // what was in question had been erased, and is here again
+	bool some = false, all = true, in_question = false;
 
 	(void)gw_series_when(&erasure->whose, device, point, &first_us, &last_us);
 	reached_us = first_us;
@@ -262,10 +263,11 @@ by_windows(struct gw_erasure *erasure, const char *device, const struct gw_point
 		if (window->to_us <= first_us || window->from_us > last_us || (conflicts && !window->unsure))
 			continue;
 		some = true;
-		all = all && !window->unsure && window->from_us <= reached_us;
+		all = all && (!window->unsure || undone) && window->from_us <= reached_us;
+		in_question |= window->unsure;
 		reached_us = window->to_us;
 	}
-	if (some && all && reached_us > last_us && !conflicts && is_anothers(erasure, device, first_us, last_us))
+	if (some && all && reached_us > last_us && !conflicts && !in_question && is_anothers(erasure, device, first_us, last_us))
 		all = false;
 	return some && all && reached_us > last_us ? GW_BELONGS : some ? GW_BELONGS_UNSURE : GW_BELONGS_NOT;
 }

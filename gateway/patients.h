@@ -200,6 +200,10 @@ enum gw_error gw_patients_numbers(struct gw_patients *patients, uint64_t number,
 // told. Into the ticket, which is submitted under the same gw_patients_lock(), as in gw_patients_apply(); where it fails, or the ticket does:
 // gw_patients_reload(). GW_E_NOT_FOUND.
 enum gw_error gw_patients_forget_person(struct gw_patients *patients, uint64_t number, struct gw_ticket *ticket);
+// The same where it is known that nothing was his any more from until_us on, whatever is known here: what is told to go on ends then.
+enum gw_error gw_patients_forget_until(struct gw_patients *patients, uint64_t number, int64_t until_us, struct gw_ticket *ticket);
+// Of a store that goes on from a backup, into the ticket: numbers of patients that the store from which it was made may have given since are not given again.
+enum gw_error gw_patients_begin_anew(struct gw_journal *journal, struct gw_ticket *ticket);
 
 // ---- For people: copied out; the caller frees *entries ----
 

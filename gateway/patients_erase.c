@@ -4,6 +4,7 @@
 // Such a patient has no person; what is his is nobody's (gateway/patients_owner.c). Under gw_patients_lock(), any thread.
 #include "gateway/patients_internal.h"
 
+#include "gateway/bytes.h"
 #include "gateway/clock.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 struct erasing {
 	struct gw_patients *patients;
 	struct patient *root;
-	int64_t now_us;
+	int64_t now_us, until_us; // nothing goes on for longer than that
 	struct gw_ticket *ticket;
 	enum gw_error error;
 };
@@ -103,7 +104,8 @@ add(struct erasing *erasing, struct facts *facts, enum fact_kind kind, uint64_t 
 static int64_t
 ended(const struct erasing *erasing, int64_t to_us)
 {
-	return to_us == GW_TIME_OPEN ? erasing->now_us : to_us;
+	to_us = to_us == GW_TIME_OPEN ? erasing->now_us : to_us;
+	return to_us < erasing->until_us ? to_us : erasing->until_us;
 }
 
 #define LANES 4 // beds at once that are told apart
@@ -144,11 +146,11 @@ lane_of(int64_t ends[LANES], const struct interval *stay)
 
 // Whether the patient is in a bed again, as one of that lane, when a stay ends.
 static bool
-goes_on(const struct line *stays, const uint8_t *lanes, uint32_t from, uint32_t at)
+goes_on(const struct erasing *erasing, const struct line *stays, const uint8_t *lanes, uint32_t from, uint32_t at)
 {
 	for (uint32_t i = at + 1; i < stays->count; i++) {
 		if (lanes[i - from] == lanes[at - from])
-			return stays->at[i].from_us <= stays->at[at].to_us;
+			return stays->at[i].from_us <= stays->at[at].to_us && stays->at[i].from_us < ended(erasing, stays->at[i].to_us);
 	}
 	return false;
 }
@@ -176,7 +178,7 @@ rewrite_moves(struct erasing *erasing)
 		if (stays->at[i].from_us >= to_us)
 			continue;
 		add(erasing, moves, FACT_ADMIT, number_of(erasing, lanes[i - from]), stays->at[i].from_us, bed);
-		if (!goes_on(stays, lanes, from, i))
+		if (!goes_on(erasing, stays, lanes, from, i))
 			add(erasing, moves, FACT_LEAVE, number_of(erasing, lanes[i - from]), to_us, bed);
 	}
 	gw_derive_patient(erasing->patients, root);
@@ -273,9 +275,9 @@ erase(struct erasing *erasing)
 }
 
 enum gw_error
-gw_patients_forget_person(struct gw_patients *patients, uint64_t number, struct gw_ticket *ticket)
+gw_patients_forget_until(struct gw_patients *patients, uint64_t number, int64_t until_us, struct gw_ticket *ticket)
 {
-	struct erasing erasing = { .patients = patients, .now_us = gw_clock_wall_us(), .ticket = ticket };
+	struct erasing erasing = { .patients = patients, .now_us = gw_clock_wall_us(), .until_us = until_us, .ticket = ticket };
 
 	if (patients->failed)
 		return GW_E_MEMORY;
@@ -297,4 +299,27 @@ gw_patients_forget_person(struct gw_patients *patients, uint64_t number, struct 
 	pthread_rwlock_unlock(&patients->lines);
 	ticket->essential = true;
 	return erasing.root == NULL ? GW_E_NOT_FOUND : erasing.error;
+}
+
+enum gw_error
+gw_patients_forget_person(struct gw_patients *patients, uint64_t number, struct gw_ticket *ticket)
+{
+	return gw_patients_forget_until(patients, number, INT64_MAX, ticket);
+}
+
+// Seconds: no hub has known more patients than that, and a later restore begins above.
+enum gw_error
+gw_patients_begin_anew(struct gw_journal *journal, struct gw_ticket *ticket)
+{
+	uint64_t next = (uint64_t)(gw_clock_wall_us() / 1000000);
+	uint8_t number[8];
+	size_t len = 0;
+	enum gw_error error = gw_journal_get(journal, gw_span_text(PATIENT_NEXT_ROW), number, sizeof(number), &len);
+
+	if (error != GW_OK && error != GW_E_NOT_FOUND)
+		return error;
+	if (error == GW_OK && len == 8 && gw_get64(number) > next)
+		next = gw_get64(number);
+	gw_put64(number, next);
+	return gw_ticket_put(ticket, gw_span_text(PATIENT_NEXT_ROW), gw_span(number, sizeof(number)));
 }

@@ -7,6 +7,7 @@
 #include "gateway/intake.h"
 #include "gateway/journal_copy.h"
 #include "gateway/ledger.h"
+#include "gateway/patients.h"
 #include "gateway/restore_internal.h"
 
 #include <errno.h>
@@ -275,7 +276,7 @@ begin_anew(struct restore *restore, struct gw_journal *journal)
 		return gw_fail(restore->why, error, "%s", gw_error_text(error));
 	if ((ticket = gw_ticket_get(&source)) == NULL)
 		error = GW_E_MEMORY;
-	else if ((error = describe(restore, journal, ticket)) == GW_OK)
+	else if ((error = describe(restore, journal, ticket)) == GW_OK && (error = gw_patients_begin_anew(journal, ticket)) == GW_OK)
 		error = gw_journal_begin_anew(journal, ticket);
 	if (ticket != NULL)
 		gw_ticket_release(ticket);
@@ -300,7 +301,8 @@ renew(struct restore *restore)
 	restore->restored->before = gw_journal_incarnation(journal);
 	restore->restored->first = gw_journal_first(journal);
 	restore->restored->last = gw_journal_last(journal);
-	if ((error = begin_anew(restore, journal)) == GW_OK && restore->options->outlet != NULL)
+	if ((error = gw_restore_erasures(restore->options, journal, restore->restored, restore->why)) == GW_OK &&
+	    (error = begin_anew(restore, journal)) == GW_OK && restore->options->outlet != NULL)
 		(void)gw_outlets_each(journal, restore->options->outlet, restore->options->arg);
 	restore->restored->incarnation = gw_journal_incarnation(journal);
 	gw_journal_close(journal);
@@ -353,7 +355,7 @@ restore_all(struct restore *restore)
 	const struct gw_manifest *manifest = &restore->restored->manifest;
 	enum gw_error error;
 
-	if ((error = open_backup(restore)) != GW_OK || (error = open_store(restore)) != GW_OK || (error = check_backup(restore)) != GW_OK ||
+	if ((error = gw_restore_check_erasures(restore->options, restore->why)) != GW_OK || (error = open_backup(restore)) != GW_OK || (error = open_store(restore)) != GW_OK || (error = check_backup(restore)) != GW_OK ||
 	    (error = check_room(restore)) != GW_OK || (error = make_stage(restore)) != GW_OK)
 		return error;
 	for (size_t i = 0; error == GW_OK && i < manifest->file_count; i++)

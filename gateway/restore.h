@@ -10,6 +10,8 @@
 
 #include "gateway/backup.h"
 
+struct gw_erasure;
+
 struct gw_restore_options {
 	const char *from, *to;        // the backup's folder; the store's
 	bool replace;                 // an existing store is moved aside
@@ -17,6 +19,8 @@ struct gw_restore_options {
 	const char *who;              // as gw_call.who
 	gw_backup_watch_fn *progress; // may be NULL
 	bool (*outlet)(void *arg, const char *name, struct gw_span cursor); // every outlet of the restored store; may be NULL
+	const char *erasures;    // a file: what `patient erasures --json` printed; NULL: none
+	void (*erasure)(void *arg, const struct gw_erasure *erasure); // each one that is to be done again; may be NULL
 	void *arg;
 };
 
@@ -25,6 +29,10 @@ struct gw_restored {
 	uint64_t first, last;    // positions of the copy
 	uint64_t incarnation;    // the new one
 	uint64_t before;         // the copy's own
+	// Erasures that the backup has not as done: taken over as such that are to be done again.
+	uint64_t erasures, erasures_damaged; // damaged: rows, or places where there may be some
+	bool erasures_read;           // all of the store that was there
+	struct gw_why erasures_why;   // where not
 	char aside[40];          // "replaced-20261120T081500Z-3fa2" in the store's folder; empty: nothing was there
 };
 enum gw_error gw_restore(const struct gw_restore_options *options, struct gw_restored *restored, struct gw_why *why);

@@ -289,23 +289,6 @@ def test_what_contradicted_itself_does_not_become_the_other_patients(hubs):
     assert [e[0] for e in owners("m2") if e[0]] == ["7719355^^^K"]
 
 
-def test_a_restored_backup_tells_what_has_to_be_erased_again(hubs, tmp_path):
-    hub = hubs(bus=False).start()
-    hub.add_device("m1", "bedside-json")
-    hub.cli("associate", "--device", "m1", "--patient", f"{GONE}^^^K", "--from", "-30m", "--until", "-5m")
-    hub.cli("backup", tmp_path / "backup")
-    done, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^K", "--yes", "--reason", "case 4711")
-    hub.gateway.stop()
-    said = hub.cli("restore", tmp_path / "backup", "--replace").stdout
-    assert "erased since" in said and done["erasure"] in said and "case 4711" in said and GONE not in said
-    # Without the old store the list that somebody kept has to do.
-    assert "patient erasures" in hub.cli("restore", tmp_path / "backup", "--to", tmp_path / "elsewhere").stdout
-    hub.start_gateway()
-    again, = rows(hub, "patient", "erase", "--patient", f"{GONE}^^^K", "--yes", "--reason", "case 4711, again")
-    assert again["state"] == "done" and again["aside"]
-    assert GONE.encode() not in live_bytes(hub)
-
-
 def test_killed_in_between_it_goes_on_by_itself(hubs):
     ward, _, _ = fill(hubs)
     hub = ward.hub
