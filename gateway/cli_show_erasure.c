@@ -18,7 +18,9 @@ static const struct {
 static uint64_t
 count_of(yyjson_val *counts, const char *key)
 {
-	return key != NULL ? yyjson_get_uint(yyjson_obj_get(counts, key)) : 0;
+	char text[32]; // numbers come as they were written
+
+	return key != NULL ? strtoull(gw_show_text(counts, key, text, sizeof(text)), NULL, 10) : 0;
 }
 
 static void

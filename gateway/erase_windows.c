@@ -149,6 +149,16 @@ look_at_windows(struct looking *looking)
 	return error;
 }
 
+static size_t
+beds_at(const struct looking *looking, int64_t us)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < looking->entry_count; i++)
+		count += looking->entries[i].kind == GW_TIMELINE_STAY && looking->entries[i].from_us <= us && looking->entries[i].to_us > us;
+	return count;
+}
+
 static void
 tell_present(const struct looking *looking, struct gw_why *present)
 {
@@ -156,9 +166,9 @@ tell_present(const struct looking *looking, struct gw_why *present)
 	for (size_t i = 0; i < looking->entry_count && present->text[0] == '\0'; i++) {
 		const struct gw_timeline *entry = &looking->entries[i];
 
-		// Of who is forgotten one bed at a time is kept: in the other one another's would be surely another's.
-		if (entry->kind == GW_TIMELINE_STAY && entry->other_bed[0] != '\0')
-			snprintf(present->text, sizeof(present->text), "said to be in two beds (vitalgate patient conflicts)");
+		// Of who is forgotten so many at a time are kept: in the others another's would be surely another's.
+		if (entry->kind == GW_TIMELINE_STAY && beds_at(looking, entry->from_us) > GW_ERASED_BEDS_MAX)
+			snprintf(present->text, sizeof(present->text), "said to be in more than %d beds at once (vitalgate patient conflicts)", GW_ERASED_BEDS_MAX);
 		if (entry->from_us > looking->now_us || entry->to_us <= looking->now_us)
 			continue;
 		if (entry->kind == GW_TIMELINE_CLASH && entry->conflict) // once forgotten, nobody could tell the two apart any more

@@ -199,6 +199,7 @@ enum gw_error gw_patients_numbers(struct gw_patients *patients, uint64_t number,
 // Forgets all that is known of these but when which bed and device were somebody's; stays that go on end now. What was theirs is nobody's then; outlets are not
 // told. Into the ticket, which is submitted under the same gw_patients_lock(), as in gw_patients_apply(); where it fails, or the ticket does:
 // gw_patients_reload(). GW_E_NOT_FOUND.
+#define GW_ERASED_BEDS_MAX 4 // at once; one who was said to be in more is to be looked at first
 enum gw_error gw_patients_forget_person(struct gw_patients *patients, uint64_t number, struct gw_ticket *ticket);
 // The same where it is known that nothing was his any more from until_us on, whatever is known here: what is told to go on ends then.
 enum gw_error gw_patients_forget_until(struct gw_patients *patients, uint64_t number, int64_t until_us, struct gw_ticket *ticket);

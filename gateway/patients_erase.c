@@ -108,7 +108,7 @@ ended(const struct erasing *erasing, int64_t to_us)
 	return to_us < erasing->until_us ? to_us : erasing->until_us;
 }
 
-#define LANES 4 // beds at once that are told apart
+#define LANES GW_ERASED_BEDS_MAX // beds at once that are told apart
 #define ERASED_STAYS_MAX (FACTS_MAX / 2 - LANES)
 
 static uint64_t

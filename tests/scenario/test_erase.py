@@ -179,14 +179,53 @@ def test_what_turns_out_later_brings_nothing_back(hubs):
     hub.cli("verify")
 
 
-def test_who_is_said_to_be_in_two_beds_has_to_be_resolved_first(hubs):
-    ward = Ward(hubs, None, ("m1",))
-    ward.adt("A01", 10, GONE, ICU.format(1))
-    ward.adt("A02", 20, GONE, ICU.format(2), prior=ICU.format(5))
-    ward.adt("A03", 30, GONE, ICU.format(2))
-    said = ward.hub.cli("patient", "erase", "--patient", f"{GONE}^^^H", "--yes", "--reason", "r", check=False)
-    assert said.returncode != 0 and "two beds" in said.stderr, said
-    assert not rows(ward.hub, "patient", "erasures")
+def test_who_was_said_to_be_in_two_beds(hubs):
+    """What was measured in either meanwhile may be another's: it stays, and nobody gets it; all else of his goes. With --unsure it goes as well."""
+    ward = Ward(hubs, None, ("m1", "m2"), moment=time.time())
+    hub = ward.hub
+    ward.place("m1", ICU.format(1), 0)
+    ward.place("m2", ICU.format(2), 0)
+    sent = {}
+
+    def measured(device, value):
+        ward.wait(60)
+        sent[value] = (device, round(ward.now(), 3))
+        ward.send(device, [(sent[value][1], value)])
+        ward.wait(60)
+
+    def tell(event, patient, bed, **more):
+        ward.adt(event, (ward.now() - ward.start) / 60, patient, ICU.format(bed), **more)
+
+    tell("A01", GONE, 1)
+    measured("m1", HIS[0])
+    measured("m1", HIS[1])
+    tell("A02", GONE, 2, prior=ICU.format(5))  # in 1, as was known, or in 5
+    measured("m2", HIS[2])
+    tell("A03", GONE, 2)
+    ward.wait(60)
+    tell("A01", STAYS, 5)
+    ward.adt("A01", (ward.now() - ward.start) / 60 - 30, "9911", ICU.format(5))  # another, who may have lain there alone
+    measured("m1", HERS[0])
+    wait_for(lambda: len(rows(hub, "query", "--device", "m1")) == 3, "readings")
+
+    def of(patient, *args):
+        return [str(row["value"]) for row in rows(hub, "query", "--patient", f"{patient}^^^H", *args)]
+
+    def beds():
+        return [(e.get("patient"), e.get("conflict", False), e["from"]) for bed in (1, 5) for e in rows(hub, "patient", "show", "--bed", ICU.format(bed)) if e["kind"] == "stay"]
+
+    disputed = HIS[:2]
+    assert of(GONE) == HIS[2:]
+    before = beds()
+    said = hub.cli("patient", "erase", "--patient", f"{GONE}^^^H", "--yes", "--reason", "r")
+    assert "1 readings in the series; 2 more may be another's and stayed (--unsure)" in said.stdout, said.stdout
+    for _ in range(2):
+        assert [str(r["value"]) for device in ("m1", "m2") for r in rows(hub, "query", "--device", device)] == [*disputed, HERS[0]]
+        assert not set(of(STAYS) + of("9911")) & set(HIS)
+        assert [("(1)" if row[0] == f"{GONE}^^^H" else row[0], *row[1:]) for row in before] == beds()
+        hub.restart_gateway()
+    assert GONE.encode() not in live_bytes(hub)
+    hub.cli("verify")
 
 
 def test_who_looks_is_recorded(hubs):
