@@ -6,6 +6,7 @@
 #include "gateway/clock.h"
 #include "gateway/journal_copy.h"
 #include "gateway/series_copy.h"
+#include "gateway/series_lease.h"
 #include "gateway/series_mend.h"
 #include "gateway/series_outlet.h"
 #include "gateway/verify_row.h"
@@ -237,6 +238,7 @@ struct verifying {
 	int64_t told_us;
 	bool tell;
 	uint64_t named, differing;
+	struct gw_series_lease lease; // of a running store
 };
 
 static void
@@ -295,7 +297,7 @@ series_progress(void *arg, const char *what, uint64_t done, uint64_t total)
 	yyjson_mut_doc *doc;
 	int64_t now = gw_clock_mono_us();
 
-	if (gw_call_ending(verifying->call))
+	if (gw_call_ending(verifying->call) || (strncmp(what, "pages", 5) != 0 && !gw_series_lease_breathe(&verifying->lease)))
 		return false;
 	if (!verifying->tell || now - verifying->told_us < PROGRESS_US || (doc = gw_call_object(&object)) == NULL)
 		return true;
@@ -340,6 +342,21 @@ compare_series(struct gw_call *call, struct gw_series_store *series, struct veri
 	return gw_series_agree(series, call->core->journal, &retention, &watch, chunk_damaged, verifying, seen, agreed);
 }
 
+// One that was closed meanwhile is looked at once more when it is open again.
+static enum gw_error
+compare_until_done(struct gw_call *call, struct gw_series_store *series, struct verifying *verifying, struct gw_series_verified *seen,
+    struct gw_series_agreed *agreed)
+{
+	enum gw_error error = compare_series(call, series, verifying, seen, agreed);
+
+	for (int tries = 1; error != GW_OK && verifying->lease.lost && !gw_call_ending(call) && tries < GW_SERIES_LEASE_TRIES; tries++) {
+		*seen = (struct gw_series_verified){ 0 };
+		if ((error = gw_series_lease_again(&verifying->lease)) == GW_OK)
+			error = compare_series(call, verifying->lease.store, verifying, seen, agreed);
+	}
+	return error;
+}
+
 static enum gw_error
 verify_series(struct gw_call *call, struct verifying *verifying, struct gw_series_verified *seen, struct gw_series_agreed *agreed)
 {
@@ -348,7 +365,7 @@ verify_series(struct gw_call *call, struct verifying *verifying, struct gw_serie
 
 	*seen = (struct gw_series_verified){ 0 };
 	*agreed = (struct gw_series_agreed){ 0 };
-	gw_parts_hold(call->parts);
+	gw_series_lease_hold(&verifying->lease, call);
 	error = find_series(call, &series, &opened);
 	if (error == GW_E_CORRUPT || error == GW_E_BUSY) { // named, and what else there is to say is said
 		damaged(verifying, call->why->text);
@@ -357,11 +374,11 @@ verify_series(struct gw_call *call, struct verifying *verifying, struct gw_serie
 	} else if (error == GW_OK && series != NULL) {
 		if (opened != NULL)
 			error = gw_series_catch_up(opened, call->core->journal, call->why);
-		if (error == GW_OK && (error = compare_series(call, series, verifying, seen, agreed)) != GW_OK)
+		if (error == GW_OK && (error = compare_until_done(call, series, verifying, seen, agreed)) != GW_OK)
 			error = gw_fail(call->why, error, "the series store could not be checked to its end: %s", gw_error_text(error));
 	}
 	gw_series_close(opened);
-	gw_parts_release(call->parts);
+	gw_series_lease_release(&verifying->lease);
 	return error;
 }
 

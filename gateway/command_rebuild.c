@@ -7,6 +7,7 @@
 
 #include "gateway/clock.h"
 #include "gateway/erase.h"
+#include "gateway/series_lease.h"
 #include "gateway/series_mend.h"
 #include "gateway/series_outlet.h"
 
@@ -35,9 +36,10 @@ struct rebuild {
 	uint64_t named;
 	const char *dir;           // the store's
 	struct gw_series_store *store, *opened;
-	bool held;
+	struct gw_series_lease lease; // of a running store
 	struct gw_series_retaken retaken;
 	struct gw_series_salvaged salvaged;
+	uint64_t retaken_added, salvaged_added; // of all tries
 	struct gw_series_verified verified;
 	char kept[256];            // a folder that stays, for it could not be read whole
 };
@@ -52,7 +54,7 @@ progress(void *arg, const char *what, uint64_t done, uint64_t total)
 	yyjson_mut_doc *doc;
 	int64_t now = gw_clock_mono_us();
 
-	if (gw_call_ending(rebuild->call))
+	if (gw_call_ending(rebuild->call) || !gw_series_lease_breathe(&rebuild->lease))
 		return false;
 	if (!rebuild->tell || now - rebuild->told_us < PROGRESS_US || (doc = gw_call_object(&object)) == NULL)
 		return true;
@@ -202,9 +204,8 @@ open_running(struct rebuild *rebuild)
 
 	if (rebuild->fresh && (error = gw_series_outside(move_aside, rebuild, call->why)) != GW_OK)
 		return error;
-	gw_parts_hold(call->parts);
-	rebuild->held = true;
-	if ((rebuild->store = gw_series_running()) != NULL)
+	gw_series_lease_hold(&rebuild->lease, rebuild->call);
+	if ((rebuild->store = rebuild->lease.store) != NULL)
 		return GW_OK;
 	return gw_fail(call->why, GW_E_NOT_FOUND, "the series store is not open (see `vitalgate status`); where it is damaged: `vitalgate rebuild --fresh`");
 }
@@ -213,9 +214,7 @@ static void
 close_all(struct rebuild *rebuild)
 {
 	gw_series_close(rebuild->opened);
-	if (rebuild->held)
-		gw_parts_release(rebuild->call->parts);
-	rebuild->held = false;
+	gw_series_lease_release(&rebuild->lease);
 }
 
 // ---- What it does ----
@@ -245,7 +244,7 @@ salvage_one(struct rebuild *rebuild, const char *aside)
 	all->series += one.series;
 	all->chunks += one.chunks;
 	all->readings += one.readings;
-	all->added += one.added;
+	rebuild->salvaged_added += one.added;
 	all->damaged += one.damaged;
 	if (error == GW_E_CORRUPT) { // not even its head: there is nothing to be had
 		all->damaged++;
@@ -304,12 +303,13 @@ retake(struct rebuild *rebuild, uint64_t upto)
 	struct gw_series_watch watch;
 	enum gw_error error;
 
-	if (rebuild->held && rebuild->fresh)
+	if (rebuild->lease.held && rebuild->fresh)
 		return wait_followed(rebuild, upto);
 	// What is taken already: the rest comes by itself.
-	if (rebuild->held && gw_series_taken(rebuild->store) < upto)
+	if (rebuild->lease.held && gw_series_taken(rebuild->store) < upto)
 		upto = gw_series_taken(rebuild->store);
 	error = gw_series_retake(rebuild->store, rebuild->call->core->journal, upto, &retention, watch_of(rebuild, &watch), &rebuild->retaken);
+	rebuild->retaken_added += rebuild->retaken.added;
 	return error == GW_OK ? GW_OK : gw_fail(rebuild->call->why, error, "the journal could not be taken again to its end: %s", gw_error_text(error));
 }
 
@@ -341,6 +341,24 @@ do_all(struct rebuild *rebuild)
 	return error == GW_OK ? GW_OK : gw_fail(rebuild->call->why, error, "it was rebuilt, but could not be checked to its end: %s", gw_error_text(error));
 }
 
+// Another store runs since (a reload, a failure): once more on that one. What is in it already changes nothing.
+static enum gw_error
+do_until_done(struct rebuild *rebuild)
+{
+	enum gw_error error = do_all(rebuild);
+
+	for (int tries = 1; error != GW_OK && rebuild->lease.lost && !gw_call_ending(rebuild->call) && tries < GW_SERIES_LEASE_TRIES; tries++) {
+		if ((error = gw_series_lease_again(&rebuild->lease)) != GW_OK)
+			break;
+		rebuild->store = rebuild->lease.store;
+		rebuild->salvaged = (struct gw_series_salvaged){ 0 };
+		error = do_all(rebuild);
+	}
+	if (error != GW_OK && rebuild->lease.lost)
+		return gw_fail(rebuild->call->why, GW_E_BUSY, "the series store was closed and opened again and again meanwhile: rebuild once more");
+	return error;
+}
+
 static enum gw_error
 report(struct rebuild *rebuild)
 {
@@ -353,7 +371,7 @@ report(struct rebuild *rebuild)
 	yyjson_mut_obj_add_uint(doc, object, "rebuilt_readings", rebuild->verified.readings);
 	yyjson_mut_obj_add_uint(doc, object, "rollups", rebuild->verified.rollups);
 	yyjson_mut_obj_add_uint(doc, object, "journal_readings", rebuild->retaken.readings);
-	yyjson_mut_obj_add_uint(doc, object, "journal_added", rebuild->retaken.added);
+	yyjson_mut_obj_add_uint(doc, object, "journal_added", rebuild->retaken_added);
 	yyjson_mut_obj_add_uint(doc, object, "salvaged_chunks", rebuild->salvaged.chunks);
 	yyjson_mut_obj_add_uint(doc, object, "salvaged_readings", rebuild->salvaged.readings);
 	yyjson_mut_obj_add_uint(doc, object, "salvaged_damaged", rebuild->salvaged.damaged);
@@ -381,7 +399,7 @@ gw_command_rebuild(struct gw_call *call)
 	if ((error = gw_erase_lock(call->stopping)) != GW_OK)
 		return gw_fail(call->why, error, "the gateway stops");
 	error = call->parts != NULL ? open_running(&rebuild) : open_own(&rebuild);
-	if (error == GW_OK && (error = do_all(&rebuild)) == GW_OK)
+	if (error == GW_OK && (error = do_until_done(&rebuild)) == GW_OK)
 		error = report(&rebuild);
 	close_all(&rebuild);
 	gw_erase_unlock();

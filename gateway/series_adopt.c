@@ -128,6 +128,20 @@ gw_adopt_put(struct gw_adopt *adopt, const struct gw_series_info *series, const 
 }
 
 enum gw_error
+gw_adopt_pause(struct gw_adopt *adopt)
+{
+	return end_batch(adopt, GW_OK);
+}
+
+void
+gw_adopt_drop(struct gw_adopt *adopt, uint64_t *added)
+{
+	if (adopt != NULL)
+		*added += adopt->added;
+	free(adopt);
+}
+
+enum gw_error
 gw_adopt_end(struct gw_adopt *adopt, uint64_t *added)
 {
 	enum gw_error error;

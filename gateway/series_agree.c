@@ -39,7 +39,7 @@ struct agree {
 	size_t gap_count;
 	bool pressed;
 	uint8_t *buf;
-	uint64_t chunks_total, chunks;
+	uint64_t chunks_total, chunks, rollups;
 	enum gw_error error;
 };
 
@@ -199,6 +199,8 @@ take_points(void *arg, const struct gw_series *series, const struct gw_points *p
 	struct agree *agree = arg;
 	const struct gw_series_watch *watch = agree->watch;
 
+	if (series == NULL) // a roll-up
+		return watch->progress == NULL || watch->progress(watch->arg, "roll-ups", ++agree->rollups, 0);
 	add_points(agree, series, points);
 	agree->chunks++;
 	return agree->error == GW_OK &&

@@ -7,7 +7,8 @@
 #include "gateway/series.h"
 
 struct gw_series_watch {
-	// What is being done, how much of about how much. False: end with GW_E_STOPPING.
+	// What is being done, how much of about how much. False: end with GW_E_STOPPING. Nothing of the store is open or locked meanwhile, but for "pages of series";
+	// after false it is not touched any more.
 	bool (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
 	// A damaged or differing place, in words.
 	void (*place)(void *arg, const char *words);
@@ -22,6 +23,10 @@ struct gw_adopt;
 enum gw_error gw_adopt_begin(struct gw_series_store *store, struct gw_adopt **adopt);
 // filed_us: when they were filed, by which retention goes; 0: now. GW_E_FULL: nothing of this batch is in.
 enum gw_error gw_adopt_put(struct gw_adopt *adopt, const struct gw_series_info *series, const struct gw_point *points, size_t count, int64_t filed_us);
+// Commits what is there by now, so that nothing is open while the caller does something else.
+enum gw_error gw_adopt_pause(struct gw_adopt *adopt);
+// Frees without touching the store, which may be gone; after a pause. NULL does nothing.
+void gw_adopt_drop(struct gw_adopt *adopt, uint64_t *added);
 // Commits what is left and frees, also after an error. *added counts readings that were not there.
 enum gw_error gw_adopt_end(struct gw_adopt *adopt, uint64_t *added);
 

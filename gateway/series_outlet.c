@@ -50,6 +50,7 @@ struct outlet {
 };
 
 static struct outlet *_Atomic running;
+static _Atomic uint64_t opened_count;
 
 // What somebody wants done with the store's files while nobody has them open.
 struct outside {
@@ -276,6 +277,7 @@ open_store(struct outlet *outlet, struct gw_why *why)
 	outlet->flushed_us = outlet->swept_us = outlet->piece_us = 0;
 	outlet->sweeping = outlet->suspect = false;
 	atomic_store(&outlet->error, (int)GW_OK);
+	atomic_fetch_add(&opened_count, 1);
 	atomic_store(&outlet->store, store);
 	return GW_OK;
 }
@@ -493,6 +495,12 @@ gw_series_running(void)
 	struct outlet *outlet = atomic_load(&running);
 
 	return outlet != NULL ? outlet->store : NULL;
+}
+
+uint64_t
+gw_series_running_count(void)
+{
+	return atomic_load(&opened_count);
 }
 
 enum gw_error

@@ -12,6 +12,8 @@
 // The running part's store; NULL where it does not run, or where it could not be opened (the part tries again). To be asked and used while the parts are held:
 // it is closed by whoever has them alone.
 struct gw_series_store *gw_series_running(void);
+// How many stores were opened so far: another one may lie where one was.
+uint64_t gw_series_running_count(void);
 
 // Closes the running store, has fn do something with its folder while nobody has it open, and opens it again. fn runs on the part's thread; its error
 // is given. Waits for it; must not hold the parts. GW_E_NOT_FOUND: the part does not run.

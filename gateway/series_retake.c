@@ -182,6 +182,7 @@ gw_series_retake(struct gw_series_store *store, struct gw_journal *journal, uint
 struct salvage {
 	struct gw_series_store *known;   // its table of series; without a file
 	struct gw_adopt *adopt;          // NULL: only looked at
+	uint64_t added;
 	const struct gw_series_watch *watch;
 	struct gw_series_verified *verified;
 	uint64_t series;
@@ -207,7 +208,14 @@ page_progress(void *arg, uint64_t pages, uint64_t total)
 	struct salvage *salvage = arg;
 
 	(void)total;
-	return tell(salvage->watch, "series", pages, 0);
+	// Whoever is told may let go of the store for a moment.
+	if (salvage->adopt != NULL && (salvage->error = gw_adopt_pause(salvage->adopt)) != GW_OK)
+		return false;
+	if (tell(salvage->watch, "series", pages, 0))
+		return true;
+	gw_adopt_drop(salvage->adopt, &salvage->added);
+	salvage->adopt = NULL;
+	return false;
 }
 
 static bool
@@ -329,7 +337,8 @@ gw_series_salvage(struct gw_series_store *store, const char *path, const struct 
 		return gw_fail(why, errno == ENOENT ? GW_E_NOT_FOUND : GW_E_SYSTEM, "cannot open %.120s: %s", path, strerror(errno));
 	if ((error = gw_adopt_begin(store, &salvage.adopt)) == GW_OK)
 		error = walk_file(&salvage, fd, why);
-	ended = gw_adopt_end(salvage.adopt, &salvaged->added);
+	ended = salvage.adopt != NULL ? gw_adopt_end(salvage.adopt, &salvage.added) : error;
+	salvaged->added = salvage.added;
 	close(fd);
 	salvaged->series = salvage.series;
 	salvaged->chunks = verified.chunks;
@@ -390,7 +399,7 @@ gw_series_take_clocks(struct gw_series_store *store, const char *path, uint64_t 
 
 struct watched {
 	const struct gw_series_watch *watch;
-	uint64_t chunks;
+	uint64_t chunks, rollups;
 };
 
 static bool
@@ -398,9 +407,8 @@ go_on(void *arg, const struct gw_series *series, const struct gw_points *points)
 {
 	struct watched *watched = arg;
 
-	(void)series;
 	(void)points;
-	return tell(watched->watch, "chunks", ++watched->chunks, 0);
+	return series != NULL ? tell(watched->watch, "chunks", ++watched->chunks, 0) : tell(watched->watch, "roll-ups", ++watched->rollups, 0);
 }
 
 enum gw_error

@@ -167,6 +167,7 @@ enum gw_error gw_rollup_settle(struct gw_series_store *store, struct gw_series *
 
 // ---- Verifying: gateway/series_rollup_verify.c ----
 
-enum gw_error gw_rollup_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified);
+enum gw_error gw_rollup_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, gw_series_points_fn *go_on, void *go_on_arg,
+    struct gw_series_verified *verified);
 
 #endif

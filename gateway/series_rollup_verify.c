@@ -131,7 +131,7 @@ verify_next(struct verify *verify, MDB_txn *txn, gw_series_damage_fn *fn, void *
 }
 
 enum gw_error
-gw_rollup_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, struct gw_series_verified *verified)
+gw_rollup_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg, gw_series_points_fn *go_on, void *go_on_arg, struct gw_series_verified *verified)
 {
 	struct verify *verify;
 	MDB_txn *txn;
@@ -150,6 +150,8 @@ gw_rollup_verify(struct gw_series_store *store, gw_series_damage_fn *fn, void *a
 	while (error == GW_OK && (error = gw_series_reader(store, &txn)) == GW_OK) {
 		error = verify_next(verify, txn, fn, arg, verified);
 		gw_series_reader_end(store, txn);
+		if (error == GW_OK && go_on != NULL && !go_on(go_on_arg, NULL, NULL))
+			error = GW_E_STOPPING;
 	}
 	gw_chunk_reader_free(verify->sum.reader);
 	free(verify->sum.copy);

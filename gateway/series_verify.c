@@ -166,7 +166,7 @@ gw_series_walk(struct gw_series_store *store, gw_series_damage_fn *fn, void *arg
 	gw_points_free(&verify.points);
 	free(verify.bytes);
 	if (error == GW_OK)
-		error = gw_rollup_verify(store, fn, arg, verified);
+		error = gw_rollup_verify(store, fn, arg, points_fn, points_arg, verified);
 	return error;
 }
 

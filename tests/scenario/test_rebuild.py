@@ -6,6 +6,7 @@ import pathlib
 import random
 import signal
 import subprocess
+import threading
 import time
 
 from harness.clients import by_certificate, iso, now_ms, run
@@ -272,3 +273,29 @@ def test_no_blocks_for_the_series_file_is_a_state_and_not_an_end(hubs, program):
     assert len(values(hub)) == 1200
     hub.cli("rebuild")
     assert verify(hub)[0] == 0 and hub.status()["parts"]["series"]["state"] == "running"
+
+
+def test_reloads_meanwhile_end_neither(hubs):
+    """Each closes the store and opens another: what is checked or rebuilt goes on with that one, and says the truth of it."""
+    hub, before = hub_with_chunks(hubs)
+    over, failed, done = threading.Event(), [], []
+
+    def again(*args):
+        while not over.is_set():
+            answer = hub.cli(*args, check=False)
+            (failed if answer.returncode != 0 else done).append((args[0], answer.stderr, answer.stdout))
+
+    workers = [threading.Thread(target=again, args=(what,), daemon=True) for what in ("verify", "rebuild")]
+    for worker in workers:
+        worker.start()
+    for i in range(12):
+        hub.options["series"]["numerics_d"] = 300 + i
+        hub.write_config()
+        assert "series" in hub.cli("reload").stdout
+    wait_for(lambda: {what for what, *_ in done} == {"verify", "rebuild"}, "both to end once")
+    over.set()
+    for worker in workers:
+        worker.join(60)
+        assert not worker.is_alive()
+    assert not failed, failed[:3]
+    assert values(hub) == before
