@@ -16,7 +16,7 @@
 struct exporting {
 	struct gw_call *call;
 	struct gw_held_series series;
-	enum gw_export_format format;
+	struct gw_export_options options;
 	struct gw_series_want want;
 	char (*ids)[GW_ID_MAX + 1];
 	struct gw_series_want *wants;
@@ -89,7 +89,7 @@ tell_done(struct exporting *exporting, const struct gw_export_done *done)
 	yyjson_mut_doc *doc = figures(exporting, "exported", counts->rows, done->bytes, &object);
 
 	if (doc != NULL) {
-		yyjson_mut_obj_add_str(doc, object, "format", gw_export_format_name(exporting->format));
+		yyjson_mut_obj_add_str(doc, object, "format", gw_export_format_name(exporting->options.format));
 		if (counts->rows > 0) {
 			gw_json_time(doc, object, "first_time", counts->first_us);
 			gw_json_time(doc, object, "last_time", counts->last_us);
@@ -108,13 +108,17 @@ tell_done(struct exporting *exporting, const struct gw_export_done *done)
 static enum gw_error
 take_format(struct gw_call *call, struct exporting *exporting)
 {
-	const char *format = gw_call_text(call, "format");
+	const char *format = gw_call_text(call, "format"), *columns = gw_call_text(call, "columns");
+	const struct gw_series_want *want = &exporting->want;
+	struct gw_export_options *options = &exporting->options;
 
-	if (format != NULL && !gw_export_format_parse(format, &exporting->format))
+	*options = (struct gw_export_options){ .steps = want->step_us > 0, .with_bed = want->bed.len > 0, .with_patient = want->patient != 0,
+		.with_unsure = want->unsure, .incarnation = gw_journal_incarnation(call->core->journal) };
+	if (format != NULL && !gw_export_format_parse(format, &options->format))
 		return gw_fail(call->why, GW_E_ARGUMENT, "--format has no \"%.40s\": csv, jsonl or senml", format);
-	if (exporting->format == GW_EXPORT_SENML && exporting->want.step_us > 0)
+	if (options->format == GW_EXPORT_SENML && want->step_us > 0)
 		return gw_fail(call->why, GW_E_ARGUMENT, "SenML has readings, not steps: leave out --step or take another format");
-	return GW_OK;
+	return columns != NULL ? gw_export_columns_parse(columns, options, call->why) : GW_OK;
 }
 
 // Durable before anything is given.
@@ -196,15 +200,12 @@ gw_command_export(struct gw_call *call)
 {
 	struct exporting exporting = { .call = call, .began_us = gw_clock_mono_us(), .tell = gw_call_flag(call, "progress") };
 	struct gw_export_writer *writer;
-	struct gw_export_options options;
 	enum gw_error error = take(&exporting);
 
 	if (error != GW_OK)
 		return error;
-	options = (struct gw_export_options){ .format = exporting.format, .steps = exporting.want.step_us > 0, .with_bed = exporting.want.bed.len > 0,
-		.with_patient = exporting.want.patient != 0, .with_unsure = exporting.want.unsure, .incarnation = gw_journal_incarnation(call->core->journal) };
 	gw_held_series_init(&exporting.series, call);
-	error = (writer = gw_export_writer_new(&options)) != NULL ? run(&exporting, writer) : GW_E_MEMORY;
+	error = (writer = gw_export_writer_new(&exporting.options)) != NULL ? run(&exporting, writer) : GW_E_MEMORY;
 	gw_held_series_fini(&exporting.series, error == GW_OK);
 	gw_export_writer_free(writer);
 	free(exporting.wants);

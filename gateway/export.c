@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define DAY_US INT64_C(86400000000)
 #define ROW_BYTES 2560 // of what is not a text of the reading: the prefix, numbers, times, names
 
 static const struct export_format *const formats[] = { [GW_EXPORT_CSV] = &gw_export_csv, [GW_EXPORT_JSONL] = &gw_export_jsonl,
@@ -40,10 +41,24 @@ gw_export_suffix(enum gw_export_format format)
 
 // ---- What formats share ----
 
+const char export_digits[201] = "00010203040506070809" "10111213141516171819" "20212223242526272829" "30313233343536373839" "40414243444546474849"
+    "50515253545556575859" "60616263646566676869" "70717273747576777879" "80818283848586878889" "90919293949596979899";
+
 void
 export_minute_set(struct export_minute *minute, int64_t us)
 {
-	int64_t rest = us % EXPORT_MINUTE_US;
+	int64_t rest = us % EXPORT_MINUTE_US, of_day = us % DAY_US;
+	uint64_t after = (uint64_t)us - (uint64_t)minute->day_us;
+
+	if (after < DAY_US && minute->len > 0) { // of the same day: "HH:MM:" are other ones
+		uint32_t number = (uint32_t)(after / EXPORT_MINUTE_US);
+
+		minute->first_us = (int64_t)((uint64_t)minute->day_us + (uint64_t)number * EXPORT_MINUTE_US);
+		export_two(minute->text + minute->len - 6, number / 60);
+		export_two(minute->text + minute->len - 3, number % 60);
+		return;
+	}
+	minute->day_us = (int64_t)((uint64_t)us - (uint64_t)(of_day < 0 ? of_day + DAY_US : of_day));
 
 	// The minute in which time begins has no beginning; what is said of it is right all the same.
 	minute->first_us = (int64_t)((uint64_t)us - (uint64_t)(rest < 0 ? rest + EXPORT_MINUTE_US : rest));
@@ -201,8 +216,12 @@ gw_export_writer_new(const struct gw_export_options *options)
 {
 	struct gw_export_writer *writer = calloc(1, sizeof(*writer));
 
-	if (writer != NULL)
+	if (writer != NULL) {
 		writer->options = *options;
+		writer->format = formats[options->format];
+		if (writer->format->choose_all != NULL && options->columns.count == 0)
+			writer->format->choose_all(&writer->options);
+	}
 	return writer;
 }
 
@@ -224,7 +243,7 @@ gw_export_begin(struct gw_export_writer *writer, struct gw_text_out *out)
 	size_t need = lacking(out, GW_EXPORT_ROOM);
 
 	if (need == 0)
-		out->len = (size_t)(formats[writer->options.format]->begin(writer, out->at + out->len) - out->at);
+		out->len = (size_t)(writer->format->begin(writer, out->at + out->len) - out->at);
 	return need;
 }
 
@@ -234,7 +253,7 @@ gw_export_end(struct gw_export_writer *writer, struct gw_text_out *out)
 	size_t need = lacking(out, GW_EXPORT_ROOM);
 
 	if (need == 0)
-		out->len = (size_t)(formats[writer->options.format]->end(writer, out->at + out->len) - out->at);
+		out->len = (size_t)(writer->format->end(writer, out->at + out->len) - out->at);
 	return need;
 }
 
@@ -247,7 +266,7 @@ set_series(struct gw_export_writer *writer, const struct gw_series_info *series)
 		return;
 	writer->series = *series;
 	writer->any_series = true;
-	formats[writer->options.format]->series(writer, series);
+	writer->format->series(writer, series);
 }
 
 // What a row takes at most.
@@ -269,23 +288,25 @@ room_for(struct gw_export_writer *writer, const struct export_format *format, co
 	return need + 6 * texts;
 }
 
-static void
-count(struct gw_export_writer *writer, int64_t time_us)
+void
+export_count(struct gw_export_writer *writer, uint64_t rows, int64_t first_us, int64_t last_us)
 {
 	struct gw_export_counts *counts = &writer->counts;
 
-	if (counts->rows++ == 0)
-		counts->first_us = counts->last_us = time_us;
-	counts->first_us = time_us < counts->first_us ? time_us : counts->first_us;
-	counts->last_us = time_us > counts->last_us ? time_us : counts->last_us;
+	if (counts->rows == 0 || first_us < counts->first_us)
+		counts->first_us = first_us;
+	if (counts->rows == 0 || last_us > counts->last_us)
+		counts->last_us = last_us;
+	counts->rows += rows;
 }
 
 size_t
 gw_export_row(struct gw_export_writer *writer, const struct gw_export_row *row, struct gw_text_out *out)
 {
-	const struct export_format *format = formats[writer->options.format];
+	const struct export_format *format = writer->format;
 	char *from = out->at + out->len, *to;
 	size_t need;
+	int64_t time_us = row->step != NULL ? row->step->from_us : row->point->reading.time_us;
 
 	set_series(writer, row->series);
 	if ((need = lacking(out, room_for(writer, format, row))) > 0)
@@ -294,7 +315,7 @@ gw_export_row(struct gw_export_writer *writer, const struct gw_export_row *row, 
 	if (to == from)
 		writer->counts.left_out++;
 	else
-		count(writer, row->step != NULL ? row->step->from_us : row->point->reading.time_us);
+		export_count(writer, 1, time_us, time_us);
 	out->len += (size_t)(to - from);
 	return 0;
 }

@@ -24,12 +24,22 @@ const char *gw_export_format_name(enum gw_export_format format);
 // What files of it end in: ".csv", ".jsonl", ".senml.json".
 const char *gw_export_suffix(enum gw_export_format format);
 
+// Columns of CSV in their order; none: all.
+#define GW_EXPORT_COLUMNS_MAX 32
+struct gw_export_columns {
+	uint8_t count, at[GW_EXPORT_COLUMNS_MAX];
+};
+
 struct gw_export_options {
 	enum gw_export_format format;
+	struct gw_export_columns columns;
 	bool steps;                 // rows are steps, not readings; not for SenML
 	bool with_bed, with_patient, with_unsure; // further columns or members
 	uint64_t incarnation;       // of the store, for identifiers
 };
+
+// Names of columns, comma between, into options->columns; the other options say which there are. GW_E_ARGUMENT with words.
+enum gw_error gw_export_columns_parse(const char *names, struct gw_export_options *options, struct gw_why *why);
 
 struct gw_export_row {
 	const struct gw_series_info *series;
@@ -47,6 +57,12 @@ void gw_export_writer_free(struct gw_export_writer *writer);
 size_t gw_export_begin(struct gw_export_writer *writer, struct gw_text_out *out);
 size_t gw_export_row(struct gw_export_writer *writer, const struct gw_export_row *row, struct gw_text_out *out);
 size_t gw_export_end(struct gw_export_writer *writer, struct gw_text_out *out);
+
+// Many rows at once, of what gw_series_query_next_run() gives by columns (run->chunk): first what they have in common (its point is not used)...
+void gw_export_stretch(struct gw_export_writer *writer, const struct gw_export_row *like);
+// ...then, as often as it takes, those from run->at on, `most` at most, while there is room: *written of them, or where none was, *need as gw_export_row(). The caller moves run->at
+// (gw_series_query_used()). GW_E_CORRUPT, GW_E_MEMORY: what follows cannot be decoded.
+enum gw_error gw_export_rows(struct gw_export_writer *writer, const struct gw_series_run *run, uint32_t most, struct gw_text_out *out, uint32_t *written, size_t *need);
 
 struct gw_export_counts {
 	uint64_t rows;     // readings or steps written

@@ -133,13 +133,24 @@ put_code(char *to, uint32_t code)
 	return to;
 }
 
+// A number stands between two quotes as it came.
 static char *
-put_value(char *to, const struct gw_reading *reading)
+put_said(struct gw_export_writer *writer, char *to, struct gw_span received)
+{
+	char *end = export_json(to, received);
+
+	if (received.len > 0)
+		(void)export_mark(writer, EXPORT_VARY_SAID, to + 1, end - 1);
+	return end;
+}
+
+static char *
+put_value(struct gw_export_writer *writer, char *to, const struct gw_reading *reading)
 {
 	to = export_literal(to, ",\"value\":");
 	switch ((enum gw_value_type)reading->type) {
 	case GW_VALUE_DECIMAL:
-		return export_decimal(to, reading->decimal);
+		return export_mark(writer, EXPORT_VARY_VALUE, to, export_decimal(to, reading->decimal));
 	case GW_VALUE_CODE:
 		return put_code(to, reading->code);
 	case GW_VALUE_TEXT:
@@ -171,9 +182,9 @@ put_more(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 static char *
 put_times(struct gw_export_writer *writer, const struct gw_point *point, char *to)
 {
-	to = export_time(&writer->minute, to, point->reading.time_us);
+	to = export_mark(writer, EXPORT_VARY_TIME, to, export_time(&writer->minute, to, point->reading.time_us));
 	to = export_literal(to, "\",\"received_time\":\"");
-	to = export_time(&writer->received_minute, to, point->received_us);
+	to = export_mark(writer, EXPORT_VARY_RECEIVED, to, export_time(&writer->received_minute, to, point->received_us));
 	*to++ = '"';
 	if (point->reading.sequence > 0) {
 		to = export_literal(to, ",\"sequence\":");
@@ -200,12 +211,12 @@ put_row(struct gw_export_writer *writer, const struct gw_export_row *row, char *
 	if (!origin_is(writer, &row->point->origin))
 		set_origin(writer, &row->point->origin);
 	to = export_literal(to, "{\"id\":\"");
-	to = export_bytes(to, id, gw_reading_id(writer->options.incarnation, gw_span_text(row->series->device), reading, id));
+	to = export_mark(writer, EXPORT_VARY_ID, to, export_bytes(to, id, gw_reading_id(writer->options.incarnation, gw_span_text(row->series->device), reading, id)));
 	*to++ = '"';
 	to = export_bytes(to, writer->prefix.at, writer->prefix.len);
-	to = put_value(to, reading);
+	to = put_value(writer, to, reading);
 	to = export_bytes(to, writer->unit.at, writer->unit.len);
-	to = export_json(to, reading->received);
+	to = put_said(writer, to, reading->received);
 	if (!writer->form.made) {
 		to = export_literal(to, ",\"unit\":");
 		to = export_json(to, reading->unit_received);

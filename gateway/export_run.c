@@ -22,7 +22,7 @@ struct run {
 	uint64_t bytes, unsure, doubted, rows_left;
 	int64_t held_us, tick_us;
 	size_t at;              // of the wants
-	uint32_t looked;
+	uint32_t looked, given; // rows since the clock was looked at; of the last piece
 	// For telling how far it is within a series
 	const struct gw_series_info *series;
 	uint32_t signal;
@@ -141,61 +141,141 @@ pause_query(struct run *run, bool wait)
 	return error;
 }
 
-// After a row.
+// After so many rows. *paused: what the query gave is gone.
 static enum gw_error
-keep_up(struct run *run)
+keep_up(struct run *run, uint32_t count, bool *paused)
 {
 	enum gw_error error;
 
+	*paused = false;
 	if (run->len - run->from >= PIECE_BYTES && (error = offer(run, false)) != GW_OK)
 		return error;
-	if (run->len >= GATHER_BYTES)
+	if (run->len >= GATHER_BYTES) {
+		*paused = true;
 		return pause_query(run, true);
-	if (++run->looked < LOOK_ROWS && run->len > 0)
+	}
+	if ((run->looked += count) < LOOK_ROWS && run->len > 0)
 		return GW_OK;
 	run->looked = 0;
-	return gw_clock_mono_us() - run->held_us >= HOLD_US ? pause_query(run, false) : GW_OK;
+	*paused = gw_clock_mono_us() - run->held_us >= HOLD_US;
+	return *paused ? pause_query(run, false) : GW_OK;
 }
 
 static void
-see(struct run *run, const struct gw_series_row *row)
+see(struct run *run, const struct gw_series_info *series, int64_t us)
 {
-	int64_t us = row->step != NULL ? row->step->from_us : row->point->reading.time_us;
-
-	if (row->series != run->series) {
-		run->series = row->series;
+	if (series != run->series) {
+		run->series = series;
 		run->first_us = us;
 	}
 	run->last_us = us;
 }
 
-static enum gw_error
-give(struct run *run, const struct gw_series_row *from)
+static struct gw_export_row
+row_of(const struct run *run, const struct gw_series_info *series, bool unsure)
 {
-	struct gw_export_row row = { .series = from->series, .point = from->point, .step = from->step, .unsure = from->unsure, .bed = run->ask->bed,
-		.patient = run->ask->patient };
+	return (struct gw_export_row){ .series = series, .unsure = unsure, .bed = run->ask->bed, .patient = run->ask->patient };
+}
 
-	see(run, from);
+static enum gw_error
+give_point(struct run *run, const struct gw_series_run *from, const struct gw_point *point)
+{
+	struct gw_export_row row = row_of(run, from->series, from->unsure);
+
+	row.point = point;
 	if (run->io->whose != NULL)
 		run->io->whose(run->io->arg, &row);
 	return put(run, NULL, &row);
 }
 
+// The next of a chunk, where each has its own bed and patient.
 static enum gw_error
-rows(struct run *run)
+give_next(struct run *run, const struct gw_series_run *from)
+{
+	struct gw_point point;
+	enum gw_error error = gw_chunk_seek(from->chunk, from->at, NULL);
+
+	if (error != GW_OK || !gw_chunk_next(from->chunk, &point, &error))
+		return error != GW_OK ? error : GW_E_CORRUPT;
+	point.reading.signal = from->series->signal;
+	point.reading.instance = from->series->instance;
+	return give_point(run, from, &point);
+}
+
+static enum gw_error
+give_many(struct run *run, const struct gw_series_run *from, uint32_t *count)
+{
+	struct gw_text_out out = { run->buf, run->cap, run->len };
+	size_t need;
+	enum gw_error error = gw_export_rows(run->writer, from, LOOK_ROWS, &out, count, &need);
+
+	run->len = out.len;
+	return error == GW_OK && need > 0 && *count == 0 && !make_room(run, need) ? GW_E_MEMORY : error;
+}
+
+// Some of the stretch.
+static enum gw_error
+give_some(struct run *run, struct gw_series_run *from)
+{
+	uint32_t count = 0;
+	enum gw_error error;
+
+	see(run, from->series, from->chunk != NULL ? from->whole.times_us[from->at] : from->points[from->at].reading.time_us);
+	if (from->chunk != NULL && run->io->whose == NULL)
+		error = give_many(run, from, &count);
+	else {
+		error = from->chunk == NULL ? give_point(run, from, &from->points[from->at]) : give_next(run, from);
+		count = error == GW_OK;
+	}
+	run->given = count;
+	gw_series_query_used(run->query, from, count);
+	if (error != GW_E_CORRUPT)
+		return error;
+	gw_series_query_damaged(run->query, from, error);
+	return GW_OK;
+}
+
+// Readings.
+static enum gw_error
+stretches(struct run *run)
+{
+	struct gw_series_run stretch;
+	bool paused;
+	enum gw_error error;
+
+	while ((error = gw_series_query_next_run(run->query, &stretch)) == GW_OK) {
+		struct gw_export_row like = row_of(run, stretch.series, stretch.unsure);
+
+		if (stretch.series == NULL && (error = keep_up(run, LOOK_ROWS, &paused)) != GW_OK)
+			return error;
+		gw_export_stretch(run->writer, &like);
+		for (paused = false; stretch.count > 0 && !paused;)
+			if ((error = give_some(run, &stretch)) != GW_OK || (error = keep_up(run, run->given, &paused)) != GW_OK)
+				return error;
+	}
+	return error;
+}
+
+static enum gw_error
+steps(struct run *run)
 {
 	struct gw_series_row row;
 	enum gw_error error;
+	bool paused;
 
 	while ((error = gw_series_query_next(run->query, &row)) == GW_OK) {
-		if (row.series != NULL && (error = give(run, &row)) != GW_OK)
-			break;
-		if (row.series == NULL)
-			run->looked = LOOK_ROWS;
-		if ((error = keep_up(run)) != GW_OK)
-			break;
+		struct gw_export_row out = row_of(run, row.series, row.unsure);
+
+		out.step = row.step;
+		if (row.series != NULL) {
+			see(run, row.series, row.step->from_us);
+			if ((error = put(run, NULL, &out)) != GW_OK)
+				return error;
+		}
+		if ((error = keep_up(run, row.series != NULL ? 1 : LOOK_ROWS, &paused)) != GW_OK)
+			return error;
 	}
-	return error == GW_E_NOT_FOUND ? GW_OK : error;
+	return error;
 }
 
 static void
@@ -226,7 +306,9 @@ ask(struct run *run, struct gw_why *why)
 		return error;
 	error = gw_series_query_open(store, run->ask->patients, &want, &run->query, why);
 	if (error == GW_OK) {
-		error = rows(run);
+		error = want.step_us > 0 ? steps(run) : stretches(run);
+		if (error == GW_E_NOT_FOUND)
+			error = GW_OK;
 		end_query(run);
 	}
 	run->io->release(run->io->arg);

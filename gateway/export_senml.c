@@ -70,15 +70,6 @@ set_form(struct gw_export_writer *writer, const struct gw_reading *reading)
 	writer->tail.len = (size_t)(to - writer->tail.at);
 }
 
-// Seconds, with as many places as they need: none, three or six.
-static char *
-put_seconds(char *to, int64_t us)
-{
-	uint64_t second = (uint64_t)us / 1000000;
-
-	return export_part(export_unsigned(to, second), (uint32_t)((uint64_t)us - second * 1000000));
-}
-
 // What was said, where the value does not say it.
 static char *
 put_received(char *to, const struct gw_reading *reading, struct gw_span value)
@@ -90,7 +81,7 @@ put_received(char *to, const struct gw_reading *reading, struct gw_span value)
 }
 
 static char *
-put_value(char *to, const struct gw_reading *reading)
+put_value(struct gw_export_writer *writer, char *to, const struct gw_reading *reading)
 {
 	const char *refid;
 	char *from;
@@ -98,7 +89,7 @@ put_value(char *to, const struct gw_reading *reading)
 	switch ((enum gw_value_type)reading->type) {
 	case GW_VALUE_DECIMAL:
 		from = to = export_literal(to, ",\"v\":");
-		to = export_decimal(to, reading->decimal);
+		to = export_mark(writer, EXPORT_VARY_VALUE, to, export_decimal(to, reading->decimal));
 		return put_received(to, reading, gw_span(from, (size_t)(to - from)));
 	case GW_VALUE_CODE:
 		refid = gw_code_refid(reading->code);
@@ -133,7 +124,7 @@ put_more(struct gw_export_writer *writer, const struct gw_export_row *row, char 
 	if (reading->sequence > 0)
 		to = export_unsigned(export_literal(to, ",\"sequence\":"), reading->sequence);
 	to = export_literal(to, ",\"received_time\":\"");
-	to = export_time(&writer->received_minute, to, row->point->received_us);
+	to = export_mark(writer, EXPORT_VARY_RECEIVED, to, export_time(&writer->received_minute, to, row->point->received_us));
 	*to++ = '"';
 	if (writer->options.with_bed)
 		to = export_json(export_literal(to, ",\"bed\":"), row->bed);
@@ -152,7 +143,7 @@ put_head(struct gw_export_writer *writer, char *to, int64_t us, bool first)
 	to = first ? export_literal(to, "\n") : export_literal(to, ",\n");
 	to = export_bytes(to, writer->prefix.at, writer->prefix.len);
 	to = export_bytes(to, writer->unit.at, writer->unit.len);
-	return put_seconds(to, us);
+	return export_mark(writer, EXPORT_VARY_SECONDS, to, export_seconds(to, us));
 }
 
 // Rounded down; a block's count is far below what would overflow.
@@ -204,7 +195,7 @@ put_row(struct gw_export_writer *writer, const struct gw_export_row *row, char *
 	if (reading->type == GW_VALUE_SAMPLES)
 		return put_samples(writer, row, to, first);
 	to = put_head(writer, to, reading->time_us, first);
-	to = put_value(to, reading);
+	to = put_value(writer, to, reading);
 	return put_more(writer, row, to);
 }
 
@@ -222,4 +213,4 @@ end(struct gw_export_writer *writer, char *to)
 }
 
 const struct export_format gw_export_senml = { .name = "senml", .suffix = ".senml.json", .series = set_series, .begin = begin, .row = put_row,
-	.step = put_step, .end = end, .sample_room = sample_room };
+	.step = put_step, .end = end, .sample_room = sample_room, .same_numbers = true };

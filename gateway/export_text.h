@@ -23,15 +23,24 @@ export_text(char *to, const char *text)
 	return export_bytes(to, text, strlen(text));
 }
 
+extern const char export_digits[201]; // "00" to "99"
+
 // Below 100.
 static inline char *
 export_two(char *to, unsigned value)
 {
-	unsigned tens = value * 205 >> 11; // value / 10, for what is below 100
-
-	to[0] = (char)('0' + tens);
-	to[1] = (char)('0' + (value - tens * 10));
+	memcpy(to, export_digits + 2 * (size_t)value, 2);
 	return to + 2;
+}
+
+// Below 1000.
+static inline char *
+export_three(char *to, unsigned value)
+{
+	unsigned hundreds = value * 41 >> 12; // value / 100, for what is below 1000
+
+	*to = (char)('0' + hundreds);
+	return export_two(to + 1, value - hundreds * 100);
 }
 
 static inline char *
@@ -70,6 +79,7 @@ struct export_minute {
 	int64_t first_us;
 	size_t len; // 0: none yet
 	char text[40];
+	int64_t day_us; // when the day of it began; where any
 };
 void export_minute_set(struct export_minute *minute, int64_t us);
 
@@ -81,14 +91,9 @@ export_part(char *to, uint32_t part)
 
 	if (part == 0)
 		return to;
-	to[0] = '.';
-	to[1] = (char)('0' + millis / 100);
-	export_two(to + 2, millis % 100);
-	if (rest == 0)
-		return to + 4;
-	to[4] = (char)('0' + rest / 100);
-	export_two(to + 5, rest % 100);
-	return to + 7;
+	*to++ = '.';
+	to = export_three(to, millis);
+	return rest == 0 ? to : export_three(to, rest);
 }
 
 // As gw_time_format(): at most 40 bytes.
@@ -104,12 +109,21 @@ export_time(struct export_minute *minute, char *to, int64_t us)
 	}
 	second = (uint32_t)after / 1000000;
 	memcpy(to, minute->text, 24); // most years have four digits
-	if (minute->len > 24)
+	if (__builtin_expect(minute->len > 24, 0))
 		memcpy(to, minute->text, minute->len);
 	to = export_two(to + minute->len, second);
 	to = export_part(to, (uint32_t)after - second * 1000000);
 	*to++ = 'Z';
 	return to;
+}
+
+// Seconds since 1970, with as many places as they need: none, three or six. us >= 0.
+static inline char *
+export_seconds(char *to, int64_t us)
+{
+	uint64_t second = (uint64_t)us / 1000000;
+
+	return export_part(export_unsigned(to, second), (uint32_t)((uint64_t)us - second * 1000000));
 }
 
 // A JSON string: at most 6 * len + 2 bytes.

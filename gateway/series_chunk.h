@@ -97,6 +97,18 @@ enum gw_error gw_chunk_delays(struct gw_chunk_reader *reader, int64_t *least_us,
 // The canonical decimals, exactly; {0, 0} where the reading is none. out holds head.count.
 enum gw_error gw_chunk_decimals(struct gw_chunk_reader *reader, struct gw_decimal *out, struct gw_why *why);
 
+// Whole readings by columns of head.count entries each, for rows of text. A reading whose form is plain is a decimal that came as its digits say (or without any), of a common size: there is
+// no more to it than what stands here and what it has in common with others of its form and origin. The others are for gw_chunk_seek() and gw_chunk_next().
+struct gw_chunk_whole {
+	uint32_t count;
+	const int64_t *times_us, *delays; // received: delay_unit_us times so many after the device's time
+	int64_t delay_unit_us;
+	const int64_t *sequences, *revisions, *forms, *origins; // indexes, the last two
+	const bool *plain;                // by form
+	const struct gw_decimal *said, *canonical; // of plain ones; the same array where no unit was converted
+};
+enum gw_error gw_chunk_whole(struct gw_chunk_reader *reader, struct gw_chunk_whole *whole, struct gw_why *why);
+
 // Walks whole readings: gw_chunk_next() gives the next one; false at the end and on damage (*error, which may be NULL). signal and instance are the
 // caller's: they are not in the chunk and come as 0.
 bool gw_chunk_next(struct gw_chunk_reader *reader, struct gw_point *point, enum gw_error *error);

@@ -128,6 +128,109 @@ gw_chunk_decimals(struct gw_chunk_reader *r, struct gw_decimal *out, struct gw_w
 	return GW_OK;
 }
 
+// ---- whole readings by columns ----
+
+// Of a common size: its text is digits and a point, which read back as the same number.
+static bool
+is_common(int exponent)
+{
+	return exponent >= -18 && exponent <= 0;
+}
+
+// All of them said alike: no form has a number of its own.
+static void
+said_numbers(struct gw_chunk_reader *r)
+{
+	const int64_t *numbers = r->columns[COLUMN_NUMBER], *up = r->columns[COLUMN_EXPONENT];
+
+	if (r->exponents == EXPONENTS_TRIMMED)
+		for (uint32_t i = 0; i < r->head.count; i++)
+			r->said[i] = trimmed(numbers[i], r->exponent);
+	else if (r->exponents == EXPONENTS_SAME)
+		for (uint32_t i = 0; i < r->head.count; i++)
+			r->said[i] = (struct gw_decimal){ numbers[i], r->exponent };
+	else
+		for (uint32_t i = 0; i < r->head.count; i++)
+			r->said[i] = (struct gw_decimal){ up[i] == 0 ? numbers[i] : numbers[i] / chunk_pow10[up[i]], (int16_t)(r->exponent + up[i]) };
+}
+
+static bool
+said_one_by_one(struct gw_chunk_reader *r)
+{
+	struct chunk_counts done = { 0 };
+
+	for (uint32_t i = 0; i < r->head.count; i++) {
+		const struct chunk_form *form = form_at(r, i);
+
+		if (form->type == GW_VALUE_DECIMAL) {
+			if (!decimals_at(r, i, form, done.apart, &r->said[i], &r->canonical[i]))
+				return false;
+			if (!is_common(r->said[i].exponent) || r->said[i].mantissa == INT64_MIN)
+				r->plain[r->columns[COLUMN_FORM][i]] = false;
+		}
+		chunk_count(&done, form);
+	}
+	return true;
+}
+
+// What the exponents of the column add at most.
+static int
+most_up(const struct gw_chunk_reader *r)
+{
+	int64_t most = 0;
+
+	for (uint32_t i = 0; i < r->head.count; i++)
+		most = r->columns[COLUMN_EXPONENT][i] > most ? r->columns[COLUMN_EXPONENT][i] : most;
+	return (int)most;
+}
+
+// The least of all integers, whose digits alone are no number.
+static bool
+has_least(const struct gw_chunk_reader *r)
+{
+	bool has = false;
+
+	for (uint32_t i = 0; i < r->head.count; i++)
+		has |= r->columns[COLUMN_NUMBER][i] == INT64_MIN;
+	return has;
+}
+
+// *converted: the canonical numbers are others than those that were said.
+static enum gw_error
+whole_numbers(struct gw_chunk_reader *r, bool *converted, struct gw_why *why)
+{
+	bool common = is_common(r->exponent) && is_common(r->exponent + (r->exponents == EXPONENTS_COLUMN ? most_up(r) : 0)) && !has_least(r);
+
+	*converted = false;
+	if (!chunk_room(&r->plain, &r->plain_room, r->forms_list.count, sizeof(*r->plain)) ||
+	    (r->said == NULL && (r->said = malloc(GW_CHUNK_POINTS_MAX * sizeof(*r->said))) == NULL) ||
+	    (r->canonical == NULL && (r->canonical = malloc(GW_CHUNK_POINTS_MAX * sizeof(*r->canonical))) == NULL))
+		return gw_fail(why, GW_E_MEMORY, "no memory for a chunk's numbers");
+	for (uint32_t i = 0; i < r->forms_list.count; i++) {
+		const struct chunk_form *form = &r->forms[i];
+
+		r->plain[i] = common && form->type == GW_VALUE_DECIMAL && (form->bits & SAID_MASK) != SAID_WORD;
+		*converted |= form->bits > SAID_MASK || form->conversion != 0;
+	}
+	if (!*converted)
+		said_numbers(r);
+	return !*converted || said_one_by_one(r) ? GW_OK : chunk_corrupt(why, "a number cannot be");
+}
+
+enum gw_error
+gw_chunk_whole(struct gw_chunk_reader *r, struct gw_chunk_whole *whole, struct gw_why *why)
+{
+	bool converted;
+	enum gw_error error = r->head.count == 0 ? chunk_corrupt(why, "none is open") : chunk_load_whole(r, why);
+
+	if (error != GW_OK || (error = whole_numbers(r, &converted, why)) != GW_OK)
+		return error;
+	*whole = (struct gw_chunk_whole){ .count = r->head.count, .times_us = r->columns[COLUMN_TIME], .delays = r->columns[COLUMN_RECEIVED],
+		.delay_unit_us = chunk_pow10[r->head.received_places], .sequences = r->columns[COLUMN_SEQUENCE], .revisions = r->columns[COLUMN_REVISION],
+		.forms = r->columns[COLUMN_FORM], .origins = r->columns[COLUMN_ORIGIN], .plain = r->plain, .said = r->said, .canonical = converted ? r->canonical : r->said };
+	return GW_OK;
+}
+
 // ---- columns ----
 
 // The numbers as they lie in their column. Returns false where a double cannot hold all of them exactly.

@@ -27,6 +27,9 @@ gw_chunk_reader_free(struct gw_chunk_reader *r)
 	free(r->origins);
 	free(r->text);
 	free(r->samples);
+	free(r->plain);
+	free(r->said);
+	free(r->canonical);
 	free(r);
 }
 
@@ -133,10 +136,14 @@ load_bytes(struct gw_chunk_reader *r, enum chunk_column c, struct gw_span bytes,
 		return GW_OK;
 	if (r->columns[c] == NULL && (r->columns[c] = malloc(room * sizeof(int64_t))) == NULL)
 		return gw_fail(why, GW_E_MEMORY, "no memory for a chunk's column");
-	if (bytes.len == 0)
+	if (bytes.len == 0 && n > r->zeros[c]) {
 		memset(r->columns[c], 0, n * sizeof(int64_t));
-	else if (!chunk_unpack_all(bytes, r->columns[c], n))
-		return chunk_corrupt(why, "a column is damaged");
+		r->zeros[c] = n;
+	} else if (bytes.len > 0) {
+		r->zeros[c] = 0;
+		if (!chunk_unpack_all(bytes, r->columns[c], n))
+			return chunk_corrupt(why, "a column is damaged");
+	}
 	r->loaded |= (uint32_t)1 << c;
 	return GW_OK;
 }
@@ -156,7 +163,9 @@ load_indexes(struct gw_chunk_reader *r, enum chunk_column c, size_t n, uint64_t 
 
 	if (error != GW_OK)
 		return error;
-	for (size_t i = 0; i < n; i++)
+	if (r->zeros[c] >= n)
+		bad = n > 0 && limit == 0;
+	for (size_t i = 0; i < n && r->zeros[c] < n; i++)
 		bad |= (uint64_t)r->columns[c][i] >= limit;
 	return bad != 0 ? chunk_corrupt(why, "an index leads nowhere") : GW_OK;
 }
@@ -171,6 +180,7 @@ chunk_load_times(struct gw_chunk_reader *r, struct gw_why *why)
 
 	if (loaded || error != GW_OK)
 		return error;
+	r->zeros[COLUMN_TIME] = 0;
 	for (uint32_t i = 0; i < r->head.count; i++) {
 		times[i] = (int64_t)((uint64_t)times[i] + (uint64_t)r->head.first_us);
 		disorder |= times[i] < last;

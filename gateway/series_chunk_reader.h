@@ -24,6 +24,7 @@ struct gw_chunk_reader {
 	struct gw_span bytes[COLUMN_COUNT];
 	int64_t *columns[COLUMN_COUNT];
 	uint32_t loaded; // columns decoded, by bit
+	size_t zeros[COLUMN_COUNT]; // so many of it are zeros
 	bool forms_ready, whole;
 
 	enum chunk_exponents exponents;
@@ -44,6 +45,11 @@ struct gw_chunk_reader {
 	char *text;
 	uint8_t *samples;
 	size_t text_room, samples_room;
+
+	// By columns
+	bool *plain; // of forms
+	size_t plain_room;
+	struct gw_decimal *said, *canonical; // GW_CHUNK_POINTS_MAX each, made when they are wanted
 
 	double values[GW_CHUNK_POINTS_MAX];
 	uint16_t flags[GW_CHUNK_POINTS_MAX], revisions[GW_CHUNK_POINTS_MAX];

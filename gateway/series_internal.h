@@ -352,6 +352,8 @@ enum gw_error gw_series_decode(struct gw_chunk_reader *reader, const struct gw_s
 int64_t gw_series_cursor_late(const struct gw_series_cursor *cursor, int64_t from_us);
 // The next readings are those of this part of what it was opened for. Blocks may then be chunks that reach beyond it.
 void gw_series_cursor_turn(struct gw_series_cursor *cursor, int64_t from_us, int64_t to_us);
+// The chunk that was given last cannot be decoded: it is told and counted, and the next block is what follows it.
+void gw_series_cursor_damaged(struct gw_series_cursor *cursor, enum gw_error error);
 // To the chunk that begins at or before place, or where there is none to the series' first. MDB_NOTFOUND: it has none.
 int gw_series_seek(MDB_cursor *cursor, uint32_t id, struct gw_place place, MDB_val *key, MDB_val *value);
 

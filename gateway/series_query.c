@@ -304,6 +304,115 @@ next_point(struct gw_series_query *query, struct gw_series_row *row)
 	return GW_OK;
 }
 
+// ---- The same by stretches ----
+
+// What of the chunk is wanted, and was not looked at before a pause. The times are there: finding cannot fail.
+static void
+narrow_run(const struct gw_series_query *query, struct gw_series_run *run)
+{
+	const struct gw_chunk_whole *whole = &run->whole;
+	uint32_t end = whole->count;
+
+	(void)gw_chunk_find(run->chunk, query->piece_from_us, &run->at, NULL);
+	if (whole->times_us[end - 1] >= query->piece_to_us)
+		(void)gw_chunk_find(run->chunk, query->piece_to_us, &end, NULL);
+	while (run->at < end && was_given(query, &(struct gw_reading){ .time_us = whole->times_us[run->at], .sequence = (uint32_t)whole->sequences[run->at],
+	    .revision = (uint16_t)whole->revisions[run->at] }))
+		run->at++;
+	run->count = end > run->at ? end - run->at : 0;
+}
+
+static enum gw_error
+enter_run(struct gw_series_query *query, struct gw_series_run *run)
+{
+	enum gw_error error;
+
+	if (query->block.chunk.len == 0) {
+		run->points = query->block.points;
+		run->count = (uint32_t)query->block.count;
+		for (; run->count > 0 && was_given(query, &run->points[run->at].reading); run->count--)
+			run->at++;
+		return GW_OK;
+	}
+	if (query->reader == NULL && (query->reader = gw_chunk_reader_new()) == NULL)
+		return GW_E_MEMORY;
+	run->chunk = query->reader;
+	if ((error = gw_chunk_open(query->reader, query->block.chunk, NULL)) == GW_OK && (error = gw_chunk_whole(query->reader, &run->whole, NULL)) == GW_OK)
+		narrow_run(query, run);
+	if (error == GW_OK || error == GW_E_MEMORY)
+		return error;
+	gw_series_cursor_damaged(query->cursor, error);
+	return GW_OK;
+}
+
+static enum gw_error
+next_run(struct gw_series_query *query, struct gw_series_run *run)
+{
+	enum gw_error error = GW_OK;
+
+	while (run->count == 0 && error == GW_OK) {
+		if (query->cursor == NULL) {
+			if ((error = open_series(query)) != GW_OK)
+				break;
+			gw_series_cursor_turn(query->cursor, query->piece_from_us, query->piece_to_us);
+		}
+		*run = (struct gw_series_run){ .series = &query->series.at[query->at] };
+		if ((error = gw_series_next_block(query->cursor, &query->block)) == GW_OK)
+			error = enter_run(query, run);
+		else if (error == GW_E_NOT_FOUND) {
+			end_series(query);
+			error = GW_OK;
+		}
+	}
+	return error;
+}
+
+enum gw_error
+gw_series_query_next_run(struct gw_series_query *query, struct gw_series_run *run)
+{
+	uint64_t left = query->want.limit - query->stats.rows;
+	struct gw_series_row row = { 0 };
+	enum gw_error error;
+
+	*run = (struct gw_series_run){ 0 };
+	if (query->want.limit > 0 && left == 0)
+		return GW_E_NOT_FOUND;
+	if (is_owned(query)) {
+		error = next_point(query, &row);
+		*run = (struct gw_series_run){ .series = row.series, .points = row.point, .count = row.series != NULL, .unsure = row.unsure };
+	} else
+		error = next_run(query, run);
+	if (query->want.limit > 0 && run->count > left)
+		run->count = (uint32_t)left;
+	return error;
+}
+
+void
+gw_series_query_damaged(struct gw_series_query *query, struct gw_series_run *run, enum gw_error error)
+{
+	gw_series_cursor_damaged(query->cursor, error);
+	run->count = 0;
+}
+
+void
+gw_series_query_used(struct gw_series_query *query, struct gw_series_run *run, uint32_t count)
+{
+	uint32_t last = run->at + count - 1;
+
+	if (count == 0)
+		return;
+	if (run->chunk != NULL)
+		set_given(query, &(struct gw_reading){ .time_us = run->whole.times_us[last], .sequence = (uint32_t)run->whole.sequences[last],
+			.revision = (uint16_t)run->whole.revisions[last] });
+	else
+		set_given(query, &run->points[last].reading);
+	if (!is_owned(query))
+		query->stats.readings += count;
+	query->stats.rows += count;
+	run->at += count;
+	run->count -= count;
+}
+
 // ---- Steps ----
 
 static bool

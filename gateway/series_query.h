@@ -53,6 +53,22 @@ enum gw_error gw_series_query_open(struct gw_series_store *store, struct gw_pati
 // The next row, valid until the next call. row->series NULL: none so far, but much was looked at: a moment to see whether anybody still waits.
 // GW_E_NOT_FOUND at the end.
 enum gw_error gw_series_query_next(struct gw_series_query *query, struct gw_series_row *row);
+// The same without steps by stretches, for who takes millions: not to be mixed with gw_series_query_next().
+struct gw_series_run {
+	const struct gw_series_info *series;
+	struct gw_chunk_reader *chunk;     // open, `whole` is of it; signal and instance of its points are the series'. NULL: points
+	struct gw_chunk_whole whole;
+	const struct gw_point *points;
+	uint32_t at;                       // what is next of either,
+	uint32_t count;                    // and how many
+	bool unsure;                       // may be another's: of all
+};
+// The next stretch, valid until the next call; what was left of the last one is passed over. run->series NULL and GW_E_NOT_FOUND as above.
+enum gw_error gw_series_query_next_run(struct gw_series_query *query, struct gw_series_run *run);
+// So many of it were used: run goes on behind them, and so does the query after a pause.
+void gw_series_query_used(struct gw_series_query *query, struct gw_series_run *run, uint32_t count);
+// What follows in it cannot be decoded (GW_E_CORRUPT of its chunk): it is told, counted and passed over.
+void gw_series_query_damaged(struct gw_series_query *query, struct gw_series_run *run, enum gw_error error);
 // After a row: the store may be closed. Goes on, with the same store or one that was opened instead, after resume. The last row is gone.
 void gw_series_query_pause(struct gw_series_query *query);
 void gw_series_query_resume(struct gw_series_query *query, struct gw_series_store *store);

@@ -522,6 +522,12 @@ gw_series_next_block(struct gw_series_cursor *cursor, struct gw_series_block *bl
 	return error;
 }
 
+void
+gw_series_cursor_damaged(struct gw_series_cursor *cursor, enum gw_error error)
+{
+	gw_series_damaged(cursor->store, &cursor->series, cursor->filed.first, gw_error_text(error));
+}
+
 enum gw_error
 gw_series_next(struct gw_series_cursor *cursor, const struct gw_point **point)
 {
@@ -536,7 +542,7 @@ gw_series_next(struct gw_series_cursor *cursor, const struct gw_point **point)
 		if ((error = gw_series_decode(cursor->reader, &cursor->series, cursor->block.chunk, &cursor->old)) == GW_E_MEMORY)
 			return error;
 		if (error != GW_OK)
-			gw_series_damaged(cursor->store, &cursor->series, cursor->filed.first, gw_error_text(error));
+			gw_series_cursor_damaged(cursor, error);
 		cursor->block.points = cursor->old.at;
 		cursor->block.count = error == GW_OK ? cursor->old.count : 0;
 	}

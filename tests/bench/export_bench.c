@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Exports by themselves: a store with hours of vital signs of some devices, then all of it in each format, as rows a second: into nothing, and into a pipe
-// that another process reads. Usage: export_bench [--devices N] [--hours N] [--format F] [--nothing]
+// that another process reads. Usage: export_bench [--devices N] [--hours N] [--format F] [--nothing] [--keep FOLDER]
 #include "tests/bench/physio.h"
 
 #include "gateway/export_run.h"
@@ -193,12 +193,26 @@ into_pipe(struct target *target, enum gw_export_format format)
 	say("pipe", format, rows, target->bytes, now_s() - began);
 }
 
+// For comparing the bytes of two versions.
+static void
+into_file(struct target *target, enum gw_export_format format, const char *folder)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/export%s", folder, gw_export_suffix(format));
+	if ((target->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0)
+		exit(1);
+	(void)run_export(target, format);
+	close(target->fd);
+}
+
 int
 main(int argc, char **argv)
 {
 	struct gw_series_options options = { .budget_bytes = UINT64_C(8) << 30 };
 	struct target target;
 	enum gw_export_format only = GW_EXPORT_SENML;
+	const char *folder = NULL;
 	bool one = false, nothing = false;
 	int devices = 20, hours = 24;
 	char dir[] = "/tmp/export-bench-XXXXXX", command[64];
@@ -213,6 +227,8 @@ main(int argc, char **argv)
 			one = gw_export_format_parse(argv[++i], &only);
 		else if (strcmp(argv[i], "--nothing") == 0)
 			nothing = true;
+		else if (strcmp(argv[i], "--keep") == 0 && i + 1 < argc)
+			folder = argv[++i];
 	}
 	check(gw_nomenclature_open(&why), &why);
 	options.dir = mkdtemp(dir);
@@ -223,6 +239,8 @@ main(int argc, char **argv)
 		into_nothing(&target, (enum gw_export_format)format);
 		if (!nothing)
 			into_pipe(&target, (enum gw_export_format)format);
+		if (folder != NULL)
+			into_file(&target, (enum gw_export_format)format, folder);
 	}
 	gw_series_close(target.store);
 	snprintf(command, sizeof(command), "rm -rf %s", dir);

@@ -44,7 +44,7 @@ static struct options {
 	bool influx;
 } options = { .rounds = 3, .days = 30, .minutes = 60 };
 
-bool bench_lean, bench_keep;
+bool bench_look, bench_lean, bench_keep;
 static bool keep_month;
 static struct truth truth;
 static struct frame frames[BATCH];
@@ -124,6 +124,15 @@ sink_flush(struct sink *sink)
 		fail("/dev/null", "cannot be written");
 	sink->bytes += sink->len;
 	sink->len = 0;
+}
+
+void
+sink_large(struct sink *sink, const char *at, size_t len)
+{
+	sink_flush(sink);
+	if (write(sink->fd, at, len) < 0)
+		fail("/dev/null", "cannot be written");
+	sink->bytes += len;
 }
 
 void
@@ -211,8 +220,8 @@ same(struct answer a, struct answer b)
 
 // ---- Queries ----
 
-enum query { DAY, LATEST, HOURS, EXPORT, QUERIES };
-static const char *const query_names[QUERIES] = { "day", "latest", "hours", "export" };
+enum query { DAY, LATEST, HOURS, EXPORT, EXPORT_ALL, QUERIES };
+static const char *const query_names[QUERIES] = { "day", "latest", "hours", "export", "export_all" };
 
 static struct answer
 ask(const struct contender *c, enum query query)
@@ -224,8 +233,10 @@ ask(const struct contender *c, enum query query)
 		return c->latest();
 	case HOURS:
 		return c->hours(&truth.hours);
-	default:
+	case EXPORT:
 		return c->export();
+	default:
+		return c->export_all();
 	}
 }
 
@@ -260,8 +271,10 @@ time_query(const struct contender *c, enum query query, unsigned round, unsigned
 	struct answer got = { 0 };
 	unsigned n = 0;
 
-	if (round == 0 && query != EXPORT) // warm, and looked at
+	bench_look = round == 0;
+	if (round == 0 && (query < EXPORT || c->export_all != NULL)) // warm, and looked at
 		verify(c, query, ask(c, query));
+	bench_look = false;
 	for (begin = now_s(), cpu = c->cpu(); n < REPEATS_MAX && (n == 0 || now_s() - begin < REPEATS_S); n++) {
 		double start = now_s();
 		got = ask(c, query);
@@ -270,8 +283,8 @@ time_query(const struct contender *c, enum query query, unsigned round, unsigned
 	cpu = (c->cpu() - cpu) / n;
 	verify(c, query, got);
 	qsort(took, n, sizeof(took[0]), by_size);
-	printf("{\"kind\":\"query\",\"what\":\"%s\",\"contender\":\"%s\",\"round\":%u,\"days\":%u,\"seconds\":%.9f,\"cpu\":%.6f,\"runs\":%u,\"count\":%llu,\"bytes\":%llu}\n", query_names[query],
-	    c->name, round, days, took[n / 2], cpu, n, (unsigned long long)got.count, (unsigned long long)got.bytes);
+	printf("{\"kind\":\"query\",\"what\":\"%s\",\"contender\":\"%s\",\"round\":%u,\"days\":%u,\"seconds\":%.9f,\"cpu\":%.6f,\"runs\":%u,\"count\":%llu,\"rows\":%llu,\"bytes\":%llu}\n", query_names[query],
+	    c->name, round, days, took[n / 2], cpu, n, (unsigned long long)got.count, (unsigned long long)truth.readings, (unsigned long long)got.bytes);
 	fflush(stdout);
 }
 
@@ -478,6 +491,8 @@ measure_month(void)
 	for (unsigned round = 0; round < options.rounds; round++)
 		for (int query = 0; query < QUERIES; query++)
 			for (size_t i = 0; i < contender_count; i++) {
+				if (query == EXPORT_ALL && contenders[i]->export_all == NULL)
+					continue;
 				fprintf(stderr, "round %u of %u: %s, %s\n", round + 1, options.rounds, query_names[query], contenders[i]->name);
 				time_query(contenders[i], (enum query)query, round, options.days);
 			}

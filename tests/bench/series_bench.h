@@ -77,12 +77,14 @@ struct contender {
 	struct answer (*day)(const struct want *want);         // one signal's readings, decoded into memory
 	struct answer (*latest)(void);                         // of everything
 	struct answer (*hours)(const struct want *want);       // means by hour
-	struct answer (*export)(void);                         // all of it as CSV, thrown away
+	struct answer (*export)(void);                         // all of it as CSV (time, series, value, flags), thrown away
+	struct answer (*export_all)(void);                     // the same with all columns that it has. May be NULL
 	void (*close)(void);
 };
 extern const struct contender bench_series, bench_journal, bench_sqlite, bench_influx;
 
 extern int64_t bench_hold_us; // this store's, from the next open on; 0: the usual
+extern bool bench_look; // this store's exports are read again by somebody else's eyes: not measured
 extern bool bench_lean; // the others do not keep when a reading was received
 extern bool bench_keep; // the last data stay
 void influx_where(int port, int pid, const char *dir);
@@ -103,6 +105,7 @@ struct sink {
 	int fd;
 };
 void sink_put(struct sink *sink, const char *at, size_t len);
+void sink_large(struct sink *sink, const char *at, size_t len); // without a copy
 void sink_flush(struct sink *sink);
 
 #endif

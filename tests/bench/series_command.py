@@ -32,9 +32,10 @@ def questions(days):
         "hours": (["query", "--device", "bed-1", "--signal", "heart_rate", "--from", iso(START), "--to", iso(end), "--step", "1h", "--format", "csv"],
                   f"SELECT time / 3600000 AS hour, avg(value), count(value) FROM readings WHERE {one} GROUP BY hour",
                   f"SELECT mean(heart_rate) FROM vitals WHERE bed='bed-1' AND time >= {START}s AND time < {end}s GROUP BY time(1h) fill(none)"),
-        "export": (["export", "--format", "csv"],
+        "export": (["export", "--format", "csv", "--columns", "time,received_time,device,signal,value,flags"],
                    "SELECT s.device, s.signal, r.time, r.lag, r.value, r.flags FROM series s JOIN readings r ON r.series = s.id ORDER BY s.id, r.time",
                    f"SELECT {','.join(signals)},lag FROM vitals GROUP BY bed"),
+        "export_all": (["export", "--format", "csv"], None, None),
     }
 
 
@@ -53,8 +54,10 @@ def timed(command):
 
 def commands(hub, folders, server, database, asked):
     mine, sql, ql = asked
-    made = {"vitalgate": [hub.program, mine[0], "-c", hub.file, *mine[1:]], "sqlite": ["sqlite3", "-csv", folders["sqlite"] / "readings.db", sql]}
-    if server is not None:
+    made = {"vitalgate": [hub.program, mine[0], "-c", hub.file, *mine[1:]]}
+    if sql is not None:
+        made["sqlite"] = ["sqlite3", "-csv", folders["sqlite"] / "readings.db", sql]
+    if server is not None and ql is not None:
         query = urllib.parse.urlencode({"db": database, "epoch": "ms", "chunked": "true", "q": ql})
         made["influxdb"] = ["curl", "-sSf", "-H", "Accept: application/csv", f"http://127.0.0.1:{server.port}/query?{query}"]
     return {name: list(map(str, command)) for name, command in made.items()}
@@ -70,10 +73,10 @@ def measure(program, state, folders, server, database, days, rounds):
         stack.callback(hub.stop)
         for number in range(rounds):
             for what, asked in questions(days).items():
-                if what == "export" and number > 1:
+                if what.startswith("export") and number > 1:
                     continue
                 for name, command in commands(hub, folders, server, database, asked).items():
                     print(f"round {number + 1} of {rounds}: {what} as a command, {name}", file=sys.stderr)
                     seconds, lines, size = timed(command)
-                    results.append({"what": what, "contender": name, "round": number, "seconds": seconds, "lines": lines, "bytes": size})
+                    results.append({"what": what, "contender": name, "round": number, "seconds": seconds, "lines": lines, "rows": lines - 1, "bytes": size})
     return results

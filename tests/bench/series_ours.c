@@ -3,7 +3,7 @@
 // is what a reading costs in all: ticket, journal with its syncs, and from there into the store.
 #include "tests/bench/series_bench.h"
 
-#include "gateway/bytes.h"
+#include "gateway/export_run.h"
 #include "gateway/intake.h"
 #include "gateway/journal.h"
 #include "gateway/nomenclature.h"
@@ -257,71 +257,156 @@ series_hours(const struct want *want)
 	return answer;
 }
 
-static size_t
-put_number(char *at, int64_t value)
-{
-	char digits[24];
-	size_t n = 0, len = 0;
+// ---- All of it ----
 
-	do
-		digits[n++] = (char)('0' + value % 10);
-	while ((value /= 10) > 0);
-	while (n > 0)
-		at[len++] = digits[--n];
-	return len;
-}
-
-struct exporting {
+// Whoever takes the export's bytes: throws them away as the others do, or (bench_look) reads them first, as somebody else would.
+struct taking {
 	struct sink sink;
+	int cells;      // before the value
+	char line[256]; // one that is not whole yet
+	size_t len;
+	uint64_t lines;
 	struct answer answer;
 };
 
-// bed-1,heart_rate,1795132800000,72,0
-static bool
-export_one(void *arg, const struct gw_series_info *info)
+static enum gw_error
+export_hold(void *arg, struct gw_series_store **held)
 {
-	struct exporting *out = arg;
-	const struct gw_signal *signal = gw_signal_by_code(info->signal);
-	struct gw_series_cursor *cursor;
-	const struct gw_point *point;
-	char line[200];
-	size_t head = (size_t)snprintf(line, sizeof(line), "%s,%s,", info->device, signal != NULL ? signal->name : "");
+	(void)arg;
+	*held = store;
+	return GW_OK;
+}
 
-	check(gw_series_read(store, info->id, INT64_MIN, INT64_MAX, &cursor), "read");
-	while (gw_series_next(cursor, &point) == GW_OK) {
-		size_t len = head + put_number(line + head, point->reading.time_us / 1000);
-		line[len++] = ',';
-		if (point->reading.type == GW_VALUE_DECIMAL) {
-			gw_put_bytes((uint8_t *)line + len, point->reading.received.at, point->reading.received.len);
-			len += point->reading.received.len;
-			add(&out->answer, number_of(&point->reading));
-		}
-		line[len++] = ',';
-		len += put_number(line + len, point->reading.flags);
-		line[len++] = '\n';
-		sink_put(&out->sink, line, len);
-	}
-	gw_series_end(cursor);
+static void
+export_release(void *arg)
+{
+	(void)arg;
+}
+
+static bool
+export_tick(void *arg, const struct gw_export_progress *progress)
+{
+	(void)arg;
+	(void)progress;
 	return true;
+}
+
+// 2026-11-20T12:00:00.123Z,bed-1,heart_rate,72,
+static void
+read_line(struct taking *taking, const char *line, size_t len)
+{
+	const char *value = line, *end = line + len;
+
+	for (int i = 0; i < taking->cells && value != NULL; i++)
+		value = (value = memchr(value, ',', (size_t)(end - value))) != NULL ? value + 1 : NULL;
+	if (value == NULL)
+		fail("export", "a line with too few cells");
+	if (taking->lines++ > 0 && *value != ',') // behind the header
+		add(&taking->answer, strtod(value, NULL));
+}
+
+static void
+read_lines(struct taking *taking, const char *at, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (taking->len == sizeof(taking->line))
+			fail("export", "a line without an end");
+		if ((taking->line[taking->len++] = at[i]) != '\n')
+			continue;
+		read_line(taking, taking->line, taking->len);
+		taking->len = 0;
+	}
+}
+
+static enum gw_error
+export_write(void *arg, const char *at, size_t len, bool wait, size_t *taken)
+{
+	struct taking *taking = arg;
+
+	(void)wait;
+	if (bench_look)
+		read_lines(taking, at, len);
+	sink_large(&taking->sink, at, len);
+	*taken = len;
+	return GW_OK;
+}
+
+// What `export` runs, with the columns that the others have.
+static struct gw_export_writer *
+export_writer(bool all)
+{
+	struct gw_export_options options = { .format = GW_EXPORT_CSV };
+	struct gw_export_writer *writer;
+	struct gw_why why = { "" };
+
+	if (!all && gw_export_columns_parse("time,device,signal,value,flags", &options, &why) != GW_OK)
+		fail("export", why.text);
+	if ((writer = gw_export_writer_new(&options)) == NULL)
+		fail("export", "out of memory");
+	return writer;
+}
+
+static uint64_t
+export_all(struct taking *taking, bool all)
+{
+	const struct gw_export_io io = { .arg = taking, .hold = export_hold, .release = export_release, .write = export_write, .tick = export_tick };
+	struct gw_export_writer *writer = export_writer(all);
+	struct gw_series_want *wants;
+	struct gw_export_done done;
+	struct gw_why why = { "" };
+	char (*ids)[GW_ID_MAX + 1];
+	size_t count;
+
+	check(gw_export_devices(store, NULL, NULL, gw_span("", 0), &ids, &count), "devices");
+	if ((wants = calloc(count + 1, sizeof(*wants))) == NULL)
+		fail("export", "out of memory");
+	for (size_t i = 0; i < count; i++)
+		wants[i] = (struct gw_series_want){ .device = gw_span_text(ids[i]), .from_us = INT64_MIN, .to_us = INT64_MAX };
+	if (gw_export_run(&io, &(struct gw_export_ask){ .wants = wants, .count = count }, writer, &done, &why) != GW_OK)
+		fail("export", why.text);
+	gw_export_writer_free(writer);
+	free(wants);
+	free(ids);
+	return done.counts.rows;
+}
+
+// What was read in the bytes when they were looked at is the answer as long as rows and bytes are as many.
+static struct answer
+export_once(bool all)
+{
+	static struct taking taking;
+	static struct kept {
+		struct answer answer;
+		uint64_t rows;
+	} kept[2];
+	struct kept *known = &kept[all];
+	uint64_t rows;
+
+	taking.cells = all ? 6 : 3;
+	taking.lines = taking.len = taking.sink.bytes = 0;
+	taking.answer = (struct answer){ 0 };
+	rows = export_all(&taking, all);
+	if (bench_look)
+		*known = (struct kept){ { taking.answer.count, taking.answer.sum, taking.sink.bytes }, rows };
+	return rows == known->rows && taking.sink.bytes == known->answer.bytes ? known->answer : (struct answer){ 0 };
 }
 
 static struct answer
 series_export(void)
 {
-	static struct exporting out;
+	return export_once(false);
+}
 
-	out.answer = (struct answer){ 0 };
-	out.sink.bytes = 0;
-	check(gw_series_each(store, (struct gw_span){ 0 }, export_one, &out), "export");
-	sink_flush(&out.sink);
-	out.answer.bytes = out.sink.bytes;
-	return out.answer;
+static struct answer
+series_export_all(void)
+{
+	return export_once(true);
 }
 
 const struct contender bench_series = {
 	.name = "vitalgate", .open = store_open, .encode = series_encode, .put = series_put, .due = series_flush_due, .settle = series_flush_all,
 	.bytes = series_bytes,
-	.cpu = own_cpu_s, .day = series_day, .latest = series_latest, .hours = series_hours, .export = series_export, .close = store_close,
+	.cpu = own_cpu_s, .day = series_day, .latest = series_latest, .hours = series_hours, .export = series_export, .export_all = series_export_all, .close = store_close,
 };
 
 // ---- With the journal before it ----

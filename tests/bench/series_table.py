@@ -9,7 +9,8 @@ import machine
 OURS = "vitalgate"
 NAMES = {"vitalgate": "Vitalgate", "vitalgate with journal": "Vitalgate, journal and all", "sqlite": "SQLite", "influxdb": "InfluxDB"}
 COLOURS = {"vitalgate": "#0b7285", "vitalgate with journal": "#66a9b8", "sqlite": "#adb5bd", "influxdb": "#c9b79c"}
-QUERIES = {"day": "24 hours of one signal, decoded", "latest": "latest of all signals of all beds", "hours": "hourly means of one signal", "export": "full export, CSV"}
+QUERIES = {"day": "24 hours of one signal, decoded", "latest": "latest of all signals of all beds", "hours": "hourly means of one signal", "export": "full export, CSV",
+           "export_all": "the same, all columns*"}
 INK, FAINT = "#212529", "#868e96"
 
 
@@ -17,6 +18,11 @@ INK, FAINT = "#212529", "#868e96"
 
 def pick(rows, **fields):
     return [row for row in rows if all(row.get(key) == value for key, value in fields.items())]
+
+
+def asked(rows, what):
+    """Beside this store's export of all its columns stand the others' of what they have."""
+    return pick(rows, what=what) + ([r for r in pick(rows, what="export") if r["contender"] != OURS] if what == "export_all" and pick(rows, what=what) else [])
 
 
 def contenders(rows):
@@ -65,11 +71,21 @@ def query_table(rows, title):
     peers = [name for name in names if name != OURS]
     text = head(title, *(NAMES[name] for name in names), *(f"{NAMES[name]} / Vitalgate (spread)" for name in peers))
     for what, words in QUERIES.items():
-        some = pick(rows, what=what)
+        some = asked(rows, what)
         if some:
             text += row(words, *(duration(statistics.median(r["seconds"] for r in pick(some, contender=name))) if pick(some, contender=name) else "" for name in names),
                         *(times(ratios(some, name)) for name in peers))
-    return text + "\n"
+    return text + "\n" + export_words(rows)
+
+
+def export_words(rows):
+    """What an export's row takes: time follows its bytes."""
+    parts = []
+    for what, words in (("export", "of the columns that the others have"), ("export_all", "of all columns")):
+        for r in pick(rows, what=what, contender=OURS)[:1]:
+            took = statistics.median(x["seconds"] for x in pick(rows, what=what, contender=OURS))
+            parts.append(f"{r['bytes'] / r['rows']:.0f} bytes and {took / r['rows'] * 1e9:.0f} ns {words}")
+    return ("\\* A row of Vitalgate's export: " + ", ".join(parts) + ". The others' are those of the line above.\n\n") if parts else ""
 
 
 def ingest_table(rows):
@@ -150,7 +166,7 @@ def legend(names, y):
 def log_bars(rows, y, left, width, low, high):
     out = []
     for what, title in QUERIES.items():
-        some, top = pick(rows, what=what), y
+        some, top = asked(rows, what), y
         for name in contenders(some):
             s = spread([r["seconds"] for r in pick(some, contender=name)])
             x = [left + width * (math.log10(s[key]) - low) / (high - low) for key in ("median", "min", "max")]

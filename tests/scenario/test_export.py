@@ -122,6 +122,27 @@ def test_every_format_says_what_was_sent(hubs):
     assert re.search(rb"uid \d+ \([^)]*\)export: ward 3a", (hub.state / "data" / "data.mdb").read_bytes())
 
 
+def test_columns_that_were_chosen(hubs):
+    hub = hubs(bus=False).start()
+    add(hub, "m1", m2="3a^1")
+    start = now_ms() // 1000 * 1000 - 600000
+    send_many(hub, "m1", start, 200)
+    send(hub, "m2", now_ms(), hr=80)
+    wait_for(lambda: len(table(export(hub))) == 401, "all readings")
+    whole = table(export(hub))
+    some = export(hub, "--columns", "value,time,device,flags")
+    assert some.splitlines()[0] == "value,time,device,flags"
+    assert table(some) == [{name: row[name] for name in ("value", "time", "device", "flags")} for row in whole]
+    steps = export(hub, "--step", "1m", "--signal", "heart_rate", "--columns", "mean,time")
+    assert table(steps) == [{name: row[name] for name in ("mean", "time")} for row in table(export(hub, "--step", "1m", "--signal", "heart_rate"))]
+    assert export(hub, "--bed", "3a^1", "--columns", "bed").split() == ["bed", "3a^1"]
+    for wrong, words in (("value,tim", "no column tim"), ("time,time", "twice"), ("bed", "no column bed"), ("", "no column")):
+        done = hub.cli("export", "--columns", wrong, check=False)
+        assert done.returncode != 0 and words in done.stderr and done.stdout == ""
+    done = hub.cli("export", "--columns", "time", "--format", "jsonl", check=False)
+    assert done.returncode != 0 and "CSV" in done.stderr
+
+
 def test_a_patient_by_bed_and_by_name(hubs):
     hub = hubs(bus=False).start()
     add(hub, m1="ICU^^3")

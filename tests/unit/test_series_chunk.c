@@ -132,6 +132,31 @@ assert_columns(const struct gw_point *in, uint32_t count)
 	}
 }
 
+static void
+assert_whole(const struct gw_point *in, uint32_t count, uint8_t places)
+{
+	struct gw_chunk_whole whole;
+	char text[48];
+
+	assert_int_equal(gw_chunk_whole(reader, &whole, NULL), GW_OK);
+	assert_int_equal(whole.count, count);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct gw_reading *reading = &in[i].reading;
+
+		assert_true(whole.times_us[i] == reading->time_us);
+		assert_true((int64_t)((uint64_t)whole.times_us[i] + (uint64_t)whole.delays[i] * (uint64_t)whole.delay_unit_us) ==
+		    gw_chunk_received(reading->time_us, in[i].received_us, places));
+		assert_int_equal(whole.sequences[i], reading->sequence);
+		assert_int_equal(whole.revisions[i], reading->revision);
+		if (!whole.plain[whole.forms[i]])
+			continue;
+		assert_int_equal(reading->type, GW_VALUE_DECIMAL);
+		assert_true(whole.canonical[i].mantissa == reading->decimal.mantissa && whole.canonical[i].exponent == reading->decimal.exponent);
+		if (reading->received.len > 0)
+			assert_span(reading->received, gw_span(text, gw_decimal_text(whole.said[i], text)), "received", i);
+	}
+}
+
 // The chunk on the heap, exactly as long as it is: a sanitizer sees the first byte beyond.
 static struct gw_span
 copy_of(struct gw_span span)
@@ -170,6 +195,7 @@ round_trip(const struct gw_point *in, uint32_t count, uint8_t places)
 	assert_false(gw_chunk_next(reader, &point, &error));
 	assert_int_equal(error, GW_OK);
 	assert_columns(in, count);
+	assert_whole(in, count, head->received_places);
 	free((void *)out.at);
 	return out.len;
 }
