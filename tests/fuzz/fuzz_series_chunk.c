@@ -68,6 +68,7 @@ read_chunk(struct gw_span bytes)
 {
 	static struct gw_decimal decimals[GW_CHUNK_POINTS_MAX];
 	struct gw_chunk_columns columns;
+	struct gw_chunk_whole whole;
 	enum gw_error error, plot, exact;
 	uint32_t n = 0, at;
 
@@ -75,6 +76,7 @@ read_chunk(struct gw_span bytes)
 		return;
 	plot = gw_chunk_columns(reader, &columns, NULL);
 	exact = gw_chunk_decimals(reader, decimals, NULL);
+	(void)!gw_chunk_whole(reader, &whole, NULL);
 	(void)!gw_chunk_find(reader, 0, &at, NULL);
 	while (gw_chunk_next(reader, &points[n], &error))
 		n++;
