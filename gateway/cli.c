@@ -2,6 +2,8 @@
 // The command line's entry: which command, which configuration, and the commands that need neither daemon nor store. Single-threaded until `run`.
 #include "gateway/cli.h"
 
+#include "adapters/pki/local.h"
+
 #include "gateway/cli_handlers.h"
 #include "gateway/nearest.h"
 
@@ -159,10 +161,16 @@ int
 gw_cli_run(struct gw_cli *cli)
 {
 	struct gw_config *config = load_checked(cli);
+	struct gw_why why = { "" };
 	int code;
 
 	if (config == NULL)
 		return GW_EXIT_START;
+	if (gw_local_apply(config, &why) != GW_OK) {
+		fprintf(stderr, "vitalgate: %s\n", why.text);
+		gw_config_free(config);
+		return GW_EXIT_START;
+	}
 	code = gw_daemon_run(config, cli->parts, cli->part_count);
 	gw_config_free(config);
 	return code;

@@ -17,6 +17,8 @@
 static const struct line {
 	const char *part, *words;
 } lines[] = {
+	{ "pki", "[certificate of its own until {certificate_until:date}, by {authority}, until {authority_until:date}][; {rotations:key} in rotation]" },
+
 	{ "series", "{state}[: {error}]; {readings:reading} in {chunks:chunk}, {readings_in_memory} in memory[, the oldest filed {oldest:date}]" },
 	{ "series", "{series} series of {devices:device}; {used_bytes:bytes} of {budget_bytes:bytes} used" },
 	{ "series", "[behind by {behind_records:record}][, {chunks_damaged:chunk} DAMAGED (vitalgate verify)]" },

@@ -24,6 +24,23 @@ check_store(const struct gw_config *config, struct gw_why *why)
 	return GW_OK;
 }
 
+static bool
+is_address(const char *text)
+{
+	struct in6_addr at;
+
+	return inet_pton(AF_INET6, text, &at) == 1 || inet_pton(AF_INET, text, &at) == 1;
+}
+
+static bool
+is_dns_name(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len > 0 && len < 254 && strspn(text + (strncmp(text, "*.", 2) == 0 ? 2 : 0), "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") ==
+	    len - (strncmp(text, "*.", 2) == 0 ? 2 : 0);
+}
+
 static enum gw_error
 check_tls(const struct gw_config *config, struct gw_why *why)
 {
@@ -31,10 +48,13 @@ check_tls(const struct gw_config *config, struct gw_why *why)
 
 	if (certificate != key)
 		return gw_fail(why, GW_E_CONFIG, "tls.certificate and tls.key belong together: %s is missing", certificate ? "tls.key" : "tls.certificate");
-	if (config->mqtt_enabled && !certificate)
-		return gw_fail(why, GW_E_CONFIG, "mqtt needs tls.certificate and tls.key (or set mqtt.enabled to false)");
-	if (config->coap_enabled && config->tls_ca[0] != '\0' && !certificate)
-		return gw_fail(why, GW_E_CONFIG, "coap with client certificates (tls.ca) needs tls.certificate and tls.key");
+	if ((config->tls_local_ca[0] != '\0') != (config->tls_local_ca_key[0] != '\0'))
+		return gw_fail(why, GW_E_CONFIG, "tls.local_ca and tls.local_ca_key belong together");
+	for (size_t i = 0; i < config->tls_names.count; i++) {
+		if (!is_address(config->tls_names.at[i].text) && !is_dns_name(config->tls_names.at[i].text))
+			return gw_fail(why, GW_E_CONFIG, "line %zu: tls.names has DNS names and addresses, not \"%.60s\"", config->tls_names.at[i].line,
+			    config->tls_names.at[i].text);
+	}
 	return GW_OK;
 }
 
@@ -51,14 +71,6 @@ check_limits(const struct gw_config *config, struct gw_why *why)
 		return gw_fail(why, GW_E_CONFIG, "mqtt.qos2_ids_max (%lld) is less than mqtt.receive_maximum (%lld), which clients are told",
 		    (long long)config->mqtt_qos2_ids_max, (long long)config->mqtt_receive_maximum);
 	return GW_OK;
-}
-
-static bool
-is_address(const char *text)
-{
-	struct in6_addr at;
-
-	return inet_pton(AF_INET6, text, &at) == 1 || inet_pton(AF_INET, text, &at) == 1;
 }
 
 static enum gw_error
@@ -147,6 +159,8 @@ check_files(const struct gw_config *config, struct gw_why *why)
 		{ "tls.certificate", config->tls_certificate, true },
 		{ "tls.key", config->tls_key, true },
 		{ "tls.ca", config->tls_ca, true },
+		{ "tls.local_ca", config->tls_local_ca, true },
+		{ "tls.local_ca_key", config->tls_local_ca_key, true },
 		{ "profiles.dir", config->profiles_dir, true },
 		{ "bus.password_file", config->bus_password_file, config->bus_enabled },
 		{ "bus.ca", config->bus_ca, config->bus_enabled },

@@ -15,7 +15,7 @@ enum {
 	GW_EXIT_STUCK = 75, // an orderly stop took too long; the store is safe, it needs no orderly end
 };
 
-#define GW_PARTS_MAX 8
+#define GW_PARTS_MAX 16
 
 // The parts that run, in the order of the program's table. A reload changes them: whoever is not main's thread holds them while it uses one.
 struct gw_parts {

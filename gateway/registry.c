@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define SMALL_CHANGE_BYTES 65536 // a device can be disabled, or added, also when the store is full; a long list cannot
 
@@ -25,6 +27,7 @@ struct gw_registry {
 	struct gw_source source;
 	struct gw_passwords *passwords;
 	struct gw_device_clocks *clocks;
+	int tend_fd;                    // readable: a snapshot is new, or a rotation's new key was used
 };
 
 struct gw_device_clocks *
@@ -51,6 +54,20 @@ gw_registry_generation(const struct gw_registry *registry)
 	return atomic_load_explicit(&registry->generation, memory_order_acquire);
 }
 
+int
+gw_registry_tend_fd(const struct gw_registry *registry)
+{
+	return registry->tend_fd;
+}
+
+void
+gw_registry_wake(struct gw_registry *registry)
+{
+	uint64_t one = 1;
+
+	(void)!write(registry->tend_fd, &one, sizeof(one));
+}
+
 static void
 publish(struct gw_registry *registry, struct gw_snapshot *snapshot)
 {
@@ -62,6 +79,7 @@ publish(struct gw_registry *registry, struct gw_snapshot *snapshot)
 	atomic_store_explicit(&registry->generation, snapshot->generation, memory_order_release);
 	pthread_mutex_unlock(&registry->swapping);
 	gw_snapshot_put(before);
+	gw_registry_wake(registry);
 }
 
 // ---- Loading ----
@@ -166,7 +184,8 @@ gw_registry_open(struct gw_journal *journal, struct gw_intake *intake, struct gw
 	}
 	registry->passwords = gw_passwords_new();
 	registry->clocks = gw_device_clocks_new();
-	if (registry->passwords == NULL || registry->clocks == NULL) {
+	registry->tend_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (registry->passwords == NULL || registry->clocks == NULL || registry->tend_fd < 0) {
 		error = gw_fail(why, GW_E_MEMORY, "out of memory");
 		goto fail_tables;
 	}
@@ -177,6 +196,8 @@ gw_registry_open(struct gw_journal *journal, struct gw_intake *intake, struct gw
 	return GW_OK;
 
 fail_tables:
+	if (registry->tend_fd >= 0)
+		close(registry->tend_fd);
 	gw_device_clocks_free(registry->clocks);
 	gw_passwords_free(registry->passwords);
 	gw_source_fini(&registry->source);
@@ -193,6 +214,7 @@ gw_registry_close(struct gw_registry *registry)
 	if (registry == NULL)
 		return;
 	gw_snapshot_put(registry->current);
+	close(registry->tend_fd);
 	gw_device_clocks_free(registry->clocks);
 	gw_passwords_free(registry->passwords);
 	gw_source_fini(&registry->source);
@@ -265,14 +287,15 @@ del_row(struct gw_ticket *ticket, const struct gw_device *device)
 static enum gw_error
 put_command(struct gw_ticket *ticket, const struct gw_change *change, const struct gw_device *first)
 {
-	static const char *const words[] = { "device add", "device enable", "device disable", "device remove" };
+	static const char *const words[] = { "device add", "device enable", "device disable", "device remove", "device rotate", "device rotated", "device revoke",
+		"device issue" };
 	struct gw_event event = { .received_us = gw_clock_wall_us(), .door = GW_DOOR_COMMAND, .device = gw_span_text(first->id) };
-	char text[128];
+	char text[256];
 
 	if (change->count > 1)
 		snprintf(text, sizeof(text), "device import: %zu devices", change->count);
 	else
-		snprintf(text, sizeof(text), "%s %s", words[change->kind], first->id);
+		snprintf(text, sizeof(text), "%s %s%s%.120s", words[change->kind], first->id, change->words != NULL ? ": " : "", change->words != NULL ? change->words : "");
 	event.text = gw_span_text(text);
 	event.principal = gw_span_text(change->who != NULL ? change->who : "vitalgate");
 	if (event.principal.len > GW_ID_MAX)
@@ -301,10 +324,39 @@ change_add(const struct gw_change *change, struct loading *list, struct gw_ticke
 	return error;
 }
 
+// What a change of one device does to it.
 static enum gw_error
-change_one(const struct gw_change *change, const struct gw_device *device, struct loading *list, struct gw_ticket *ticket)
+apply(const struct gw_change *change, const struct gw_snapshot *now, struct gw_device *device, struct gw_why *why)
+{
+	switch (change->kind) {
+	case GW_CHANGE_DISABLE:
+	case GW_CHANGE_REVOKE:
+		device->disabled = true;
+		return GW_OK;
+	case GW_CHANGE_ENABLE:
+		device->disabled = false;
+		return GW_OK;
+	case GW_CHANGE_ROTATE:
+		return gw_rotation_begin(device, now, change->rotation, why);
+	case GW_CHANGE_ROTATED:
+		if (strcmp(device->psk_identity, change->subject) != 0)
+			return gw_fail(why, GW_E_NOT_FOUND, "that rotation is over");
+		gw_rotation_end(device);
+		return GW_OK;
+	case GW_CHANGE_ISSUE:
+		if (device->subject[0] == '\0')
+			return gw_device_set(device, "cert_subject", gw_span_text(change->subject), why);
+		return GW_OK;
+	default:
+		return GW_E_ARGUMENT;
+	}
+}
+
+static enum gw_error
+change_one(const struct gw_change *change, const struct gw_snapshot *now, const struct gw_device *device, struct loading *list, struct gw_ticket *ticket)
 {
 	struct gw_owned *owned;
+	enum gw_error error;
 
 	if (change->kind == GW_CHANGE_REMOVE)
 		return del_row(ticket, device);
@@ -313,7 +365,8 @@ change_one(const struct gw_change *change, const struct gw_device *device, struc
 		gw_owned_put(owned);
 		return gw_fail(list->why, GW_E_MEMORY, "out of memory");
 	}
-	owned->device.disabled = change->kind == GW_CHANGE_DISABLE;
+	if ((error = apply(change, now, &owned->device, list->why)) != GW_OK || (error = gw_device_complete(&owned->device, list->why)) != GW_OK)
+		return error;
 	owned->device.changed_us = gw_clock_wall_us();
 	return put_row(ticket, &owned->device);
 }
@@ -330,7 +383,9 @@ prepare(const struct gw_snapshot *now, const struct gw_change *change, struct lo
 		    (int)(change->id.len < 64 ? change->id.len : 64), (const char *)change->id.at);
 	if (!list_copy(list, now, change->kind == GW_CHANGE_ADD ? SIZE_MAX : gw_snapshot_place(now, gw_span_text(device->id))))
 		return gw_fail(list->why, GW_E_MEMORY, "out of memory");
-	error = change->kind == GW_CHANGE_ADD ? change_add(change, list, ticket) : change_one(change, device, list, ticket);
+	error = change->kind == GW_CHANGE_ADD ? change_add(change, list, ticket) : change_one(change, now, device, list, ticket);
+	if (error == GW_OK && change->with != NULL && (error = change->with(change->arg, ticket)) == GW_E_TOO_LARGE)
+		(void)gw_fail(list->why, error, "too many devices for one change (%zu): split the list", change->count);
 	return error != GW_OK ? error : put_command(ticket, change, device);
 }
 

@@ -31,6 +31,12 @@ struct gw_device {
 	char psk_identity[GW_NAME_MAX + 1];
 	uint8_t psk[GW_PSK_MAX];
 	uint8_t psk_len;                // 0: none
+	// The key that takes its place, under an identity of its own (TLS cannot try two keys for one). Both are good until a date, or until this one was used.
+	char next_identity[GW_NAME_MAX + 1];
+	uint8_t next_psk[GW_PSK_MAX];
+	uint8_t next_psk_len;           // 0: none
+	int64_t psk_until_us;           // the old one goes then; 0: no date
+	bool psk_until_used;            // or when the new one was used
 	char subject[GW_NAME_MAX + 1];  // certificate's subject common name or DNS name in SAN; empty: none
 	char user[GW_NAME_MAX + 1];
 	char password_hash[128];        // libsodium crypto_pwhash string (Argon2id); empty: none
@@ -60,20 +66,48 @@ uint64_t gw_snapshot_generation(const struct gw_snapshot *snapshot);
 const struct gw_device *gw_snapshot_device(const struct gw_snapshot *snapshot, struct gw_span id);
 const struct gw_device *gw_snapshot_at(const struct gw_snapshot *snapshot, size_t i); // sorted by id; NULL past the end
 // Who a credential belongs to: NULL where nobody (a disabled device is given: the caller refuses with GW_E_DISABLED).
-const struct gw_device *gw_snapshot_by_psk(const struct gw_snapshot *snapshot, struct gw_span identity);
+const struct gw_device *gw_snapshot_by_psk(const struct gw_snapshot *snapshot, struct gw_span identity); // either of a device's two
 const struct gw_device *gw_snapshot_by_subject(const struct gw_snapshot *snapshot, struct gw_span subject);
 const struct gw_device *gw_snapshot_by_user(const struct gw_snapshot *snapshot, struct gw_span user);
 // Whether principal may speak for device: itself, or one of its list; false for unknown or disabled ones.
 bool gw_snapshot_may_speak(const struct gw_device *principal, const struct gw_device *device);
+
+// The key of one of a device's identities, as long as it is good; empty otherwise. Borrowed from the device.
+struct gw_span gw_device_psk(const struct gw_device *device, struct gw_span identity);
+// What a connection proved, as a number to be kept with it: of the PSK behind an identity, of a certificate's subject, of user and password. 0: no such credential.
+uint64_t gw_device_proof(const struct gw_device *device, enum gw_auth auth, struct gw_span name);
+// Whether a device still has the credential that was proved: asked of live connections when the registry changed.
+bool gw_device_proves(const struct gw_device *device, enum gw_auth auth, uint64_t proof);
+
+// A device of a snapshot proved this PSK identity. Ends a rotation that waits for it, soon and on another thread. Any thread; costs nothing otherwise.
+void gw_registry_used(struct gw_registry *registry, const struct gw_device *device, struct gw_span identity);
+// Readable when there may be something to tend: a rotation's new key was used, or the registry changed. Reading it resets it (eventfd).
+int gw_registry_tend_fd(const struct gw_registry *registry);
+// Ends rotations that are due; *next_us is when the next one will be (INT64_MAX: none has a date). Waits for commits: whoever tends, one thread.
+enum gw_error gw_registry_tend(struct gw_registry *registry, int64_t *next_us, struct gw_why *why);
 
 // Checks a password. Costs milliseconds and megabytes of Argon2id the first time, microseconds when the same password was right before
 // in this process (a keyed hash of it is remembered). Thread: any, but not one that serves others.
 bool gw_registry_password(struct gw_registry *registry, const struct gw_device *device, struct gw_span password);
 
 // Every change is one of these: one commit that also records who changed what (GW_RECORD_COMMAND).
-enum gw_change_kind { GW_CHANGE_ADD, GW_CHANGE_ENABLE, GW_CHANGE_DISABLE, GW_CHANGE_REMOVE };
+enum gw_change_kind { GW_CHANGE_ADD, GW_CHANGE_ENABLE, GW_CHANGE_DISABLE, GW_CHANGE_REMOVE, GW_CHANGE_ROTATE, GW_CHANGE_ROTATED, GW_CHANGE_REVOKE, GW_CHANGE_ISSUE };
+// A new PSK beside the old one. at_once: in its place.
+struct gw_rotation {
+	char identity[GW_NAME_MAX + 1]; // empty: one is made ("bed-12" -> "bed-12.2" -> "bed-12.3"), and written here
+	uint8_t psk[GW_PSK_MAX];
+	uint8_t psk_len;
+	int64_t until_us;
+	bool until_used, at_once;
+};
 struct gw_change {
 	enum gw_change_kind kind;
+	struct gw_rotation *rotation;    // ROTATE
+	const char *subject;             // ISSUE: the certificate's common name, where the device has none yet; ROTATED: the identity that goes
+	const char *words;               // more for the record, after what was done: "a certificate was revoked"; NULL: none
+	// What else belongs into the same commit; may be NULL.
+	enum gw_error (*with)(void *arg, struct gw_ticket *ticket);
+	void *arg;
 	const struct gw_device *devices; // ADD: count of them, all or nothing; borrowed for the call
 	size_t count;
 	struct gw_span id;               // the others
@@ -94,7 +128,7 @@ enum gw_error gw_registry_hash_password(struct gw_span password, char out[128]);
 // ---- One device in the caller's storage (gateway/registry_device.c) ----
 
 // Sets a field from text, as rows of the store, commands and CSV files name them: "id", "profile", "bed", "ward", "manufacturer", "model",
-// "serial", "asset", "psk_identity", "psk" (hex), "cert_subject", "user", "password_hash", "eui64" (16 hex digits), "mac" (aa:bb:cc:dd:ee:ff),
+// "serial", "asset", "psk_identity", "psk" (hex), "next_psk_identity", "next_psk", "cert_subject", "user", "password_hash", "eui64" (16 hex digits), "mac" (aa:bb:cc:dd:ee:ff),
 // "speaks_for" (ids, comma between), "test", "disabled" (true, false). GW_E_NOT_FOUND for another name, GW_E_ARGUMENT with words for a bad value.
 enum gw_error gw_device_set(struct gw_device *device, const char *field, struct gw_span value, struct gw_why *why);
 // The field as such text; "" where it is empty. Secrets too: the caller leaves them out. out holds what fits; returns out.

@@ -64,6 +64,7 @@ static const struct text_field {
 } text_fields[] = {
 	TEXT_ROW("profile", profile), TEXT_ROW("bed", bed), TEXT_ROW("ward", ward), TEXT_ROW("manufacturer", manufacturer),
 	TEXT_ROW("model", model), TEXT_ROW("serial", serial), TEXT_ROW("asset", asset), TEXT_ROW("psk_identity", psk_identity),
+	TEXT_ROW("next_psk_identity", next_identity),
 	TEXT_ROW("cert_subject", subject), TEXT_ROW("user", user), TEXT_ROW("password_hash", password_hash),
 };
 
@@ -140,14 +141,14 @@ set_mac(struct gw_device *device, struct gw_span value, struct gw_why *why)
 }
 
 static enum gw_error
-set_psk(struct gw_device *device, struct gw_span value, struct gw_why *why)
+set_psk(uint8_t psk[GW_PSK_MAX], uint8_t *len, struct gw_span value, struct gw_why *why)
 {
-	sodium_memzero(device->psk, sizeof(device->psk));
-	device->psk_len = 0;
+	sodium_memzero(psk, GW_PSK_MAX);
+	*len = 0;
 	if (value.len == 0)
 		return GW_OK;
-	device->psk_len = (uint8_t)hex(value, NULL, device->psk, 8, GW_PSK_MAX);
-	if (device->psk_len == 0)
+	*len = (uint8_t)hex(value, NULL, psk, 8, GW_PSK_MAX);
+	if (*len == 0)
 		return gw_fail(why, GW_E_ARGUMENT, "psk is 16 to %d hex digits (8 to %d bytes)", GW_PSK_MAX * 2, GW_PSK_MAX);
 	return GW_OK;
 }
@@ -222,7 +223,9 @@ gw_device_set(struct gw_device *device, const char *field, struct gw_span value,
 	if (strcmp(field, "mac") == 0)
 		return set_mac(device, value, why);
 	if (strcmp(field, "psk") == 0)
-		return set_psk(device, value, why);
+		return set_psk(device->psk, &device->psk_len, value, why);
+	if (strcmp(field, "next_psk") == 0)
+		return set_psk(device->next_psk, &device->next_psk_len, value, why);
 	if (strcmp(field, "speaks_for") == 0)
 		return set_speaks_for(device, value, why);
 	if (strcmp(field, "test") == 0)
@@ -263,6 +266,8 @@ gw_device_get(const struct gw_device *device, const char *field, char *out, size
 		    device->mac[4], device->mac[5]);
 	else if (strcmp(field, "psk") == 0 && device->psk_len > 0 && cap > device->psk_len * 2u)
 		sodium_bin2hex(out, cap, device->psk, device->psk_len);
+	else if (strcmp(field, "next_psk") == 0 && device->next_psk_len > 0 && cap > device->next_psk_len * 2u)
+		sodium_bin2hex(out, cap, device->next_psk, device->next_psk_len);
 	else if (strcmp(field, "speaks_for") == 0)
 		get_speaks_for(device, out, cap);
 	else if (strcmp(field, "test") == 0)
@@ -285,6 +290,10 @@ gw_device_complete(struct gw_device *device, struct gw_why *why)
 		memcpy(device->user, device->id, sizeof(device->id));
 	if (device->psk_len == 0 && device->psk_identity[0] != '\0')
 		return gw_fail(why, GW_E_ARGUMENT, "%s has a PSK identity but no key", device->id);
+	if ((device->next_psk_len > 0) != (device->next_identity[0] != '\0') || (device->next_psk_len > 0 && device->psk_len == 0))
+		return gw_fail(why, GW_E_ARGUMENT, "%s has half a rotation of its key", device->id);
+	if (device->next_psk_len > 0 && strcmp(device->next_identity, device->psk_identity) == 0)
+		return gw_fail(why, GW_E_ARGUMENT, "the new key of %s needs an identity of its own", device->id);
 	if (device->password_hash[0] == '\0' && device->user[0] != '\0')
 		return gw_fail(why, GW_E_ARGUMENT, "%s has a user but no password", device->id);
 	for (size_t i = 0; i < device->speaks_for_count; i++) {
@@ -303,5 +312,6 @@ gw_device_fini(struct gw_device *device)
 	device->speaks_for = NULL;
 	device->speaks_for_count = 0;
 	sodium_memzero(device->psk, sizeof(device->psk));
+	sodium_memzero(device->next_psk, sizeof(device->next_psk));
 	sodium_memzero(device->password_hash, sizeof(device->password_hash));
 }

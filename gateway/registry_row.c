@@ -8,7 +8,7 @@
 // Order of the row; the list of ids has a function of its own.
 static const char *const fields[] = {
 	"id", "profile", "bed", "ward", "manufacturer", "model", "serial", "asset", "eui64", "mac", "cert_subject", "psk_identity", "psk",
-	"user", "password_hash",
+	"user", "password_hash", "next_psk_identity", "next_psk",
 };
 #define FIELD_COUNT (sizeof(fields) / sizeof(fields[0]))
 
@@ -35,7 +35,7 @@ gw_device_row_write(const struct gw_device *device, size_t *len)
 		return NULL;
 	row = yyjson_mut_obj(doc);
 	yyjson_mut_doc_set_root(doc, row);
-	yyjson_mut_obj_add_int(doc, row, "version", GW_DEVICE_ROW_VERSION);
+	yyjson_mut_obj_add_int(doc, row, "version", device->next_psk_len > 0 ? GW_DEVICE_ROW_VERSION : 1);
 	for (size_t i = 0; i < FIELD_COUNT; i++) {
 		if (gw_device_get(device, fields[i], text, sizeof(text))[0] != '\0')
 			yyjson_mut_obj_add_strcpy(doc, row, fields[i], text);
@@ -44,6 +44,10 @@ gw_device_row_write(const struct gw_device *device, size_t *len)
 		yyjson_mut_obj_add_bool(doc, row, "test", true);
 	if (device->disabled)
 		yyjson_mut_obj_add_bool(doc, row, "disabled", true);
+	if (device->psk_until_us != 0)
+		yyjson_mut_obj_add_sint(doc, row, "psk_until_us", device->psk_until_us);
+	if (device->psk_until_used)
+		yyjson_mut_obj_add_bool(doc, row, "psk_until_used", true);
 	add_list(device, doc, row);
 	yyjson_mut_obj_add_sint(doc, row, "created_us", device->created_us);
 	yyjson_mut_obj_add_sint(doc, row, "changed_us", device->changed_us);
@@ -86,6 +90,8 @@ read_fields(yyjson_val *row, struct gw_device *device, struct gw_why *why)
 	}
 	device->test = yyjson_get_bool(yyjson_obj_get(row, "test"));
 	device->disabled = yyjson_get_bool(yyjson_obj_get(row, "disabled"));
+	device->psk_until_us = yyjson_get_sint(yyjson_obj_get(row, "psk_until_us"));
+	device->psk_until_used = yyjson_get_bool(yyjson_obj_get(row, "psk_until_used"));
 	device->created_us = yyjson_get_sint(yyjson_obj_get(row, "created_us"));
 	device->changed_us = yyjson_get_sint(yyjson_obj_get(row, "changed_us"));
 	if (error == GW_OK)
@@ -105,7 +111,7 @@ gw_device_row_read(struct gw_span bytes, struct gw_device *device, struct gw_why
 	*device = (struct gw_device){ 0 };
 	if (!yyjson_is_obj(row))
 		error = gw_fail(why, GW_E_CORRUPT, "a device's row is no JSON object");
-	else if (yyjson_get_int(yyjson_obj_get(row, "version")) != GW_DEVICE_ROW_VERSION)
+	else if (yyjson_get_int(yyjson_obj_get(row, "version")) < 1 || yyjson_get_int(yyjson_obj_get(row, "version")) > GW_DEVICE_ROW_VERSION)
 		error = gw_fail(why, GW_E_VERSION, "a device's row is of version %d, this program knows %d",
 		    yyjson_get_int(yyjson_obj_get(row, "version")), GW_DEVICE_ROW_VERSION);
 	else

@@ -6,7 +6,7 @@
 #include "gateway/registry.h"
 
 #define GW_DEVICE_ROW_PREFIX "device/"
-#define GW_DEVICE_ROW_VERSION 1
+#define GW_DEVICE_ROW_VERSION 2 // of rows with a rotation; others are written as version 1, which older programs read
 
 // The row as JSON, without terminator; the caller frees it. NULL: out of memory.
 char *gw_device_row_write(const struct gw_device *device, size_t *len);
@@ -16,6 +16,7 @@ enum gw_error gw_device_row_read(struct gw_span row, struct gw_device *device, s
 // A device shared by the snapshots that hold it.
 struct gw_owned {
 	atomic_uint references;
+	atomic_bool next_used; // the key that takes the other's place was proved
 	struct gw_device device;
 };
 struct gw_owned *gw_owned_new(void); // one reference, empty; NULL: out of memory
@@ -23,6 +24,14 @@ struct gw_owned *gw_owned_copy(const struct gw_device *device);
 void gw_owned_put(struct gw_owned *owned);
 
 enum { GW_BY_ID, GW_BY_PSK, GW_BY_SUBJECT, GW_BY_USER, GW_BY_COUNT };
+
+// Wakes whoever tends (gw_registry_tend_fd).
+void gw_registry_wake(struct gw_registry *registry);
+
+// ---- Rotation of a PSK (gateway/registry_rotate.c) ----
+
+enum gw_error gw_rotation_begin(struct gw_device *device, const struct gw_snapshot *now, struct gw_rotation *rotation, struct gw_why *why);
+void gw_rotation_end(struct gw_device *device);
 
 // Open addressing: an index + 1 of a device, 0 for a free place; size is a power of two, at most half full.
 struct gw_table {

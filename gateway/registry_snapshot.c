@@ -26,6 +26,7 @@ gw_owned_copy(const struct gw_device *device)
 	if (owned == NULL)
 		return NULL;
 	owned->device = *device;
+	atomic_init(&owned->next_used, false);
 	owned->device.speaks_for = NULL;
 	if (size == 0)
 		return owned;
@@ -70,6 +71,13 @@ name_of(const struct gw_device *device, int by)
 	}
 }
 
+// A device has up to two PSK identities; one of everything else.
+static const char *
+second_of(const struct gw_device *device, int by)
+{
+	return by == GW_BY_PSK ? device->next_identity : "";
+}
+
 static const struct gw_device *
 find(const struct gw_snapshot *snapshot, int by, struct gw_span name)
 {
@@ -80,17 +88,16 @@ find(const struct gw_snapshot *snapshot, int by, struct gw_span name)
 	for (uint32_t at = (uint32_t)gw_name_hash(name) & table->mask; table->places[at] != 0; at = (at + 1) & table->mask) {
 		const struct gw_device *device = &snapshot->devices[table->places[at] - 1]->device;
 
-		if (gw_span_is(name, name_of(device, by)))
+		if (gw_span_is(name, name_of(device, by)) || gw_span_is(name, second_of(device, by)))
 			return device;
 	}
 	return NULL;
 }
 
 static enum gw_error
-table_add(struct gw_snapshot *snapshot, int by, size_t index, struct gw_why *why)
+table_add(struct gw_snapshot *snapshot, int by, size_t index, const char *name, struct gw_why *why)
 {
 	static const char *const words[] = { "id", "PSK identity", "certificate subject", "user" };
-	const char *name = name_of(&snapshot->devices[index]->device, by);
 	struct gw_table *table = &snapshot->tables[by];
 	const struct gw_device *other;
 	uint32_t at;
@@ -115,14 +122,15 @@ table_fill(struct gw_snapshot *snapshot, int by, struct gw_why *why)
 	enum gw_error error = GW_OK;
 	size_t size = 8;
 
-	while (size < snapshot->count * 2)
+	while (size < snapshot->count * (by == GW_BY_PSK ? 4 : 2))
 		size *= 2;
 	table->mask = (uint32_t)size - 1;
 	table->places = calloc(size, sizeof(*table->places));
 	if (table->places == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	for (size_t i = 0; i < snapshot->count && error == GW_OK; i++)
-		error = table_add(snapshot, by, i, why);
+		if ((error = table_add(snapshot, by, i, name_of(&snapshot->devices[i]->device, by), why)) == GW_OK)
+			error = table_add(snapshot, by, i, second_of(&snapshot->devices[i]->device, by), why);
 	return error;
 }
 

@@ -3,6 +3,8 @@
 // others stay as they were at start. What parts were given lives until the end of the program. main's thread, but for those who ask.
 #include "gateway/reload.h"
 
+#include "adapters/pki/local.h"
+
 #include "gateway/clock.h"
 
 #include <errno.h>
@@ -138,7 +140,8 @@ read_fresh(struct work *work, struct gw_why *why)
 
 	if (core->config->file == NULL)
 		return gw_fail(why, GW_E_CONFIG, "the gateway runs without a configuration file");
-	if ((error = gw_parts_config(core->config->file, core->parts, core->part_count, &work->fresh, why)) != GW_OK)
+	if ((error = gw_parts_config(core->config->file, core->parts, core->part_count, &work->fresh, why)) != GW_OK ||
+	    (error = gw_local_apply(work->fresh, why)) != GW_OK)
 		return error;
 	error = gw_profiles_load(work->fresh->profiles_dir[0] != '\0' ? work->fresh->profiles_dir : NULL, &profiles, why);
 	gw_profiles_free(profiles);

@@ -3,6 +3,7 @@
 #include "gateway/verify_row.h"
 
 #include "gateway/bytes.h"
+#include "gateway/certificates.h"
 #include "gateway/registry_row.h"
 
 #include <string.h>
@@ -55,6 +56,8 @@ gw_verify_row(void *arg, struct gw_span key, struct gw_span value, struct gw_why
 	(void)arg;
 	if (begins(key, GW_DEVICE_ROW_PREFIX))
 		return device(value, why);
+	if (begins(key, "certificate/"))
+		return gw_certificate_row_good(value, why);
 	if (in_table(key, "/outbox/") || in_table(key, "/parked/"))
 		return message(value, why);
 	return true;

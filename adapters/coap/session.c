@@ -100,9 +100,10 @@ gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg)
 	struct gw_coap *coap = arg;
 	struct gw_span name = gw_span(identity->s, identity->length);
 	const struct gw_device *device = gw_snapshot_by_psk(snapshot(coap), name);
+	struct gw_span psk = device != NULL ? gw_device_psk(device, name) : gw_span(NULL, 0);
 
 	(void)session;
-	if (device == NULL || device->psk_len == 0) {
+	if (psk.len == 0) {
 		record_refusal(coap, GW_AUTH_PSK, name, "no device has this PSK identity");
 		return NULL;
 	}
@@ -110,7 +111,7 @@ gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg)
 		record_refusal(coap, GW_AUTH_PSK, name, "the device is disabled");
 		return NULL;
 	}
-	key = (coap_bin_const_t){ device->psk_len, device->psk };
+	key = (coap_bin_const_t){ psk.len, psk.at };
 	return &key;
 }
 
@@ -168,8 +169,9 @@ by_psk(struct gw_coap *coap, const coap_session_t *session, struct gw_span *name
 		return NULL;
 	*name = gw_span(identity->s, identity->length);
 	device = gw_snapshot_by_psk(snapshot(coap), *name);
-	if (device == NULL || !gw_span_equal(gw_span(device->psk, device->psk_len), gw_span(key->s, key->length)))
+	if (device == NULL || !gw_span_equal(gw_device_psk(device, *name), gw_span(key->s, key->length)))
 		return NULL;
+	gw_registry_used(coap->core->registry, device, *name);
 	return device;
 }
 

@@ -60,14 +60,20 @@ made_meanwhile(const struct gw_mqtt_conn *conn, const struct gw_snapshot *snapsh
 }
 
 static enum gw_mqtt_admission
-as_device(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const struct gw_device *device, struct gw_mqtt_refusal *refusal)
+as_device(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const struct gw_device *device, struct gw_span name, struct gw_mqtt_refusal *refusal)
 {
-	if (made_meanwhile(conn, snapshot, device))
+	uint64_t proof = gw_device_proof(device, conn->auth, name);
+
+	if (proof == 0 || made_meanwhile(conn, snapshot, device))
 		return refuse(refusal, GW_MQTT_BUSY); // a new connection proves it anew
 	if (device->disabled)
 		return refuse_credential(refusal, GW_E_DISABLED, gw_span_text(device->id), "disabled device");
 	snprintf(conn->principal, sizeof(conn->principal), "%s", device->id);
 	conn->principal_created_us = device->created_us;
+	conn->principal_changed_us = device->changed_us;
+	conn->proof = proof;
+	if (conn->auth == GW_AUTH_PSK)
+		gw_registry_used(conn->mqtt->core->registry, device, name);
 	conn->generation = gw_snapshot_generation(snapshot);
 	return GW_MQTT_ADMITTED;
 }
@@ -91,7 +97,7 @@ by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const
 	if (!conn->password_right)
 		return refuse_credential(refusal, GW_E_FORBIDDEN, connect->user, "wrong password");
 	conn->auth = GW_AUTH_PASSWORD;
-	return as_device(conn, snapshot, device, refusal);
+	return as_device(conn, snapshot, device, connect->user, refusal);
 }
 
 // What the handshake proved goes before what CONNECT says: user and password count only where there was no certificate and no PSK.
@@ -112,7 +118,7 @@ find_principal(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, co
 	}
 	if (device == NULL)
 		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, name, "no device has this certificate or PSK identity");
-	return as_device(conn, snapshot, device, refusal);
+	return as_device(conn, snapshot, device, name, refusal);
 }
 
 bool

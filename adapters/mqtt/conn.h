@@ -82,7 +82,8 @@ struct gw_mqtt_conn {
 	uint8_t auth;                      // enum gw_auth
 	uint16_t keep_alive_s;             // told or held to
 	int64_t heard_us, began_us;        // monotonic
-	int64_t principal_created_us;
+	int64_t principal_created_us, principal_changed_us;
+	uint64_t proof;                    // gw_device_proof()
 	uint64_t began_generation, generation; // of the registry: when the connection began, when it was admitted
 	int64_t began_wall_us;
 	char principal[GW_ID_MAX + 1];

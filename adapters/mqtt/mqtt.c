@@ -25,14 +25,12 @@ find_psk(void *arg, struct gw_span identity, uint8_t key[GW_TLS_PSK_MAX])
 	struct gw_mqtt *mqtt = arg;
 	const struct gw_snapshot *snapshot = gw_snapshot_get(mqtt->core->registry);
 	const struct gw_device *device = gw_snapshot_by_psk(snapshot, identity);
-	size_t len = 0;
+	struct gw_span psk = device != NULL ? gw_device_psk(device, identity) : gw_span(NULL, 0);
 
-	if (device != NULL && device->psk_len > 0) {
-		len = device->psk_len;
-		memcpy(key, device->psk, len);
-	}
+	if (psk.len > 0)
+		memcpy(key, psk.at, psk.len);
 	gw_snapshot_put(snapshot);
-	return len;
+	return psk.len;
 }
 
 static bool

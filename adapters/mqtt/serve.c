@@ -343,13 +343,15 @@ feed_starved(struct gw_mqtt_worker *worker)
 
 // ---- Arrivals ----
 
-// A device that was disabled, removed, or made anew has no business here any more.
+// A device that was disabled, removed, or made anew has no business here any more, nor has a key that another took the place of.
 static bool
 is_registered(const struct gw_snapshot *snapshot, const struct gw_mqtt_conn *conn)
 {
 	const struct gw_device *device = gw_snapshot_device(snapshot, gw_span_text(conn->principal));
 
-	return device != NULL && !device->disabled && device->created_us == conn->principal_created_us;
+	if (device == NULL || device->disabled || device->created_us != conn->principal_created_us)
+		return false;
+	return device->changed_us == conn->principal_changed_us || gw_device_proves(device, conn->auth, conn->proof);
 }
 
 // What this thread saw of the registry may be newer than what admission saw; it looks at its connections only when that changes.

@@ -265,12 +265,14 @@ test_what_running_needs(void **state)
 	static const struct {
 		const char *text, *words; // NULL: good
 	} cases[] = {
-		{ "", "mqtt needs tls.certificate" },
-		{ "mqtt:\n  enabled: false\n", NULL }, // CoAP with PSK goes without a certificate
+		{ "", NULL }, // then it makes its own certificate
+		{ "tls:\n  local_ca: test.yaml\n", "tls.local_ca_key belong together" },
+		{ "tls:\n  names: [gw.example, 10.0.0.1, \"fd00::1\", \"*.ward.example\"]\n", NULL },
+		{ "tls:\n  names: [\"a b\"]\n", "line 2: tls.names" },
+		{ "tls:\n  names: [\"\"]\n", "tls.names" },
 		{ "tls:\n  certificate: test.yaml\n  key: test.yaml\n", NULL },
 		{ "tls:\n  certificate: test.yaml\n", "tls.key is missing" },
 		{ "tls:\n  certificate: test.yaml\n  key: gone.pem\n", "tls.key: cannot read" },
-		{ "mqtt:\n  enabled: false\ntls:\n  ca: test.yaml\n", "coap with client certificates" },
 		{ "mqtt:\n  enabled: false\nstore:\n  budget_mb: 16\n", "more than half" },
 		{ "mqtt:\n  enabled: false\nstore:\n  retention_h: 1\n", "retention_full_h" },
 		{ "mqtt:\n  enabled: false\n  address: localhost\n", "mqtt.address" },

@@ -240,13 +240,16 @@ static void
 test_rows_are_as_described(void **state)
 {
 	struct gw_device device = device_of("id=a profile=p bed=4 ward=3 eui64=0011223344556677 mac=001122334455 manufacturer=M model=N serial=1 asset=7 "
-	    "psk=00112233445566778899aabbccddeeff psk_identity=i cert_subject=x user=u password_hash=$h speaks_for=c,d test=true disabled=true");
+	    "psk=00112233445566778899aabbccddeeff psk_identity=i cert_subject=x user=u password_hash=$h speaks_for=c,d test=true disabled=true next_psk_identity=i.2 next_psk=ffeeddccbbaa99887766554433221100");
 	yyjson_doc *schema = yyjson_read_file(VITALGATE_SOURCE "/schemas/device-row.schema.json", 0, NULL, NULL), *row;
 	yyjson_val *described = yyjson_obj_get(yyjson_doc_get_root(schema), "properties"), *key, *value;
 	size_t len, i, max;
-	char *text = gw_device_row_write(&device, &len);
+	char *text;
 
 	(void)state;
+	device.psk_until_us = 1;
+	device.psk_until_used = true;
+	text = gw_device_row_write(&device, &len);
 	row = yyjson_read(text, len, 0);
 	assert_non_null(described);
 	assert_int_equal(yyjson_obj_size(yyjson_doc_get_root(row)), yyjson_obj_size(described));
@@ -254,7 +257,9 @@ test_rows_are_as_described(void **state)
 		yyjson_val *property = yyjson_obj_get(described, yyjson_get_str(key)), *type = yyjson_obj_get(property, "type");
 
 		assert_non_null(property);
-		if (type != NULL)
+		if (yyjson_obj_get(property, "enum") != NULL)
+			assert_int_equal(yyjson_get_int(value), 2);
+		else if (type != NULL)
 			assert_string_equal(yyjson_get_str(type), yyjson_is_str(value) ? "string" : yyjson_is_arr(value) ? "array" : "integer");
 		else
 			assert_true(yyjson_equals(yyjson_obj_get(property, "const"), value));
@@ -263,6 +268,110 @@ test_rows_are_as_described(void **state)
 	yyjson_doc_free(row);
 	free(text);
 	gw_device_fini(&device);
+}
+
+static const struct gw_device *
+device_at(const struct gw_snapshot *snapshot, const char *id)
+{
+	const struct gw_device *device = gw_snapshot_device(snapshot, gw_span_text(id));
+
+	assert_non_null(device);
+	return device;
+}
+
+static enum gw_error
+rotate(struct store *store, const char *id, struct gw_rotation *rotation, struct gw_why *why)
+{
+	struct gw_change change = { .kind = GW_CHANGE_ROTATE, .id = gw_span_text(id), .rotation = rotation };
+
+	memset(rotation->psk, 'n', 16);
+	rotation->psk_len = 16;
+	return gw_registry_change(store->registry, &change, why);
+}
+
+// Both keys are good until the new one was used; then the old one is gone, also for those who proved it, and after a restart.
+static void
+test_rotation_until_used(void **state)
+{
+	struct store *store = *state;
+	struct gw_rotation rotation = { .until_used = true };
+	const struct gw_snapshot *snapshot;
+	const struct gw_device *device;
+	uint64_t old_proof, new_proof;
+	struct gw_why why = { "" };
+	int64_t next_us;
+
+	must(add(store, "id=a profile=p psk=00112233445566778899aabbccddeeff", &why), &why);
+	must(add(store, "id=a.2 profile=p psk=00112233445566778899aabbccddeeff", &why), &why); // the number is taken
+	must(rotate(store, "a", &rotation, &why), &why);
+	assert_string_equal(rotation.identity, "a.3");
+	rotation.identity[0] = '\0';
+	assert_int_equal(rotate(store, "a", &rotation, &why), GW_E_EXISTS);
+	close_store(store);
+	open_store(store); // it is durable
+	snapshot = gw_snapshot_get(store->registry);
+	device = device_at(snapshot, "a");
+	assert_ptr_equal(gw_snapshot_by_psk(snapshot, gw_span_text("a")), device);
+	assert_ptr_equal(gw_snapshot_by_psk(snapshot, gw_span_text("a.3")), device);
+	assert_int_equal(gw_device_psk(device, gw_span_text("a")).at[0], 0x00);
+	assert_int_equal(gw_device_psk(device, gw_span_text("a.3")).at[0], 'n');
+	old_proof = gw_device_proof(device, GW_AUTH_PSK, gw_span_text("a"));
+	new_proof = gw_device_proof(device, GW_AUTH_PSK, gw_span_text("a.3"));
+	assert_true(old_proof != 0 && new_proof != 0 && old_proof != new_proof);
+	gw_registry_used(store->registry, device, gw_span_text("a"));
+	must(gw_registry_tend(store->registry, &next_us, &why), &why);
+	assert_int_equal(next_us, INT64_MAX);
+	assert_ptr_equal(gw_snapshot_by_psk(snapshot, gw_span_text("a")), device);
+	gw_registry_used(store->registry, device, gw_span_text("a.3"));
+	must(gw_registry_tend(store->registry, &next_us, &why), &why);
+	gw_snapshot_put(snapshot);
+
+	for (int again = 0; again < 2; again++) {
+		snapshot = gw_snapshot_get(store->registry);
+		device = device_at(snapshot, "a");
+		assert_null(gw_snapshot_by_psk(snapshot, gw_span_text("a")));
+		assert_int_equal(gw_device_psk(device, gw_span_text("a")).len, 0);
+		assert_int_equal(gw_device_psk(device, gw_span_text("a.3")).len, 16);
+		assert_false(gw_device_proves(device, GW_AUTH_PSK, old_proof));
+		assert_true(gw_device_proves(device, GW_AUTH_PSK, new_proof));
+		gw_snapshot_put(snapshot);
+		close_store(store);
+		open_store(store);
+	}
+	must(rotate(store, "a", &rotation, &why), &why);
+	assert_string_equal(rotation.identity, "a.4");
+}
+
+static void
+test_rotation_until_a_date(void **state)
+{
+	struct store *store = *state;
+	int64_t now_us = gw_clock_wall_us(), next_us;
+	struct gw_rotation rotation = { .until_us = now_us + 1000000 }, at_once = { .at_once = true }, none = { .until_used = true };
+	const struct gw_snapshot *snapshot;
+	struct gw_why why = { "" };
+
+	gw_clock_fake_wall(now_us);
+	must(add(store, "id=a profile=p psk=00112233445566778899aabbccddeeff", &why), &why);
+	must(add(store, "id=b profile=p cert_subject=b", &why), &why);
+	assert_int_equal(rotate(store, "b", &none, &why), GW_E_ARGUMENT);
+	must(rotate(store, "a", &rotation, &why), &why);
+	snapshot = gw_snapshot_get(store->registry);
+	gw_registry_used(store->registry, device_at(snapshot, "a"), gw_span_text("a.2")); // the date alone counts
+	must(gw_registry_tend(store->registry, &next_us, &why), &why);
+	assert_int_equal(next_us, now_us + 1000000);
+	assert_int_equal(gw_device_psk(device_at(snapshot, "a"), gw_span_text("a")).len, 16);
+	gw_clock_fake_wall(now_us + 1000000);
+	assert_int_equal(gw_device_psk(device_at(snapshot, "a"), gw_span_text("a")).len, 0); // before anybody tends it
+	gw_snapshot_put(snapshot);
+	must(gw_registry_tend(store->registry, &next_us, &why), &why);
+	must(rotate(store, "a", &at_once, &why), &why);
+	snapshot = gw_snapshot_get(store->registry);
+	assert_string_equal(device_at(snapshot, "a")->psk_identity, "a.3");
+	assert_int_equal(device_at(snapshot, "a")->next_psk_len, 0);
+	assert_null(gw_snapshot_by_psk(snapshot, gw_span_text("a.2")));
+	gw_snapshot_put(snapshot);
+	gw_clock_fake_wall(INT64_MIN);
 }
 
 // What another program, or a newer one, may have left there.
@@ -274,7 +383,7 @@ test_rows_that_are_wrong(void **state)
 		enum gw_error error;
 	} cases[] = {
 		{ "", GW_E_CORRUPT }, { "[]", GW_E_CORRUPT }, { "{\"version\":1", GW_E_CORRUPT }, { "{\"id\":\"a\"}", GW_E_VERSION },
-		{ "{\"version\":2,\"id\":\"a\"}", GW_E_VERSION }, { "{\"version\":1,\"id\":\"a b\"}", GW_E_CORRUPT },
+		{ "{\"version\":3,\"id\":\"a\"}", GW_E_VERSION }, { "{\"version\":2,\"id\":\"a\"}", GW_OK }, { "{\"version\":1,\"id\":\"a b\"}", GW_E_CORRUPT },
 		{ "{\"version\":1}", GW_E_CORRUPT },
 		{ "{\"version\":1,\"id\":\"a\",\"mac\":\"x\"}", GW_E_CORRUPT }, { "{\"version\":1,\"id\":\"a\",\"speaks_for\":[1]}", GW_E_CORRUPT },
 		{ "{\"version\":1,\"id\":\"a\",\"speaks_for\":[\"b\"]}", GW_OK },
@@ -458,6 +567,8 @@ main(void)
 		cmocka_unit_test(test_fields_that_are_wrong),
 		cmocka_unit_test(test_rows_are_as_described),
 		cmocka_unit_test(test_rows_that_are_wrong),
+		cmocka_unit_test_setup_teardown(test_rotation_until_used, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_rotation_until_a_date, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_credentials_belong_to_one_device, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_who_may_speak, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_changes_last, set_up, tear_down),
