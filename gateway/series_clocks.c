@@ -319,10 +319,30 @@ find(struct gw_clock_pieces *pieces, int64_t us)
 }
 
 static void
-take_in(const struct gw_clock_piece *piece, struct gw_clock_offset *offset)
+take_in(const struct gw_clock_piece *piece, int64_t *low_us, int64_t *high_us)
 {
-	offset->low_us = least_of(offset->low_us, least_of(piece->offset_us[0], piece->offset_us[1]) - piece->spread_us);
-	offset->high_us = most_of(offset->high_us, most_of(piece->offset_us[0], piece->offset_us[1]) + piece->spread_us);
+	*low_us = least_of(*low_us, least_of(piece->offset_us[0], piece->offset_us[1]) - piece->spread_us);
+	*high_us = most_of(*high_us, most_of(piece->offset_us[0], piece->offset_us[1]) + piece->spread_us);
+}
+
+// Behind the piece at `at` (count: before the first), in none.
+static void
+between(const struct gw_clock_pieces *pieces, size_t at, int64_t *low_us, int64_t *high_us)
+{
+	size_t next = at < pieces->count ? at + 1 : 0;
+
+	*low_us = INT64_MAX;
+	*high_us = INT64_MIN;
+	if (at < pieces->count)
+		take_in(&pieces->at[at], low_us, high_us);
+	if (next < pieces->count)
+		take_in(&pieces->at[next], low_us, high_us);
+}
+
+static bool
+covers(const struct gw_clock_pieces *pieces, size_t at, int64_t received_us)
+{
+	return at < pieces->count && received_us <= pieces->at[at].to_us && !pieces->at[at].loose;
 }
 
 bool
@@ -334,18 +354,46 @@ gw_clock_pieces_offset(struct gw_clock_pieces *pieces, int64_t received_us, stru
 		return false;
 	received_us = limited(received_us);
 	at = find(pieces, received_us + ROUNDED_US);
-	if (at < pieces->count && received_us <= pieces->at[at].to_us && !pieces->at[at].loose) {
+	if (covers(pieces, at, received_us)) {
 		int64_t within_us = most_of(received_us, pieces->at[at].from_us);
 
 		*offset = (struct gw_clock_offset){ .sure = true, .us = offset_at(&pieces->at[at], within_us), .spread_us = pieces->at[at].spread_us };
 		return true;
 	}
-	*offset = (struct gw_clock_offset){ .low_us = INT64_MAX, .high_us = INT64_MIN };
-	if (at < pieces->count)
-		take_in(&pieces->at[at], offset);
-	at = at < pieces->count ? at + 1 : 0;
-	if (at < pieces->count)
-		take_in(&pieces->at[at], offset);
+	*offset = (struct gw_clock_offset){ 0 };
+	between(pieces, at, &offset->low_us, &offset->high_us);
+	return true;
+}
+
+// A line rises or falls: its ends are its bounds.
+bool
+gw_clock_pieces_part(struct gw_clock_pieces *pieces, int64_t from_us, int64_t to_us, struct gw_clock_part *part)
+{
+	size_t at, next;
+
+	if (pieces->count == 0)
+		return false;
+	from_us = limited(from_us);
+	to_us = limited(to_us);
+	at = find(pieces, from_us + ROUNDED_US);
+	next = at < pieces->count ? at + 1 : 0;
+	*part = (struct gw_clock_part){ .from_us = from_us, .to_us = to_us };
+	if (next < pieces->count)
+		part->to_us = least_of(part->to_us, pieces->at[next].from_us - ROUNDED_US - 1);
+	if (covers(pieces, at, from_us)) {
+		const struct gw_clock_piece *piece = &pieces->at[at];
+		int64_t ends_us[2];
+
+		part->to_us = least_of(part->to_us, piece->to_us);
+		ends_us[0] = offset_at(piece, most_of(from_us, piece->from_us));
+		ends_us[1] = offset_at(piece, most_of(part->to_us, piece->from_us));
+		part->sure = true;
+		part->least_us = least_of(ends_us[0], ends_us[1]);
+		part->most_us = most_of(ends_us[0], ends_us[1]);
+		part->spread_us = piece->spread_us;
+		return true;
+	}
+	between(pieces, at, &part->low_us, &part->high_us);
 	return true;
 }
 

@@ -69,6 +69,17 @@ struct gw_clock_offset {
 // Of what was received then, rounded down to GW_CHUNK_RECEIVED_PLACES. False: nothing is known.
 bool gw_clock_pieces_offset(struct gw_clock_pieces *pieces, int64_t received_us, struct gw_clock_offset *offset);
 
+// The same of a range of receive times, part by part: for all of [from_us, to_us], which begins where it was asked for, the answer is of one kind.
+struct gw_clock_part {
+	int64_t from_us, to_us;    // both included
+	bool sure;
+	int64_t least_us, most_us; // sure: us is never less, never more
+	int64_t spread_us;
+	int64_t low_us, high_us;   // not sure: as above
+};
+// The part in which from_us lies, as far as to_us. False: nothing is known.
+bool gw_clock_pieces_part(struct gw_clock_pieces *pieces, int64_t from_us, int64_t to_us, struct gw_clock_part *part);
+
 // Stored form: schemas/series-format.md. Without the checksum, which is the row's.
 #define GW_CLOCK_HISTORY_HEAD (52 + GW_DEVICE_CLOCK_BYTES)
 #define GW_CLOCK_PIECE_BYTES 45

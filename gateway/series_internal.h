@@ -354,6 +354,10 @@ int64_t gw_series_cursor_late(const struct gw_series_cursor *cursor, int64_t fro
 void gw_series_cursor_turn(struct gw_series_cursor *cursor, int64_t from_us, int64_t to_us);
 // The chunk that was given last cannot be decoded: it is told and counted, and the next block is what follows it.
 void gw_series_cursor_damaged(struct gw_series_cursor *cursor, enum gw_error error);
+// The place of the last reading of what was given (all before it was, too). False: nothing was since it turned.
+bool gw_series_cursor_given(const struct gw_series_cursor *cursor, struct gw_place *place);
+// Of what it turned to, only what lies behind a place.
+void gw_series_cursor_pass(struct gw_series_cursor *cursor, struct gw_place place);
 // To the chunk that begins at or before place, or where there is none to the series' first. MDB_NOTFOUND: it has none.
 int gw_series_seek(MDB_cursor *cursor, uint32_t id, struct gw_place place, MDB_val *key, MDB_val *value);
 

@@ -319,6 +319,22 @@ gw_series_cursor_turn(struct gw_series_cursor *cursor, int64_t from_us, int64_t 
 	cursor->block.count = cursor->block_at = 0;
 }
 
+bool
+gw_series_cursor_given(const struct gw_series_cursor *cursor, struct gw_place *place)
+{
+	*place = cursor->last;
+	return cursor->any;
+}
+
+void
+gw_series_cursor_pass(struct gw_series_cursor *cursor, struct gw_place place)
+{
+	cursor->any = true;
+	cursor->last = place;
+	while (cursor->late_at < cursor->late_end && gw_place_compare(gw_place_of(&cursor->late.at[cursor->late_at]), place) <= 0)
+		cursor->late_at++;
+}
+
 void
 gw_series_end(struct gw_series_cursor *cursor)
 {

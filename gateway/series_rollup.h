@@ -142,6 +142,8 @@ struct gw_rollup_sum {
 	struct gw_rollup_row row;
 	bool any, pending;
 	int64_t delay_least, delay_most; // of the present source
+	bool silent;                     // sources without a number came before the first of its block, which begins at silent_us
+	int64_t silent_us, silent_least, silent_most;
 	struct { int64_t time_us; double value; uint32_t sequence; uint16_t flags, revision; bool any_sequence; } item;
 	uint8_t *copy;
 	size_t copy_cap;

@@ -32,6 +32,13 @@ end_block(struct gw_rollup_sum *sum)
 	sum->row_end_us = INT64_MIN;
 }
 
+static void
+widen(struct gw_rollup_block *block, int64_t least_us, int64_t most_us)
+{
+	block->delay_least = least_us < block->delay_least ? least_us : block->delay_least;
+	block->delay_most = most_us > block->delay_most ? most_us : block->delay_most;
+}
+
 // The row, and the block if it is another, in which us lies.
 static void
 begin_row(struct gw_rollup_sum *sum, int64_t us)
@@ -46,6 +53,9 @@ begin_row(struct gw_rollup_sum *sum, int64_t us)
 		sum->block.from_us = gw_rollup_floor(us, sum->block_us);
 		sum->block.delay_least = sum->delay_least;
 		sum->block.delay_most = sum->delay_most;
+		if (sum->silent && sum->silent_us == sum->block.from_us)
+			widen(&sum->block, sum->silent_least, sum->silent_most);
+		sum->silent = false;
 		sum->block_end_us = sum->block.from_us + sum->block_us;
 	}
 	sum->row_end_us = gw_rollup_floor(us, sum->unit_us) + sum->unit_us;
@@ -65,10 +75,8 @@ note_delays(struct gw_rollup_sum *sum, int64_t least_us, int64_t most_us)
 {
 	sum->delay_least = least_us;
 	sum->delay_most = most_us;
-	if (sum->any && least_us < sum->block.delay_least)
-		sum->block.delay_least = least_us;
-	if (sum->any && most_us > sum->block.delay_most)
-		sum->block.delay_most = most_us;
+	if (sum->any)
+		widen(&sum->block, least_us, most_us);
 }
 
 // ---- Readings ----
@@ -201,12 +209,34 @@ add_readings(struct gw_rollup_sum *sum, MDB_cursor *chunks, int64_t from_us, int
 
 // ---- Rows of the finer level ----
 
+// Readings that are no numbers, in units without rows: they have bounds, too.
+static void
+note_silent(struct gw_rollup_sum *sum)
+{
+	const struct gw_rollup_block *finer = &sum->finer;
+	int64_t from_us = gw_rollup_floor(finer->from_us, sum->block_us);
+
+	if (sum->any && from_us == sum->block.from_us)
+		widen(&sum->block, finer->delay_least, finer->delay_most);
+	else if (sum->silent && sum->silent_us == from_us) {
+		sum->silent_least = finer->delay_least < sum->silent_least ? finer->delay_least : sum->silent_least;
+		sum->silent_most = finer->delay_most > sum->silent_most ? finer->delay_most : sum->silent_most;
+	} else {
+		sum->silent = true;
+		sum->silent_us = from_us;
+		sum->silent_least = finer->delay_least;
+		sum->silent_most = finer->delay_most;
+	}
+}
+
 static void
 add_rows(struct gw_rollup_sum *sum, const struct gw_rollup_piece *piece)
 {
 	sum->work += piece->count;
 	if (piece->count > 0)
 		note_delays(sum, sum->finer.delay_least, sum->finer.delay_most);
+	else
+		note_silent(sum);
 	for (uint32_t i = 0; i < piece->count; i++) {
 		const struct gw_rollup_row *row = &sum->finer.rows[piece->first + i];
 
@@ -247,7 +277,7 @@ gw_rollup_sum(struct gw_rollup_sum *sum, uint32_t id, uint8_t level, int64_t fro
 	sum->block_us = gw_rollup_levels[level].block_us;
 	sum->row_end_us = INT64_MIN;
 	sum->row.count = 0;
-	sum->any = sum->pending = sum->damaged = false;
+	sum->any = sum->pending = sum->damaged = sum->silent = false;
 	sum->error = GW_OK;
 	if ((error = gw_series_error(mdb_cursor_open(sum->txn, sum->store->tables[GW_S_CHUNKS], &chunks))) != GW_OK)
 		return error;

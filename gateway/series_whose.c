@@ -135,27 +135,156 @@ ask(struct gw_series_whose *whose, const char *device, int64_t us)
 	whose->it = is_it(whose);
 }
 
-enum gw_belongs
-gw_series_belongs(struct gw_series_whose *whose, const char *device, const struct gw_point *point)
-{
-	int64_t us, last_us;
-	bool some = false, all = true;
+// Whose it was in all of [us, last_us]: adds to what is known. False: that is not the same.
+struct known {
+	bool some, all;
+};
 
-	if (whose->patient == 0 && whose->bed[0] == '\0')
-		return GW_BELONGS;
-	whose->doubted = !gw_series_when(whose, device, point, &us, &last_us);
+static bool
+look_between(struct gw_series_whose *whose, const char *device, int64_t us, int64_t last_us, struct known *known)
+{
 	for (size_t i = 0;; i++) {
 		ask(whose, device, us);
 		if (whose->it)
-			some = true;
+			known->some = true;
 		else
-			all = false;
+			known->all = false;
+		if (known->some && !known->all)
+			return false;
 		if (whose->owner.to_us > last_us)
-			return all ? GW_BELONGS : some ? GW_BELONGS_UNSURE : GW_BELONGS_NOT;
-		if ((some && !all) || i == CHANGES_MAX)
-			return GW_BELONGS_UNSURE;
+			return true;
+		if (i == CHANGES_MAX)
+			return false;
 		us = whose->owner.to_us > us ? whose->owner.to_us : us + 1;
 	}
+}
+
+static bool
+is_anybody(const struct gw_series_whose *whose)
+{
+	return whose->patient == 0 && whose->bed[0] == '\0';
+}
+
+enum gw_belongs
+gw_series_belongs(struct gw_series_whose *whose, const char *device, const struct gw_point *point)
+{
+	struct known known = { .all = true };
+	int64_t us, last_us;
+
+	if (is_anybody(whose))
+		return GW_BELONGS;
+	whose->doubted = !gw_series_when(whose, device, point, &us, &last_us);
+	if (!look_between(whose, device, us, last_us, &known))
+		return GW_BELONGS_UNSURE;
+	return known.all ? GW_BELONGS : GW_BELONGS_NOT;
+}
+
+// ---- Of many at once ----
+//
+// For each part of the clock's history in which they may have been received: all moments at which gw_series_when() may put one of them. Wider than need be is
+// only slower.
+
+static int64_t
+least_of(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t
+most_of(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+// As bound(), of those that were received in [from_us, to_us].
+static void
+bound_all(const struct gw_series_span *span, int64_t from_us, int64_t to_us, int64_t *first_us, int64_t *last_us)
+{
+	*first_us = least_of(span->first_us, from_us) - GW_DEVICE_CLOCK_FLOOR_US;
+	if (span->delay_least < -GW_DEVICE_CLOCK_STEP_US || span->first_us < GW_DEVICE_CLOCK_UNSET_US)
+		*first_us = least_of(*first_us, from_us - GW_DEVICE_CLOCK_STORED_US);
+	*last_us = most_of(span->last_us, to_us);
+}
+
+// As correct(): false where that may be so for one of them.
+static bool
+correct_all(const struct gw_series_span *span, const struct gw_clock_part *part, int64_t *first_us, int64_t *last_us)
+{
+	int64_t ahead_us = part->most_us - span->delay_least, late_us = span->delay_most - part->least_us; // of the receive time, at most
+	int64_t spread_us = part->spread_us + most_of(ahead_us, late_us) / GW_DEVICE_CLOCK_DRIFT;
+
+	*first_us = span->first_us + part->least_us - spread_us;
+	*last_us = span->last_us + part->most_us + spread_us;
+	return ahead_us <= part->spread_us && late_us <= GW_DEVICE_CLOCK_GARBAGE_US;
+}
+
+// As widen().
+static void
+widen_all(const struct gw_series_span *span, const struct gw_clock_part *part, int64_t *first_us)
+{
+	int64_t us = span->first_us + part->low_us, late_us = most_of(span->delay_most - part->low_us, 0);
+
+	*first_us = least_of(*first_us, us - late_us / GW_DEVICE_CLOCK_DRIFT);
+}
+
+// Those of the span that were received in the part.
+static bool
+look_at_part(struct gw_series_whose *whose, const char *device, const struct gw_series_span *all, const struct gw_clock_part *part, struct known *known)
+{
+	struct gw_series_span span = *all;
+	int64_t first_us, last_us, bound_first_us, bound_last_us;
+
+	span.first_us = most_of(span.first_us, part->from_us - span.delay_most);
+	span.last_us = least_of(span.last_us, part->to_us - span.delay_least);
+	if (span.first_us > span.last_us)
+		return true;
+	if (part->sure && correct_all(&span, part, &first_us, &last_us))
+		return look_between(whose, device, first_us, last_us, known);
+	bound_all(&span, most_of(part->from_us, span.first_us + span.delay_least), least_of(part->to_us, span.last_us + span.delay_most), &bound_first_us,
+	    &bound_last_us);
+	if (!part->sure)
+		widen_all(&span, part, &bound_first_us);
+	return (!part->sure || look_between(whose, device, first_us, last_us, known)) && look_between(whose, device, bound_first_us, bound_last_us, known);
+}
+
+static bool
+look_at_clock(struct gw_series_whose *whose, const char *device, const struct gw_series_span *span, struct known *known)
+{
+	int64_t us = span->first_us + span->delay_least, to_us = span->last_us + span->delay_most, first_us, last_us;
+	struct gw_clock_part part;
+
+	if (!has_clock(whose, device, to_us) || whose->clock.count == 0) {
+		bound_all(span, us, to_us, &first_us, &last_us);
+		return look_between(whose, device, first_us, last_us, known);
+	}
+	for (; us <= to_us && gw_clock_pieces_part(&whose->clock, us, to_us, &part); us = part.to_us + 1)
+		if (!look_at_part(whose, device, span, &part, known))
+			return false;
+	return true;
+}
+
+static bool
+is_far(int64_t us)
+{
+	return us > GW_CLOCK_LIMIT_US / 2 || us < -GW_CLOCK_LIMIT_US / 2;
+}
+
+enum gw_belongs
+gw_series_belongs_all(struct gw_series_whose *whose, const char *device, const struct gw_series_span *span)
+{
+	struct known known = { .all = true };
+
+	if (is_anybody(whose))
+		return GW_BELONGS;
+	if (is_far(span->first_us) || is_far(span->last_us) || is_far(span->delay_least) || is_far(span->delay_most))
+		return GW_BELONGS_UNSURE;
+	// Readings without a device time may be among them: that is the receive time then.
+	if (span->delay_least <= GW_DEVICE_CLOCK_FLOOR_US && span->delay_most >= -GW_DEVICE_CLOCK_FLOOR_US &&
+	    !look_between(whose, device, span->first_us - GW_DEVICE_CLOCK_LATENCY_US, span->last_us + GW_DEVICE_CLOCK_LATENCY_US, &known))
+		return GW_BELONGS_UNSURE;
+	if (!look_at_clock(whose, device, span, &known))
+		return GW_BELONGS_UNSURE;
+	return known.all ? GW_BELONGS : GW_BELONGS_NOT;
 }
 
 // ---- Signals ----

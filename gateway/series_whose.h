@@ -24,6 +24,12 @@ struct gw_series_whose {
 	struct gw_clock_pieces clock;
 };
 enum gw_belongs gw_series_belongs(struct gw_series_whose *whose, const char *device, const struct gw_point *point);
+// Readings of a device whose time is in [first_us, last_us], both included, and whose receive time less it in [delay_least, delay_most]; numbers, no samples.
+struct gw_series_span {
+	int64_t first_us, last_us, delay_least, delay_most;
+};
+// What gw_series_belongs() says of each of them, whichever there are: GW_BELONGS, or GW_BELONGS_NOT. GW_BELONGS_UNSURE: each has to be asked about.
+enum gw_belongs gw_series_belongs_all(struct gw_series_whose *whose, const char *device, const struct gw_series_span *span);
 // Between which moments, both included, a reading was taken. False: its device's clock was not sure then.
 bool gw_series_when(struct gw_series_whose *whose, const char *device, const struct gw_point *point, int64_t *first_us, int64_t *last_us);
 

@@ -681,6 +681,69 @@ old_pieces_are_forgotten(void **state)
 	assert_true(gw_clock_pieces_offset(&pieces, us - 20 * SECOND + 100000, &offset) && offset.sure && offset.spread_us < 3 * SECOND);
 }
 
+// ---- Parts ----
+
+// Pieces of any kind, side by side or not.
+static void
+draw_pieces(struct gw_clock_pieces *pieces)
+{
+	int64_t us = T0;
+
+	*pieces = (struct gw_clock_pieces){ .count = draw(GW_CLOCK_PIECES_MAX + 1) };
+	for (size_t i = 0; i < pieces->count; i++) {
+		struct gw_clock_piece *piece = &pieces->at[i];
+
+		piece->from_us = us + (draw(2) == 0 ? 0 : (int64_t)draw(3000));
+		piece->to_us = piece->from_us + (int64_t)draw(draw(2) == 0 ? 5000 : (uint64_t)HOUR);
+		piece->offset_us[0] = (int64_t)draw(2000000) - 1000000;
+		piece->offset_us[1] = draw(2) == 0 ? piece->offset_us[0] : (int64_t)draw(2000000) - 1000000;
+		piece->spread_us = (int64_t)draw(1000000);
+		piece->loose = draw(5) == 0;
+		us = piece->to_us + 1;
+	}
+	pieces->most_us = us;
+}
+
+static void
+check_part(struct gw_clock_pieces *pieces, const struct gw_clock_part *part)
+{
+	for (int i = 0; i < 8; i++) {
+		int64_t us = i == 0 ? part->from_us : i == 1 ? part->to_us : part->from_us + (int64_t)draw((uint64_t)(part->to_us - part->from_us) + 1);
+		struct gw_clock_offset offset;
+
+		assert_true(gw_clock_pieces_offset(pieces, us, &offset));
+		assert_int_equal(offset.sure, part->sure);
+		if (offset.sure)
+			assert_true(offset.us >= part->least_us && offset.us <= part->most_us && offset.spread_us == part->spread_us);
+		else
+			assert_true(offset.low_us == part->low_us && offset.high_us == part->high_us);
+	}
+}
+
+// Parts lie side by side, and say of all in them what is said of each moment.
+static void
+parts_say_what_each_moment_does(void **state)
+{
+	static struct gw_clock_pieces pieces;
+	struct gw_clock_part part;
+
+	(void)state;
+	for (int i = 0; i < 1500; i++) {
+		int64_t from_us, to_us;
+
+		draw_pieces(&pieces);
+		from_us = T0 - 2000 + (int64_t)draw((uint64_t)(pieces.most_us - T0) + 4000);
+		to_us = from_us + (int64_t)draw(draw(2) == 0 ? 2000 : (uint64_t)(20 * HOUR));
+		assert_int_equal(gw_clock_pieces_part(&pieces, from_us, to_us, &part), pieces.count > 0);
+		while (pieces.count > 0 && from_us <= to_us) {
+			assert_true(gw_clock_pieces_part(&pieces, from_us, to_us, &part));
+			assert_true(part.from_us == from_us && part.to_us >= from_us && part.to_us <= to_us);
+			check_part(&pieces, &part);
+			from_us = part.to_us + 1;
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -690,6 +753,7 @@ main(void)
 		TEST(a_backfill_over_a_change), TEST(a_clock_that_jumps_all_the_time), TEST(a_clock_that_says_anything),
 		TEST(joined_pieces_cover_what_they_are_made_of), TEST(the_hub_s_clock_goes_back), TEST(a_restart_changes_nothing), TEST(the_stored_form),
 		TEST(another_journal), TEST(a_damaged_row_is_found_and_begins_anew), TEST(retention_takes_the_history_along), TEST(old_pieces_are_forgotten),
+		TEST(parts_say_what_each_moment_does),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

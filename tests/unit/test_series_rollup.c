@@ -606,6 +606,50 @@ kills_leave_both_or_neither(void **state)
 	store = series_open();
 }
 
+// ---- Bounds of when it was received ----
+
+static void
+add_hours(int64_t from_us, int hours, bool numbers, int64_t delay_us)
+{
+	struct gw_reading readings[90];
+
+	for (int64_t us = from_us; us < from_us + hours * HOUR; us += 90 * 10 * SECOND) {
+		for (int i = 0; i < 90; i++) {
+			readings[i] = (struct gw_reading){ .signal = signal_code, .time_us = us + i * 10 * SECOND, .type = GW_VALUE_DECIMAL, .decimal = { 70 + i % 7, 0 } };
+			if (!numbers)
+				readings[i] = (struct gw_reading){ .signal = signal_code, .time_us = readings[i].time_us, .flags = GW_FLAG_NOT_AVAILABLE };
+		}
+		record_add("d", readings[89].time_us + delay_us, readings, 90);
+	}
+	series_take_rest(store);
+	series_flush(store, -1);
+}
+
+// Blocks that are made of finer ones, whose units without numbers have no rows.
+static void
+bounds_hold_what_is_no_number(void **state)
+{
+	static struct gw_rollup_block block;
+	int64_t from_us = gw_rollup_floor(T0, gw_rollup_levels[2].block_us) + gw_rollup_levels[2].block_us;
+	struct gw_rollup_piece piece;
+
+	(void)state;
+	add_hours(from_us, 12, true, SECOND);
+	add_hours(from_us + 12 * HOUR, 12, false, SECOND);
+	add_hours(from_us + 24 * HOUR, 12, false, 5 * HOUR);
+	add_hours(from_us + 36 * HOUR, 24, false, SECOND);
+	add_hours(from_us + 60 * HOUR, 8 * 24, true, SECOND);
+	series_flush(store, 0);
+	for (int level = 1; level < GW_ROLLUP_LEVELS; level++) {
+		struct gw_rollup_ask ask = { .id = series_id(store, "d", signal_code), .level = level, .from_us = from_us, .to_us = from_us + DAY, .late_us = INT64_MAX };
+
+		assert_int_equal(gw_rollup_look_once(store, &ask, &block, &piece), GW_OK);
+		assert_true(piece.rows && block.level == level && block.from_us == from_us);
+		assert_true(block.delay_least <= SECOND && block.delay_most >= 5 * HOUR);
+	}
+	check_sound();
+}
+
 // ---- Blocks by themselves ----
 
 static double
@@ -671,7 +715,7 @@ main(void)
 		cmocka_unit_test(blocks_come_back),
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
 		TEST(steps_are_what_the_readings_come_to), TEST(long_ranges_look_at_few_readings), TEST(damaged_ones_are_not_served),
-		TEST(older_stores_are_taken_over), TEST(format_1_is_read_and_taken_over), TEST(kills_leave_both_or_neither),
+		TEST(older_stores_are_taken_over), TEST(format_1_is_read_and_taken_over), TEST(kills_leave_both_or_neither), TEST(bounds_hold_what_is_no_number),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
