@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The series store by itself: what taking and writing readings costs, bytes on disk, and how long questions with steps take. Beds with some signals at 1 Hz.
 // Usage: series_store_bench DIRECTORY [beds] [days] [signals a bed] [runs of each question]
-// The directory is made and not removed.
+// The directory is made and not removed. Questions by device, and by the bed where that stands and the patient who lies there all of the time.
 #include "tests/bench/physio.h"
 
+#include "gateway/clock.h"
+#include "gateway/journal.h"
 #include "gateway/nomenclature.h"
+#include "gateway/patients.h"
 #include "gateway/record.h"
 #include "gateway/series_query.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define SECOND INT64_C(1000000)
@@ -84,10 +88,63 @@ flush(int64_t hold_us)
 		check(gw_series_flush(store, hold_us, &more), "flush");
 }
 
+// ---- Who lies where ----
+
+static struct gw_journal *journal;
+static struct gw_intake *intake;
+static struct gw_registry *registry;
+static struct gw_patients *patients;
+static uint64_t patient;
+
 static void
-ask(const char *what, int64_t from_us, int64_t to_us, int64_t step_us)
+tell(struct gw_patient_event event)
 {
-	struct gw_series_want want = { .device = gw_span_text("bed0"), .signals = gw_span_text(names[0]), .from_us = from_us, .to_us = to_us, .step_us = step_us };
+	struct gw_why why = { "" };
+
+	event.source = gw_span_text("bench");
+	check(gw_patients_change(patients, &event, &why), why.text);
+}
+
+static void
+open_patients(const char *dir, int64_t end_us)
+{
+	static char path[4096];
+	struct gw_journal_options options = { .dir = path, .budget_bytes = UINT64_C(64) << 20, .reserve_bytes = UINT64_C(4) << 20,
+		.retention_us = 3600 * SECOND, .retention_full_us = 60 * SECOND, .quarantine_bytes = UINT64_C(1) << 20, .quarantine_share_percent = 50, .series_max = 1000 };
+	struct gw_intake_options intake_options = { 0 };
+	struct gw_device device = { .id = "bed0", .profile = "bedside-json", .user = "bed0", .password_hash = "x" };
+	struct gw_person person = { .identifiers = { { .id = gw_span_text("1") } }, .identifier_count = 1 };
+	struct gw_why why = { "" };
+
+	snprintf(path, sizeof(path), "%s/journal", dir);
+	(void)mkdir(path, 0700);
+	gw_clock_fake_wall(end_us);
+	check(gw_journal_open(&options, &journal, &why), why.text);
+	intake_options.journal = journal;
+	check(gw_intake_open(&intake_options, &intake, &why), why.text);
+	check(gw_registry_open(journal, intake, &registry, &why), why.text);
+	check(gw_registry_add(registry, &device, &why), why.text);
+	check(gw_patients_open(journal, intake, registry, &patients, &why), why.text);
+	tell((struct gw_patient_event){ .verb = GW_PATIENT_PLACE, .time_us = T0 - 60 * SECOND, .device = gw_span_text("bed0"), .bed = gw_span_text("B1") });
+	tell((struct gw_patient_event){ .verb = GW_PATIENT_ADMIT, .time_us = T0 - 60 * SECOND, .person = person, .bed = gw_span_text("B1") });
+	check(gw_patients_find(patients, &person.identifiers[0], &patient, &why), why.text);
+}
+
+static void
+close_patients(void)
+{
+	gw_patients_close(patients);
+	gw_registry_close(registry);
+	gw_intake_stop(intake);
+	gw_intake_close(intake);
+	gw_journal_close(journal);
+}
+
+// ---- Questions ----
+
+static void
+ask_one(const char *what, struct gw_series_want want)
+{
 	struct gw_series_query_stats stats = { 0 };
 	double best = 1e18;
 
@@ -97,7 +154,7 @@ ask(const char *what, int64_t from_us, int64_t to_us, int64_t step_us)
 		struct gw_why why = { "" };
 		double start = now_us();
 
-		check(gw_series_query_open(store, NULL, &want, &query, &why), why.text);
+		check(gw_series_query_open(store, patients, &want, &query, &why), why.text);
 		while (gw_series_query_next(query, &row) == GW_OK) {}
 		gw_series_query_stats(query, &stats);
 		gw_series_query_close(query);
@@ -105,6 +162,25 @@ ask(const char *what, int64_t from_us, int64_t to_us, int64_t step_us)
 	}
 	if (runs > 0)
 		printf("%-40s %8.1f us, %llu rows, %llu readings looked at\n", what, best, (unsigned long long)stats.rows, (unsigned long long)stats.readings);
+}
+
+// By the device, the bed, the patient.
+static void
+ask(const char *what, int64_t from_us, int64_t to_us, int64_t step_us)
+{
+	struct gw_series_want want = { .signals = gw_span_text(names[0]), .from_us = from_us, .to_us = to_us, .step_us = step_us };
+	char words[80];
+
+	want.device = gw_span_text("bed0");
+	ask_one(what, want);
+	want.device = (struct gw_span){ 0 };
+	want.bed = gw_span_text("B1");
+	snprintf(words, sizeof(words), "%s, by bed", what);
+	ask_one(words, want);
+	want.bed = (struct gw_span){ 0 };
+	want.patient = patient;
+	snprintf(words, sizeof(words), "%s, by patient", what);
+	ask_one(words, want);
 }
 
 int
@@ -151,6 +227,7 @@ main(int argc, char **argv)
 	check(gw_series_verify(store, NULL, NULL, &verified), "verify");
 	printf("%llu blocks of roll-ups: %.3f bytes a reading; damaged: %llu\n", (unsigned long long)verified.rollups,
 	    (double)verified.rollup_bytes / (double)stats.readings, (unsigned long long)verified.damaged);
+	open_patients(argv[1], end_us);
 	if (runs > 0)
 		printf("best of %d:\n", runs);
 	ask("a day by the minute", end_us - SECONDS_A_DAY * SECOND, end_us, 60 * SECOND);
@@ -158,5 +235,6 @@ main(int argc, char **argv)
 	ask("all of it by the hour", INT64_MIN, INT64_MAX, 3600 * SECOND);
 	ask("all of it by the day", INT64_MIN, INT64_MAX, SECONDS_A_DAY * SECOND);
 	gw_series_close(store);
+	close_patients();
 	return 0;
 }

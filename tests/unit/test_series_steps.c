@@ -145,7 +145,7 @@ live(struct device *device, int64_t from_us, int64_t to_us, int64_t every_us)
 			continue; // switched off
 		for (int64_t at_us = us; at_us < us + HOUR; at_us += 12 * every_us)
 			frame(device, at_us + 11 * every_us, 12, every_us);
-		if (draw(8) == 0)
+		if (draw(24) == 0)
 			flush_some();
 	}
 }
@@ -294,7 +294,7 @@ check_query(const struct gw_series_want *want, uint64_t pause_every, uint64_t *a
 		}
 		if (draw(pause_every) == 0) {
 			gw_series_query_pause(query);
-			if (draw(20) == 0) {
+			if (draw(200) == 0) {
 				gw_series_close(store);
 				store = series_open();
 				series_take_rest(store);
@@ -508,10 +508,10 @@ whatever_clocks_do(uint64_t life)
 		live(&m2, us, us + DAY, 30 * SECOND);
 	}
 	flush_some();
-	check_queries(14);
-	check_all_spans(60);
-	series_flush(store, 0);
 	check_queries(10);
+	check_all_spans(40);
+	series_flush(store, 0);
+	check_queries(7);
 }
 
 static void
@@ -543,8 +543,8 @@ long_ranges_look_at_few_readings(void **state)
 	told_of = 0;
 	stay(T0 + HOUR + 7 * SECOND, T0 + 6 * DAY + 77 * SECOND, "B1");
 	stay(T0 + 6 * DAY + 77 * SECOND, T0 + 15 * DAY, "B1");
-	live(&m1, T0, T0 + DAYS * DAY, 10 * SECOND);
-	live(&m2, T0, T0 + DAYS * DAY, 10 * SECOND);
+	live(&m1, T0, T0 + DAYS * DAY, 20 * SECOND);
+	live(&m2, T0, T0 + DAYS * DAY, 20 * SECOND);
 	series_take_rest(store);
 	series_flush(store, 0);
 	for (int i = 0; i < 2; i++) {
@@ -600,7 +600,7 @@ a_step_without_end_is_bounded(void **state)
 
 	(void)state;
 	seed = 6;
-	live(&m1, T0, T0 + DAYS * DAY, 5 * SECOND);
+	live(&m1, T0, T0 + DAYS * DAY, 10 * SECOND);
 	series_take_rest(store);
 	for (int paused = 0; paused < 2; paused++) {
 		size_t rows = 0;
@@ -621,7 +621,7 @@ a_step_without_end_is_bounded(void **state)
 		}
 		gw_series_query_close(query);
 		assert_int_equal(rows, 1 + (gw_rollup_floor(T0, want.step_us) != gw_rollup_floor(T0 + DAYS * DAY, want.step_us)));
-		assert_true(calls[paused] >= DAYS * DAY / (5 * SECOND) / 65536);
+		assert_true(calls[paused] >= DAYS * DAY / (10 * SECOND) / 65536);
 	}
 	assert_true(all.count > 0);
 }
