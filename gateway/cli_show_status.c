@@ -57,5 +57,6 @@ gw_show_status(struct gw_show *show, yyjson_val *line)
 		show_intake(out, yyjson_obj_get(line, "intake"));
 	gw_show_words(out, "devices", "{devices} registered[, {disabled} disabled][, {test} for tests]", yyjson_obj_get(line, "registry"));
 	show_patients(out, yyjson_obj_get(line, "patients"));
+	gw_show_words(out, "refused", "[{attempts:attempt} since the start, the last {last.at:date} from {last.from} as \"{last.claimed}\": {last.reason} (vitalgate events --kind refused)]", yyjson_obj_get(line, "refused"));
 	gw_show_parts(out, yyjson_obj_get(line, "parts"));
 }

@@ -96,6 +96,13 @@ add_patients(const struct gw_core *core, yyjson_mut_doc *doc, yyjson_mut_val *ro
 }
 
 static void
+add_refused(const struct gw_core *core, yyjson_mut_doc *doc, yyjson_mut_val *root)
+{
+	if (core->refusals != NULL)
+		gw_refusals_status(core->refusals, doc, add_object(doc, root, "refused"));
+}
+
+static void
 add_parts(const struct gw_call *call, yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
 	yyjson_mut_val *parts = add_object(doc, root, "parts");
@@ -126,6 +133,7 @@ gw_command_status(struct gw_call *call)
 	add_intake(call->core, now - call->core->started_us, doc, root);
 	add_registry(call->core, doc, root);
 	add_patients(call->core, doc, root);
+	add_refused(call->core, doc, root);
 	add_parts(call, doc, root);
 	(void)gw_call_emit(call, doc);
 	return GW_OK;

@@ -52,6 +52,7 @@ struct gw_control {
 	pthread_t thread;
 	struct slot *slots;
 	size_t slot_count;
+	struct gw_config_texts users; // of the configuration that the program began with
 };
 
 // ---- One connection ----
@@ -251,8 +252,31 @@ slot_main(void *arg)
 	return NULL;
 }
 
-// "uid 1000 (alice)"
-static void
+// ---- Who may ----
+
+// "alice" or "1000"
+static bool
+is_user(const char *given, uid_t uid, const char *name)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", (unsigned)uid);
+	return strcmp(given, number) == 0 || (name != NULL && strcmp(given, name) == 0);
+}
+
+static bool
+may_ask(const struct gw_config_texts *users, uid_t uid, const char *name)
+{
+	if (users->count == 0 || uid == 0 || uid == geteuid())
+		return true;
+	for (size_t i = 0; i < users->count; i++)
+		if (is_user(users->at[i].text, uid, name))
+			return true;
+	return false;
+}
+
+// "uid 1000 (alice)". False: who is not to give commands.
+static bool
 learn_who(struct slot *slot)
 {
 	struct passwd entry, *found = NULL;
@@ -262,13 +286,14 @@ learn_who(struct slot *slot)
 
 	if (getsockopt(slot->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
 		snprintf(slot->who, sizeof(slot->who), "unknown");
-		return;
+		return may_ask(&slot->control->users, (uid_t)-1, NULL);
 	}
 	(void)getpwuid_r(peer.uid, &entry, buf, sizeof(buf), &found);
 	if (found != NULL)
 		snprintf(slot->who, sizeof(slot->who), "uid %u (%.40s)", (unsigned)peer.uid, found->pw_name);
 	else
 		snprintf(slot->who, sizeof(slot->who), "uid %u", (unsigned)peer.uid);
+	return may_ask(&slot->control->users, peer.uid, found != NULL ? found->pw_name : NULL);
 }
 
 // ---- The thread that takes connections ----
@@ -299,6 +324,17 @@ refuse(int fd)
 }
 
 static void
+refuse_user(struct gw_control *control, int fd, const char *who)
+{
+	static const char no[] = "{\"end\":true,\"error\":\"GW_E_FORBIDDEN\",\"why\":\"you may give no commands (control.users)\"}\n";
+	const struct gw_attempt attempt = { .door = GW_DOOR_COMMAND, .protocol = GW_PROTOCOL_UNIX, .reason = GW_REFUSED_COMMAND_USER, .claimed = gw_span_text(who) };
+
+	gw_refusals_tell(control->options.core->refusals, &attempt);
+	(void)!send(fd, no, sizeof(no) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(fd);
+}
+
+static void
 take_connection(struct gw_control *control)
 {
 	int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -319,7 +355,10 @@ take_connection(struct gw_control *control)
 	slot->out_len = 0;
 	slot->sent_us = gw_clock_mono_us();
 	slot->broken = false;
-	learn_who(slot);
+	if (!learn_who(slot)) {
+		refuse_user(control, fd, slot->who);
+		return;
+	}
 	atomic_store(&slot->state, SLOT_RUNNING);
 	if (pthread_create(&slot->thread, NULL, slot_main, slot) != 0) {
 		atomic_store(&slot->state, SLOT_FREE);
@@ -446,6 +485,7 @@ gw_control_open(const struct gw_control_options *options, struct gw_control **ou
 	if (control == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	control->options = *options;
+	control->users = options->core->config->control_users;
 	control->listen_fd = -1;
 	control->slot_count = options->commands_max;
 	control->slots = calloc(control->slot_count, sizeof(*control->slots));

@@ -10,6 +10,7 @@
 #include "gateway/line.h"
 #include "gateway/patients.h"
 #include "gateway/profile.h"
+#include "gateway/refusals.h"
 #include "gateway/registry.h"
 
 #include <pthread.h>
@@ -25,6 +26,7 @@ struct gw_core {
 	struct gw_registry *registry;
 	struct gw_patients *patients;
 	const struct gw_profiles *profiles;
+	struct gw_refusals *refusals;       // NULL: no daemon runs
 	int64_t started_us;
 	pthread_rwlock_t *parts_lock;       // commands hold it for reading while they use a part; NULL: there are none
 	const struct gw_part *const *parts; // every part that the program has, running or not

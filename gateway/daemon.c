@@ -168,6 +168,8 @@ stop_all(struct daemon *daemon, int code)
 	if (daemon->failed)
 		_exit(GW_EXIT_SYNC);
 	atomic_store(&daemon->stopping, "the store");
+	gw_refusals_close(daemon->core.refusals);
+	daemon->core.refusals = NULL;
 	gw_core_close(&daemon->core);
 	gw_reload_close(daemon->reload);
 	wake(daemon->ended_fd);
@@ -230,6 +232,8 @@ open_core(struct daemon *daemon, const struct gw_config *config, const struct gw
 		gw_reload_close(daemon->reload);
 		daemon->reload = NULL;
 	}
+	if (error == GW_OK)
+		error = gw_refusals_open(daemon->core.intake, &daemon->core.refusals, why);
 	daemon->core.parts_lock = &daemon->parts_lock;
 	daemon->core.parts = table;
 	daemon->core.part_count = count;

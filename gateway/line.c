@@ -6,6 +6,7 @@
 #include "gateway/hash.h"
 #include "gateway/journal.h"
 #include "gateway/line_limit.h"
+#include "gateway/refusals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,6 +242,9 @@ static void
 refuse_claim(struct gw_line *line, const struct gw_frame *frame, struct gw_ticket *ticket)
 {
 	struct gw_span principal = clipped(gw_span_text(frame->principal), GW_ID_MAX);
+	const struct gw_peer nowhere = { 0 }, *peer = frame->peer != NULL ? frame->peer : &nowhere;
+	const struct gw_attempt attempt = { .door = frame->door, .auth = frame->auth, .protocol = frame->protocol, .peer = *peer, .device = principal,
+		.reason = ticket->verdict == GW_E_DISABLED ? GW_REFUSED_DEVICE_DISABLED : GW_REFUSED_DEVICE_FOREIGN, .claimed = principal };
 	struct gw_event event = {
 		.received_us = frame->received_us,
 		.door = (uint8_t)frame->door,
@@ -250,10 +254,15 @@ refuse_claim(struct gw_line *line, const struct gw_frame *frame, struct gw_ticke
 		.device = principal, // the event is the principal's: the device that it claimed had no part in it
 		.route = clipped(frame->route, GW_ROUTE_MAX),
 		.text = gw_span_text(ticket->why.text),
+		.protocol = (uint8_t)frame->protocol,
+		.reason = (uint16_t)attempt.reason,
+		.peer = *peer,
 	};
+	bool on_record = gw_line_limit_pass(&line->limit, frame->received_us, principal, event.text, line->options.refused_claims_per_min);
 	static struct gw_diag_limit limit;
 
-	if (!gw_line_limit_pass(&line->limit, frame->received_us, principal, event.text, line->options.refused_claims_per_min))
+	gw_refusals_count(line->options.refusals, &attempt, on_record);
+	if (!on_record)
 		return;
 	gw_diag_limited(&limit, 10, GW_WARNING, "claim.refused", "principal=%s %s", frame->principal, ticket->why.text);
 	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK)

@@ -16,6 +16,8 @@ struct gw_frame {
 	struct gw_span payload;
 	uint32_t content_format; // GW_CF_*; GW_CF_NONE
 	int64_t received_us;
+	enum gw_protocol protocol;
+	const struct gw_peer *peer; // where it came from, for the record of a refusal; NULL: not told
 };
 
 struct gw_line_options {
@@ -23,6 +25,7 @@ struct gw_line_options {
 	const struct gw_profiles *profiles;
 	size_t payload_bytes_max;
 	uint32_t refused_claims_per_min; // of one principal that are recorded; 0: 10
+	struct gw_refusals *refusals;    // where refused claims are counted; may be NULL
 	bool again;              // frames that came before: their receive times stay as they are
 };
 

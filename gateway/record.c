@@ -209,17 +209,45 @@ gw_record_readings(const struct gw_batch_head *head, const struct gw_reading *re
 	return GW_OK;
 }
 
+static bool
+tells_who(const struct gw_event *event)
+{
+	return event->reason != 0 || event->more != 0 || event->protocol != 0 || event->peer.len != 0 || event->claimed.len != 0;
+}
+
+static bool
+event_fits(const struct gw_event *event, size_t cap, size_t texts)
+{
+	return event->device.len <= GW_ID_MAX && event->principal.len <= GW_ID_MAX && event->route.len <= GW_ROUTE_MAX &&
+	    event->claimed.len <= GW_CLAIMED_MAX && event->peer.len <= sizeof(event->peer.address) && event->text.len <= cap && event->data.len <= cap &&
+	    texts + event->device.len + event->principal.len + event->route.len + event->peer.len + event->claimed.len + event->text.len + event->data.len <= cap;
+}
+
+// Version 2's own: numbers, and the texts that come behind the route.
+static uint8_t *
+put_who(uint8_t *out, uint8_t *at, const struct gw_event *event)
+{
+	out[RECORD_VERSION_AT] = EVENT_VERSION;
+	gw_put16(out + EVENT_REASON, event->reason);
+	gw_put32(out + EVENT_MORE, event->more);
+	out[EVENT_PROTOCOL] = event->protocol;
+	gw_put16(out + EVENT_PORT, event->peer.port);
+	out[EVENT_PEER_LENS] = event->peer.len;
+	out[EVENT_PEER_LENS + 1] = (uint8_t)event->claimed.len;
+	at = gw_put_bytes(at, event->peer.address, event->peer.len);
+	return gw_put_bytes(at, event->claimed.at, event->claimed.len);
+}
+
 enum gw_error
 gw_record_event(enum gw_record_type type, const struct gw_event *event, uint8_t *out, size_t cap, size_t *len)
 {
 	const struct gw_span texts[] = { event->device, event->principal, event->route };
-	uint8_t *at = out + EVENT_TEXTS;
+	bool who = type == GW_RECORD_DEVICE_EVENT && tells_who(event);
+	uint8_t *at = out + (who ? EVENT_PEER_TEXTS : EVENT_TEXTS);
 
 	if (cap > GW_RECORD_MAX)
 		cap = GW_RECORD_MAX;
-	if (event->device.len > GW_ID_MAX || event->principal.len > GW_ID_MAX || event->route.len > GW_ROUTE_MAX ||
-	    event->text.len > cap || event->data.len > cap || EVENT_TEXTS + event->device.len + event->principal.len +
-	    event->route.len + event->text.len + event->data.len > cap)
+	if (!event_fits(event, cap, who ? EVENT_PEER_TEXTS : EVENT_TEXTS))
 		return GW_E_TOO_LARGE;
 	put_head(out, type, event->door, event->auth, event->received_us);
 	gw_put16(out + EVENT_CODE, event->code);
@@ -228,6 +256,8 @@ gw_record_event(enum gw_record_type type, const struct gw_event *event, uint8_t 
 		out[EVENT_LENS + i] = (uint8_t)texts[i].len;
 		at = gw_put_bytes(at, texts[i].at, texts[i].len);
 	}
+	if (who)
+		at = put_who(out, at, event);
 	at = gw_put_bytes(at, event->text.at, event->text.len);
 	at = gw_put_bytes(at, event->data.at, event->data.len);
 	*len = finish(out, (size_t)(at - out));

@@ -5,6 +5,7 @@
 #define GW_RECORD_H
 
 #include "gateway/error.h"
+#include "gateway/peer.h"
 #include "gateway/reading.h"
 
 #include <stdint.h>
@@ -25,8 +26,24 @@ enum gw_door { GW_DOOR_NONE = 0, GW_DOOR_MQTT = 1, GW_DOOR_COAP = 2, GW_DOOR_LEG
 // How the principal proved who it is. On disk.
 enum gw_auth { GW_AUTH_NONE = 0, GW_AUTH_CERTIFICATE = 1, GW_AUTH_PSK = 2, GW_AUTH_PASSWORD = 3 };
 
+// What was spoken on the way. On disk.
+enum gw_protocol { GW_PROTOCOL_NONE = 0, GW_PROTOCOL_MQTTS = 1, GW_PROTOCOL_COAPS = 2, GW_PROTOCOL_COAP = 3, GW_PROTOCOL_MLLP = 4, GW_PROTOCOL_MLLPS = 5,
+	GW_PROTOCOL_UNIX = 6 };
+
+// Why somebody was refused: gateway/refused.def. On disk.
+enum gw_refused {
+	GW_REFUSED_NONE = 0,
+#define REFUSED(number, name, word, words) GW_REFUSED_##name = number,
+#include "gateway/refused.def"
+#undef REFUSED
+	GW_REFUSED_COUNT
+};
+
 const char *gw_door_name(enum gw_door door); // "mqtt", "coap"...
 const char *gw_auth_name(enum gw_auth auth);
+const char *gw_protocol_name(enum gw_protocol protocol); // "mqtts", "coaps"...; "" for none
+const char *gw_refused_name(enum gw_refused reason);     // the stable word; "" for none
+const char *gw_refused_words(enum gw_refused reason);    // for people
 
 #define GW_ID_MAX 64     // bytes of a device's or principal's id
 #define GW_ROUTE_MAX 255 // bytes of a topic or path that are kept
@@ -75,16 +92,25 @@ enum gw_event_code {
 	GW_EVENT_STORE = 6,              // full, resumed
 	GW_EVENT_DEVICE = 7,             // whatever else a device says of itself
 	GW_EVENT_UNUSED = 8,             // a message of a hospital system that needed nothing, or whose control id came before
+	GW_EVENT_REFUSED_MORE = 9,       // so many more were refused, beyond what is put on record one by one
 };
 const char *gw_event_name(enum gw_event_code code);
 
-// GW_RECORD_DEVICE_EVENT or GW_RECORD_COMMAND: text is UTF-8, for people; data whatever bytes belong to it (a will's payload).
+#define GW_CLAIMED_MAX 128 // bytes of an identity that was claimed
+
+// GW_RECORD_DEVICE_EVENT or GW_RECORD_COMMAND: text is UTF-8, for people; data whatever bytes belong to it (a will's payload). A device event that has any of the
+// last fields is a record of version 2.
 struct gw_event {
 	int64_t received_us;
 	uint8_t door, auth;
 	uint16_t code; // enum gw_event_code; 0 for a command
-	struct gw_span device, principal, route;
+	struct gw_span device, principal, route; // the principal was proved
 	struct gw_span text, data;
+	uint8_t protocol;       // enum gw_protocol
+	uint16_t reason;        // enum gw_refused
+	uint32_t more;          // so many, of GW_EVENT_REFUSED_MORE
+	struct gw_peer peer;
+	struct gw_span claimed; // who it said it was, printable; not proved. 0..GW_CLAIMED_MAX
 };
 enum gw_error gw_record_event(enum gw_record_type type, const struct gw_event *event, uint8_t *out, size_t cap, size_t *len);
 

@@ -7,6 +7,7 @@
 #include "gateway/record.h"
 
 #define RECORD_VERSION 1
+#define EVENT_VERSION 2 // of a device event that tells who was refused
 
 // Head, the same for every type and version.
 enum {
@@ -29,6 +30,14 @@ enum {
 	EVENT_LENS = 22,     // u8 each: device, principal, route
 	EVENT_TEXT_LEN = 25, // u32
 	EVENT_TEXTS = 29,
+
+	// and device event, version 2
+	EVENT_REASON = 29,   // u16
+	EVENT_MORE = 31,     // u32
+	EVENT_PROTOCOL = 35, // u8
+	EVENT_PORT = 36,     // u16
+	EVENT_PEER_LENS = 38, // u8 each: address, claimed identity
+	EVENT_PEER_TEXTS = 40,
 
 	// Erasure, version 1
 	ERASURE_NUMBER = 20,   // u64

@@ -21,8 +21,38 @@ const char *
 gw_event_name(enum gw_event_code code)
 {
 	static const char *const names[] = { "command", "will", "refused-claim", "refused-credential", "gap", "outlet", "store",
-		"device", "unused" };
+		"device", "unused", "refused-more" };
 	return (unsigned)code < sizeof(names) / sizeof(names[0]) ? names[code] : "unknown";
+}
+
+const char *
+gw_protocol_name(enum gw_protocol protocol)
+{
+	static const char *const names[] = { "", "mqtts", "coaps", "coap", "mllp", "mllps", "unix" };
+	return (unsigned)protocol < sizeof(names) / sizeof(names[0]) ? names[protocol] : "unknown";
+}
+
+const char *
+gw_refused_name(enum gw_refused reason)
+{
+	switch (reason) {
+	case GW_REFUSED_NONE: return "";
+#define REFUSED(number, name, word, words) case GW_REFUSED_##name: return word;
+#include "gateway/refused.def"
+#undef REFUSED
+	default: return "unknown";
+	}
+}
+
+const char *
+gw_refused_words(enum gw_refused reason)
+{
+	switch (reason) {
+#define REFUSED(number, name, word, words) case GW_REFUSED_##name: return words;
+#include "gateway/refused.def"
+#undef REFUSED
+	default: return "refused";
+	}
 }
 
 enum gw_error
@@ -197,19 +227,39 @@ gw_batch_next(struct gw_batch *batch, struct gw_reading *reading)
 	return true;
 }
 
+// Version 2's own: numbers, and the texts at *at.
+static bool
+take_who(struct gw_span bytes, size_t *at, struct gw_event *event)
+{
+	struct gw_span address, *const texts[] = { &address, &event->claimed };
+
+	event->reason = gw_get16(bytes.at + EVENT_REASON);
+	event->more = gw_get32(bytes.at + EVENT_MORE);
+	event->protocol = bytes.at[EVENT_PROTOCOL];
+	event->peer.port = gw_get16(bytes.at + EVENT_PORT);
+	if (!take_texts(bytes, EVENT_PEER_LENS, at, texts, 2) || address.len > sizeof(event->peer.address))
+		return false;
+	event->peer.len = (uint8_t)address.len;
+	if (address.len > 0)
+		memcpy(event->peer.address, address.at, address.len);
+	return true;
+}
+
 enum gw_error
 gw_event_open(const struct gw_record *record, struct gw_event *event, struct gw_why *why)
 {
 	struct gw_span *const texts[] = { &event->device, &event->principal, &event->route };
+	bool who = record->type == GW_RECORD_DEVICE_EVENT && record->version == EVENT_VERSION;
 	struct gw_span bytes = record->bytes;
-	size_t at = EVENT_TEXTS, text;
+	size_t at = who ? EVENT_PEER_TEXTS : EVENT_TEXTS, text;
 	enum gw_error error;
 
 	if (record->type != GW_RECORD_DEVICE_EVENT && record->type != GW_RECORD_COMMAND)
 		return gw_fail(why, GW_E_ARGUMENT, "record %llu is no event", (unsigned long long)record->position);
-	if ((error = check_version(record, why)) != GW_OK)
+	if (!who && (error = check_version(record, why)) != GW_OK)
 		return error;
-	if (bytes.len < EVENT_TEXTS || !take_texts(bytes, EVENT_LENS, &at, texts, 3) ||
+	memset(event, 0, sizeof(*event));
+	if (bytes.len < at || !take_texts(bytes, EVENT_LENS, &at, texts, 3) || (who && !take_who(bytes, &at, event)) ||
 	    (text = gw_get32(bytes.at + EVENT_TEXT_LEN)) > bytes.len - at)
 		return gw_fail(why, GW_E_CORRUPT, "record %llu has no whole head", (unsigned long long)record->position);
 	event->received_us = record->received_us;

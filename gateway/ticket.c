@@ -87,8 +87,8 @@ gw_ticket_readings(struct gw_ticket *ticket, const struct gw_batch_head *head, c
 enum gw_error
 gw_ticket_event(struct gw_ticket *ticket, enum gw_record_type type, const struct gw_event *event)
 {
-	size_t bound = EVENT_TEXTS + event->device.len + event->principal.len + event->route.len + event->text.len +
-	    event->data.len, len;
+	size_t bound = EVENT_PEER_TEXTS + event->device.len + event->principal.len + event->route.len + event->peer.len + event->claimed.len +
+	    event->text.len + event->data.len, len;
 	struct gw_op *op;
 	enum gw_error error;
 

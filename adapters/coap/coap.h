@@ -47,13 +47,6 @@ struct gw_coap_pem {
 	size_t len;
 };
 
-// A refused credential that was recorded a short time ago. A name that finds its slot taken is recorded again: coap.refusal_records_per_min is the limit.
-#define GW_COAP_REFUSALS 64
-struct gw_coap_refusal {
-	uint64_t hash;
-	int64_t at_us;
-};
-
 struct gw_coap {
 	const struct gw_core *core;
 	const struct gw_config *config;
@@ -90,10 +83,6 @@ struct gw_coap {
 	struct gw_ticket *batch, **batch_end; // filled in this turn, not yet submitted
 
 	struct gw_coap_uploads uploads;
-	struct gw_coap_refusal refusals[GW_COAP_REFUSALS];
-	int64_t refusals_since_us;
-	unsigned refusals_recorded; // since then
-
 	struct {
 		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, unsent, uploads, uploads_lost, crowded, pauses, bad_packets;
 		gw_coap_count states, shaking, under_way, uploads_now;
@@ -113,7 +102,8 @@ struct gw_coap_session {
 	bool doomed;         // to be closed at the end of this turn
 	bool uploads;        // has sent blocks
 	bool shaking;        // its handshake is under way
-	char principal[GW_ID_MAX + 1];
+	uint8_t doubt;       // enum gw_refused: why, where the handshake fails now
+	char principal[GW_ID_MAX + 1]; // until it is known: who it says it is
 	uint16_t late_answers; // confirmable ones since late_since_us
 	int64_t late_since_us;
 	coap_session_t *session;
@@ -124,6 +114,8 @@ struct gw_coap_session {
 
 // PSK by identity (libcoap's callback). NULL: nobody's; recorded.
 const coap_bin_const_t *gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg);
+// One certificate of a chain was looked at (libcoap's callback): notes whose it says it is.
+int gw_coap_certificate(const char *name, const uint8_t *bytes, size_t len, coap_session_t *session, unsigned depth, int verified, void *arg);
 // The session's state with its principal proved and up to date, or NULL: refused, recorded, and about to be closed.
 struct gw_coap_session *gw_coap_principal(struct gw_coap *coap, coap_session_t *session);
 // libcoap's events: counts sessions, frees states.

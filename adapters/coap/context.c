@@ -59,7 +59,7 @@ set_pki(struct gw_coap *coap, struct gw_why *why)
 {
 	const struct gw_config *config = coap->config;
 	coap_dtls_pki_t pki = { .version = COAP_DTLS_PKI_SETUP_VERSION, .verify_peer_cert = 1, .check_common_ca = 1, .cert_chain_validation = 1,
-		.cert_chain_verify_depth = 4, .allow_no_crl = 1 };
+		.cert_chain_verify_depth = 4, .allow_no_crl = 1, .validate_cn_call_back = gw_coap_certificate, .cn_call_back_arg = coap };
 	enum gw_error error;
 
 	if (config->tls_certificate[0] == '\0' || config->tls_key[0] == '\0' || config->tls_ca[0] == '\0')

@@ -48,7 +48,7 @@ open_loop(struct gw_coap *coap, struct gw_why *why)
 static enum gw_error
 open_line(struct gw_coap *coap, struct gw_why *why)
 {
-	struct gw_line_options options = { .registry = coap->core->registry, .profiles = coap->core->profiles,
+	struct gw_line_options options = { .registry = coap->core->registry, .profiles = coap->core->profiles, .refusals = coap->core->refusals,
 		.refused_claims_per_min = (uint32_t)coap->core->config->store_refused_claims_per_min,
 		.payload_bytes_max = (size_t)coap->config->coap_payload_bytes_max };
 
@@ -124,6 +124,7 @@ start(struct gw_core *core, void **part, struct gw_why *why)
 	coap->uploads.bytes_max = (size_t)core->config->coap_payload_bytes_max;
 	coap->uploads.idle_us_max = UPLOAD_IDLE_US;
 	coap->batch_end = &coap->batch;
+	gw_refusals_limit(core->refusals, GW_DOOR_COAP, (uint32_t)core->config->coap_refusal_records_per_min);
 	if (!open_groups(coap)) {
 		error = gw_fail(why, GW_E_MEMORY, "coap: out of memory");
 		goto fail;

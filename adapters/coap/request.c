@@ -105,8 +105,10 @@ note(struct gw_coap *coap, struct gw_coap_request *note, struct gw_coap_session 
 static bool
 submit(struct gw_coap *coap, struct gw_coap_session *state, const coap_pdu_t *request, const struct gw_coap_ask *ask, struct gw_span payload, uint32_t handle)
 {
+	const struct gw_peer peer = gw_peer_of(&coap_session_get_addr_remote(state->session)->addr.sa);
 	struct gw_frame frame = { .door = GW_DOOR_COAP, .auth = (enum gw_auth)state->auth, .principal = state->principal, .route = ask->route,
-		.payload = payload, .content_format = ask->content_format, .received_us = gw_clock_wall_us() };
+		.payload = payload, .content_format = ask->content_format, .received_us = gw_clock_wall_us(),
+		.protocol = state->auth != GW_AUTH_NONE ? GW_PROTOCOL_COAPS : GW_PROTOCOL_COAP, .peer = &peer };
 	struct gw_ticket *ticket = gw_ticket_get(&coap->source);
 	struct gw_coap_request *noted;
 

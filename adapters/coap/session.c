@@ -3,7 +3,6 @@
 // The adapter's thread. A session is never closed inside of libcoap's calls: it is marked, and closed at the end of the turn.
 #include "adapters/coap/coap.h"
 
-#include "gateway/clock.h"
 #include "gateway/crowd.h"
 
 #include <mbedtls/oid.h>
@@ -11,8 +10,6 @@
 #include <mbedtls/x509_crt.h>
 
 #include <stdlib.h>
-
-#define RECORD_AGAIN_US INT64_C(60000000)
 
 static struct gw_coap *
 coap_of(const coap_session_t *session)
@@ -36,59 +33,28 @@ snapshot(struct gw_coap *coap)
 
 // ---- refusals ----
 
-// One event a minute and name, and not more than some a minute in all: a stranger who tries credentials cannot fill the journal.
-static bool
-is_worth_recording(struct gw_coap *coap, struct gw_span name)
-{
-	uint64_t hash = gw_coap_hash(1, name.at, name.len);
-	struct gw_coap_refusal *slot = &coap->refusals[hash % GW_COAP_REFUSALS];
-
-	if (coap->now_us - coap->refusals_since_us >= RECORD_AGAIN_US) {
-		coap->refusals_since_us = coap->now_us;
-		coap->refusals_recorded = 0;
-	}
-	if (slot->hash == hash && slot->at_us != 0 && coap->now_us - slot->at_us < RECORD_AGAIN_US)
-		return false;
-	if (coap->refusals_recorded >= coap->config->coap_refusal_records_per_min)
-		return false;
-	coap->refusals_recorded++;
-	*slot = (struct gw_coap_refusal){ hash, coap->now_us };
-	return true;
-}
-
-// A stranger's bytes as they may be kept and shown.
-static struct gw_span
-printable(struct gw_span name, char out[GW_ID_MAX])
-{
-	size_t len = name.len < GW_ID_MAX ? name.len : GW_ID_MAX;
-
-	for (size_t i = 0; i < len; i++)
-		out[i] = name.at[i] > ' ' && name.at[i] < 0x7f ? (char)name.at[i] : '?';
-	return gw_span(out, len);
-}
-
 static void
-record_refusal(struct gw_coap *coap, enum gw_auth auth, struct gw_span name, const char *text)
+record_refusal(struct gw_coap *coap, const coap_session_t *session, enum gw_auth auth, enum gw_refused why, struct gw_span name, const char *device)
 {
-	static struct gw_diag_limit limit;
-	struct gw_event event = { .received_us = gw_clock_wall_us(), .door = GW_DOOR_COAP, .auth = auth, .code = GW_EVENT_REFUSED_CREDENTIAL };
-	struct gw_ticket *ticket;
-	char clean[GW_ID_MAX];
+	const struct gw_attempt attempt = { .door = GW_DOOR_COAP, .auth = auth, .reason = why, .claimed = name, .device = gw_span_text(device),
+		.protocol = coap_session_get_proto(session) == COAP_PROTO_UDP ? GW_PROTOCOL_COAP : GW_PROTOCOL_COAPS,
+		.peer = gw_peer_of(&coap_session_get_addr_remote(session)->addr.sa) };
 
 	gw_coap_add(&coap->counts.refused, 1);
-	name = printable(name, clean);
-	gw_diag_limited(&limit, 10, GW_WARNING, "coap.refused", "%s: %s=%.*s", text, gw_auth_name(auth), GW_SPAN_FMT(name));
-	if (!is_worth_recording(coap, name) || (ticket = gw_ticket_get(&coap->source)) == NULL)
+	gw_refusals_tell(coap->core->refusals, &attempt);
+}
+
+// Who the peer says it is, while its handshake is under way: principal becomes what was proved only when it ends.
+static void
+note_claim(coap_session_t *session, enum gw_auth auth, struct gw_span name, enum gw_refused doubt)
+{
+	struct gw_coap_session *state = coap_session_get_app_data(session);
+
+	if (state == NULL || state->known)
 		return;
-	event.principal = name;
-	event.text = gw_span_text(text);
-	ticket->owner = NULL;
-	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK) {
-		gw_ticket_release(ticket);
-		return;
-	}
-	coap->tickets_out++;
-	gw_coap_queue(coap, ticket);
+	state->auth = (uint8_t)auth;
+	state->doubt = (uint8_t)doubt;
+	(void)gw_claimed_clean(name, state->principal, sizeof(state->principal));
 }
 
 // ---- credentials ----
@@ -102,17 +68,40 @@ gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg)
 	const struct gw_device *device = gw_snapshot_by_psk(snapshot(coap), name);
 	struct gw_span psk = device != NULL ? gw_device_psk(device, name) : gw_span(NULL, 0);
 
-	(void)session;
-	if (psk.len == 0) {
-		record_refusal(coap, GW_AUTH_PSK, name, "no device has this PSK identity");
+	if (psk.len == 0 || device->disabled) {
+		record_refusal(coap, session, GW_AUTH_PSK, psk.len == 0 ? GW_REFUSED_PSK_UNKNOWN : GW_REFUSED_DEVICE_DISABLED, name, "");
 		return NULL;
 	}
-	if (device->disabled) {
-		record_refusal(coap, GW_AUTH_PSK, name, "the device is disabled");
-		return NULL;
-	}
+	note_claim(session, GW_AUTH_PSK, name, GW_REFUSED_PSK_WRONG); // until the handshake ends
 	key = (coap_bin_const_t){ psk.len, psk.at };
 	return &key;
+}
+
+// Why a certificate did not verify, as far as it says so itself.
+static enum gw_refused
+doubt_of(const uint8_t *bytes, size_t len)
+{
+	enum gw_refused doubt = GW_REFUSED_CERTIFICATE_FOREIGN;
+	mbedtls_x509_crt certificate;
+
+	mbedtls_x509_crt_init(&certificate);
+	if (mbedtls_x509_crt_parse_der_nocopy(&certificate, bytes, len) != 0)
+		doubt = GW_REFUSED_CERTIFICATE_BAD;
+	else if (mbedtls_x509_time_is_past(&certificate.valid_to))
+		doubt = GW_REFUSED_CERTIFICATE_EXPIRED;
+	else if (mbedtls_x509_time_is_future(&certificate.valid_from))
+		doubt = GW_REFUSED_CERTIFICATE_FUTURE;
+	mbedtls_x509_crt_free(&certificate);
+	return doubt;
+}
+
+int
+gw_coap_certificate(const char *name, const uint8_t *bytes, size_t len, coap_session_t *session, unsigned depth, int verified, void *arg)
+{
+	(void)arg;
+	if (depth == 0)
+		note_claim(session, GW_AUTH_CERTIFICATE, gw_span_text(name != NULL ? name : ""), verified ? GW_REFUSED_CERTIFICATE_BAD : doubt_of(bytes, len));
+	return 1; // whatever it found stands
 }
 
 static const struct gw_device *
@@ -326,6 +315,16 @@ look_up(struct gw_coap *coap, coap_session_t *session, enum gw_auth *auth, struc
 	return *auth == GW_AUTH_CERTIFICATE ? by_certificate(coap, ssl, name) : by_psk(coap, session, name);
 }
 
+static enum gw_refused
+why_not(const struct gw_device *device, enum gw_auth auth)
+{
+	if (device != NULL)
+		return GW_REFUSED_DEVICE_DISABLED;
+	if (auth == GW_AUTH_NONE)
+		return GW_REFUSED_NO_CREDENTIAL;
+	return auth == GW_AUTH_CERTIFICATE ? GW_REFUSED_CERTIFICATE_UNKNOWN : GW_REFUSED_PSK_UNKNOWN;
+}
+
 static bool
 prove(struct gw_coap *coap, struct gw_coap_session *state)
 {
@@ -338,7 +337,8 @@ prove(struct gw_coap *coap, struct gw_coap_session *state)
 	state->auth = (uint8_t)auth;
 	if (device == NULL || device->disabled) {
 		if (!state->doomed)
-			record_refusal(coap, auth, name, device == NULL ? "no device has this credential" : "the device is disabled");
+			record_refusal(coap, state->session, auth, state->known && device == NULL ? GW_REFUSED_DEVICE_GONE : why_not(device, auth),
+			    name.len > 0 ? name : gw_span_text(state->principal), device != NULL ? device->id : "");
 		doom(coap, state);
 		return false;
 	}
@@ -350,6 +350,18 @@ prove(struct gw_coap *coap, struct gw_coap_session *state)
 	if (auth != GW_AUTH_NONE && (state->same_link == NULL || another))
 		join_principal(coap, state);
 	return true;
+}
+
+// A handshake failed: told where it is known which credential was at fault.
+static void
+shaking_failed(struct gw_coap *coap, coap_session_t *session)
+{
+	struct gw_coap_session *state = coap_session_get_app_data(session);
+
+	if (state == NULL || state->known || state->doubt == GW_REFUSED_NONE)
+		return;
+	record_refusal(coap, session, (enum gw_auth)state->auth, (enum gw_refused)state->doubt, gw_span_text(state->principal), "");
+	state->doubt = GW_REFUSED_NONE;
 }
 
 struct gw_coap_session *
@@ -382,6 +394,9 @@ gw_coap_event(coap_session_t *session, coap_event_t event)
 	case COAP_EVENT_SERVER_SESSION_DEL:
 		gw_coap_add(&coap->counts.closed, 1);
 		state_free(coap, session);
+		break;
+	case COAP_EVENT_DTLS_ERROR:
+		shaking_failed(coap, session);
 		break;
 	case COAP_EVENT_DTLS_CONNECTED:
 		gw_coap_principal(coap, session);

@@ -85,7 +85,8 @@ shaken(struct gw_hl7_door *door, struct gw_hl7_conn *conn)
 	conn->proved = identity.auth == GW_AUTH_CERTIFICATE ? GW_AUTH_CERTIFICATE : GW_AUTH_NONE;
 	peer = gw_hl7_peer_find(&door->settings, peer_address(conn, &from), conn->proved == GW_AUTH_CERTIFICATE ? identity.name : "");
 	if (peer == NULL) {
-		gw_hl7_door_refused(door, conn, conn->proved, identity.name, conn->proved == GW_AUTH_CERTIFICATE ?
+		gw_hl7_door_refused(door, conn, conn->proved, conn->proved == GW_AUTH_CERTIFICATE ? GW_REFUSED_PEER_CERTIFICATE : GW_REFUSED_NO_CREDENTIAL,
+		    identity.name, conn->proved == GW_AUTH_CERTIFICATE ?
 		    "no peer of hl7_in at this address has this certificate" : "the peers of hl7_in at this address have certificates, and it showed none");
 		gw_hl7_conn_close(conn);
 		return;
@@ -104,10 +105,11 @@ shaking_failed(struct gw_hl7_door *door, struct gw_hl7_conn *conn)
 {
 	struct gw_tls_identity refused;
 	const char *reason = gw_tls_reason(conn->tls, &refused);
+	enum gw_refused why = gw_tls_refused(conn->tls);
 
 	gw_hl7_count(&door->handshakes_failed, 1);
-	if (refused.auth != GW_AUTH_NONE)
-		gw_hl7_door_refused(door, conn, refused.auth, refused.name, reason);
+	if (why != GW_REFUSED_NONE)
+		gw_hl7_door_refused(door, conn, refused.auth, why, refused.name, NULL);
 	else
 		gw_diag_limited(&door->said_failed, 1, GW_INFO, "hl7_in.handshake", "from=%s: %s", conn->where, reason);
 	conn->eof = true; // nothing more is said
@@ -186,10 +188,9 @@ welcome(struct gw_hl7_door *door, int fd, const struct sockaddr_storage *from, s
 	struct gw_hl7_conn *conn;
 
 	if (!gw_hl7_peer_expected(&door->settings, (const struct sockaddr *)from, tls)) {
-		struct gw_hl7_conn stranger = { .from = address };
+		const struct gw_hl7_conn stranger = { .at = gw_peer_of((const struct sockaddr *)from), .by_tls = tls };
 
-		name_it(&stranger, from, len);
-		gw_hl7_door_refused(door, &stranger, GW_AUTH_NONE, "", "no peer of hl7_in is at this address");
+		gw_hl7_door_refused(door, &stranger, GW_AUTH_NONE, GW_REFUSED_PEER_ADDRESS, "", "no peer of hl7_in is at this address");
 		close(fd);
 		return;
 	}
@@ -207,6 +208,8 @@ welcome(struct gw_hl7_door *door, int fd, const struct sockaddr_storage *from, s
 		return;
 	}
 	conn->from = address;
+	conn->at = gw_peer_of((const struct sockaddr *)from);
+	conn->by_tls = tls;
 	name_it(conn, from, len);
 	event.data.ptr = conn;
 	if (epoll_ctl(door->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
@@ -602,6 +605,7 @@ start(struct gw_core *core, void **part, struct gw_why *why)
 	door->epoll = door->wake_fd = door->listener = door->tls_listener = -1;
 	door->batch_end = &door->batch;
 	door->waiting_end = &door->waiting;
+	gw_refusals_limit(core->refusals, GW_DOOR_HL7, (uint32_t)core->config->hl7_in_refusal_records_per_min);
 	if ((error = gw_hl7_in_settings_make(core->config, &door->settings, why)) != GW_OK || (error = open_take(door, why)) != GW_OK ||
 	    (error = open_tls(door, why)) != GW_OK || (error = open_sockets(door, why)) != GW_OK || (error = start_thread(door, why)) != GW_OK) {
 		close_part(door);

@@ -18,7 +18,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { GW_HL7_READ_BYTES = 65536, GW_HL7_PLAIN_BYTES = 2 * GW_HL7_READ_BYTES, GW_HL7_RECORDED = 64 };
+enum { GW_HL7_READ_BYTES = 65536, GW_HL7_PLAIN_BYTES = 2 * GW_HL7_READ_BYTES };
 
 struct gw_hl7_door;
 
@@ -44,6 +44,8 @@ struct gw_hl7_conn {
 	const struct gw_hl7_peer *peer;  // NULL while it is not known
 	struct gw_hl7_peer_state *counts;
 	uint64_t from;                   // gw_crowd_address()
+	struct gw_peer at;               // where it comes from, for the record
+	bool by_tls;
 	char where[64];                  // address and port, for people
 	uint32_t events;                 // watched
 	bool eof;                        // nothing comes any more
@@ -90,11 +92,8 @@ struct gw_hl7_door {
 	bool reload;                      // a change was not stored
 	uint32_t under_way, batch_count;
 
-	struct { uint64_t from; int64_t us; } recorded[GW_HL7_RECORDED]; // refusals of late
-	int64_t records_since_us;
-	uint32_t records;
 	_Atomic uint64_t refused, full, handshakes_failed, rounds, seen_count, under_way_now;
-	struct gw_diag_limit said_refused, said_failed, said_full, said_files, said_message, said_reload;
+	struct gw_diag_limit said_failed, said_full, said_files, said_message, said_reload;
 };
 
 static inline void
@@ -132,8 +131,8 @@ void gw_hl7_serve_flush(struct gw_hl7_door *door);
 
 // ---- in_record.c ----
 
-// In diagnostics and, as often as the limits let it, in the journal: somebody who is no peer.
-void gw_hl7_door_refused(struct gw_hl7_door *door, const struct gw_hl7_conn *conn, enum gw_auth auth, const char *name, const char *text);
+// Tells of somebody who is no peer. text NULL: the reason's own words.
+void gw_hl7_door_refused(struct gw_hl7_door *door, const struct gw_hl7_conn *conn, enum gw_auth auth, enum gw_refused why, const char *name, const char *text);
 void gw_hl7_door_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object);
 // {"action": "replay", "id": "12"}: a message out of quarantine, once more. A command's thread.
 enum gw_error gw_hl7_door_command(void *part, yyjson_val *arguments, struct gw_why *reply);

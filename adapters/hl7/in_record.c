@@ -6,68 +6,18 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-enum { RECORD_EVERY_S = 60 };
 
 // ---- Refusals: the door's thread ----
 
-// At most one a minute for an address (a collision leaves one out, never adds), and hl7_in.refusal_records_per_min in all.
-static bool
-may_record(struct gw_hl7_door *door, uint64_t from)
-{
-	size_t slot = (from ^ from >> 32 ^ from >> 8) % GW_HL7_RECORDED;
-	int64_t *us = &door->recorded[slot].us, now_us = gw_clock_mono_us();
-
-	if (*us != 0 && now_us - *us < (door->recorded[slot].from == from ? RECORD_EVERY_S : 1) * INT64_C(1000000))
-		return false;
-	if (door->records_since_us == 0 || now_us - door->records_since_us >= RECORD_EVERY_S * INT64_C(1000000)) {
-		door->records_since_us = now_us;
-		door->records = 0;
-	}
-	if (door->records >= door->settings.refusal_records_per_min)
-		return false;
-	door->records++;
-	door->recorded[slot].from = from;
-	*us = now_us;
-	return true;
-}
-
-// A stranger chose the name.
-static void
-clean(const char *name, char out[GW_TLS_NAME_MAX + 1])
-{
-	size_t i;
-
-	for (i = 0; name[i] != '\0' && i < GW_TLS_NAME_MAX; i++)
-		out[i] = (unsigned char)name[i] < 0x20 || (unsigned char)name[i] >= 0x7f ? '?' : name[i];
-	out[i] = '\0';
-}
-
 void
-gw_hl7_door_refused(struct gw_hl7_door *door, const struct gw_hl7_conn *conn, enum gw_auth auth, const char *given, const char *text)
+gw_hl7_door_refused(struct gw_hl7_door *door, const struct gw_hl7_conn *conn, enum gw_auth auth, enum gw_refused why, const char *name, const char *text)
 {
-	char words[GW_TLS_NAME_MAX + 256], name[GW_TLS_NAME_MAX + 1];
-	struct gw_event event = { .received_us = gw_clock_wall_us(), .door = GW_DOOR_HL7, .auth = (uint8_t)auth, .code = GW_EVENT_REFUSED_CREDENTIAL,
-		.text = { (const uint8_t *)words, 0 } };
-	struct gw_ticket *ticket;
+	const struct gw_attempt attempt = { .door = GW_DOOR_HL7, .auth = auth, .protocol = conn->by_tls ? GW_PROTOCOL_MLLPS : GW_PROTOCOL_MLLP, .reason = why,
+		.peer = conn->at, .claimed = gw_span_text(name), .text = text };
 
-	clean(given, name);
 	gw_hl7_count(&door->refused, 1);
-	gw_diag_limited(&door->said_refused, 1, GW_NOTICE, "hl7_in.refused", "from=%s name=%s: %s", conn->where, name, text);
-	if (!may_record(door, conn->from) || (ticket = gw_ticket_get(&door->source)) == NULL)
-		return;
-	snprintf(words, sizeof(words), "from %s: %.160s%s%s", conn->where, text, name[0] != '\0' ? ": " : "", name);
-	event.text.len = strlen(words);
-	if (name[0] != '\0' && strlen(name) <= GW_ID_MAX)
-		event.principal = gw_span_text(name);
-	if (gw_ticket_event(ticket, GW_RECORD_DEVICE_EVENT, &event) != GW_OK) {
-		gw_ticket_release(ticket);
-		return;
-	}
-	door->under_way++;
-	gw_intake_submit(ticket);
+	gw_refusals_tell(door->core->refusals, &attempt);
 }
 
 // ---- Status: any thread ----

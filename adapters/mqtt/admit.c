@@ -17,13 +17,14 @@ refuse(struct gw_mqtt_refusal *refusal, uint8_t reason)
 	return GW_MQTT_REFUSED;
 }
 
-// A refusal that is recorded.
+// A refusal that is recorded. device: whose the credential is, where it is anybody's.
 static enum gw_mqtt_admission
-refuse_credential(struct gw_mqtt_refusal *refusal, enum gw_error error, struct gw_span name, const char *text)
+refuse_credential(struct gw_mqtt_refusal *refusal, enum gw_error error, enum gw_refused why, struct gw_span name, const char *device)
 {
 	refusal->error = error;
+	refusal->why = why;
 	snprintf(refusal->name, sizeof(refusal->name), "%.*s", GW_SPAN_FMT(name));
-	snprintf(refusal->text, sizeof(refusal->text), "%s", text);
+	snprintf(refusal->device, sizeof(refusal->device), "%s", device);
 	return refuse(refusal, gw_mqtt_connect_reason(error));
 }
 
@@ -67,7 +68,7 @@ as_device(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const s
 	if (proof == 0 || made_meanwhile(conn, snapshot, device))
 		return refuse(refusal, GW_MQTT_BUSY); // a new connection proves it anew
 	if (device->disabled)
-		return refuse_credential(refusal, GW_E_DISABLED, gw_span_text(device->id), "disabled device");
+		return refuse_credential(refusal, GW_E_DISABLED, GW_REFUSED_DEVICE_DISABLED, gw_span_text(device->id), device->id);
 	snprintf(conn->principal, sizeof(conn->principal), "%s", device->id);
 	conn->principal_created_us = device->created_us;
 	conn->principal_changed_us = device->changed_us;
@@ -85,17 +86,17 @@ by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const
 	const struct gw_device *device;
 
 	if (!connect->has_user && psk.len > 0)
-		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, psk, "unknown PSK identity");
+		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, GW_REFUSED_PSK_UNKNOWN, psk, "");
 	if (!connect->has_user)
-		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, gw_span_text("-"), "no certificate, PSK or password");
+		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, GW_REFUSED_NO_CREDENTIAL, connect->client_id, "");
 	device = gw_snapshot_by_user(snapshot, connect->user);
 	if (device == NULL || !connect->has_password)
-		return refuse_credential(refusal, GW_E_FORBIDDEN, connect->user, device == NULL ? "unknown user" : "no password");
+		return refuse_credential(refusal, GW_E_FORBIDDEN, device == NULL ? GW_REFUSED_USER_UNKNOWN : GW_REFUSED_PASSWORD_WRONG, connect->user, "");
 	conn->user_hash = gw_name_hash(connect->user);
 	if (!conn->checked)
 		return GW_MQTT_CHECK_PASSWORD;
 	if (!conn->password_right)
-		return refuse_credential(refusal, GW_E_FORBIDDEN, connect->user, "wrong password");
+		return refuse_credential(refusal, GW_E_FORBIDDEN, GW_REFUSED_PASSWORD_WRONG, connect->user, "");
 	conn->auth = GW_AUTH_PASSWORD;
 	return as_device(conn, snapshot, device, connect->user, refusal);
 }
@@ -117,7 +118,8 @@ find_principal(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, co
 	default: return by_password(conn, snapshot, connect, name, refusal);
 	}
 	if (device == NULL)
-		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, name, "no device has this certificate or PSK identity");
+		return refuse_credential(refusal, GW_E_UNAUTHENTICATED,
+		    identity.auth == GW_AUTH_CERTIFICATE ? GW_REFUSED_CERTIFICATE_UNKNOWN : GW_REFUSED_PSK_UNKNOWN, name, "");
 	return as_device(conn, snapshot, device, name, refusal);
 }
 
@@ -197,7 +199,7 @@ claim_session(struct gw_mqtt_conn *conn, const struct gw_mqtt_connect *connect, 
 	if (error == GW_E_BUSY)
 		return GW_MQTT_SESSION_BUSY;
 	if (claim.crowded)
-		return refuse_credential(refusal, GW_E_QUOTA, claim.principal, "too many connections (mqtt.connections_of_one)");
+		return refuse_credential(refusal, GW_E_QUOTA, GW_REFUSED_TOO_MANY, claim.principal, conn->principal);
 	if (error != GW_OK)
 		return refuse(refusal, gw_mqtt_connect_reason(error));
 	conn->connack->session_present = claim.present;

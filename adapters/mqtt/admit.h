@@ -16,8 +16,9 @@ enum gw_mqtt_admission {
 struct gw_mqtt_refusal {
 	uint8_t version, reason;
 	enum gw_error error;    // GW_OK where no credential was at fault: nothing to record; GW_E_QUOTA: it was right, but has too many connections
-	char name[GW_TLS_NAME_MAX + 1];
-	char text[96];          // for the record
+	enum gw_refused why;    // and for the record:
+	char name[GW_TLS_NAME_MAX + 1]; // who it said it was
+	char device[GW_ID_MAX + 1];     // whose it proved to be; empty: nobody's
 };
 
 // conn->in holds what came; bytes behind CONNECT stay there.

@@ -57,7 +57,7 @@ settle_one(struct bus *bus, const struct gw_bus_settled *settled)
 			gw_diag(GW_WARNING, "bus.parked", "number=%llu: %s", (unsigned long long)settled->ref.parked, gw_error_text(error));
 		return GW_OK;
 	}
-	error = gw_bus_message_again(&bus->refused, bus->config->bus_prefix, bus->core->journal, &settled->ref);
+	error = gw_bus_message_again(&bus->refused, bus->config, bus->core->journal, &settled->ref);
 	if (error == GW_E_NOT_FOUND)
 		return GW_OK; // it was erased meanwhile
 	if (error == GW_OK)
@@ -157,7 +157,7 @@ publish_event(struct bus *bus, const struct gw_record *record)
 	enum gw_error error;
 
 	if ((error = gw_event_open(record, &event, NULL)) == GW_OK)
-		error = gw_bus_message_event(&bus->message, bus->config->bus_prefix, gw_journal_incarnation(bus->core->journal), &event);
+		error = gw_bus_message_event(&bus->message, bus->config, gw_journal_incarnation(bus->core->journal), &event);
 	if (error == GW_OK)
 		return publish(bus, &(struct gw_bus_ref){ .position = record->position, .index = GW_BUS_EVENT });
 	not_encoded(bus, record, error);

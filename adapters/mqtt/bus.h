@@ -2,7 +2,8 @@
 // The bus outlet's inside: what bus.c (the outlet's thread, commands) and bus_park.c (refused messages) share.
 //
 // Topics: <prefix>/<device>/<signal> for readings, <prefix>/<device>/event for what a device or the gateway says of the device (a will, a refused
-// claim), <prefix>-gateway/<client id>/status for the gateway itself ("online", retained; its will says "offline").
+// claim), <prefix>-gateway/<client id>/event for what concerns no device that is known (somebody was refused, an outlet left something out),
+// <prefix>-gateway/<client id>/status for the gateway itself ("online", retained; its will says "offline").
 #ifndef GW_BUS_H
 #define GW_BUS_H
 
@@ -24,9 +25,9 @@ void gw_bus_message_fini(struct gw_bus_message *message);
 // GW_E_NOT_FOUND: this record or reading has nothing for the bus.
 enum gw_error gw_bus_message_reading(struct gw_bus_message *message, const char *prefix, uint64_t incarnation,
     const struct gw_batch_head *head, const struct gw_reading *reading);
-enum gw_error gw_bus_message_event(struct gw_bus_message *message, const char *prefix, uint64_t incarnation, const struct gw_event *event);
+enum gw_error gw_bus_message_event(struct gw_bus_message *message, const struct gw_config *config, uint64_t incarnation, const struct gw_event *event);
 // The same from the journal, for one that was refused.
-enum gw_error gw_bus_message_again(struct gw_bus_message *message, const char *prefix, struct gw_journal *journal, const struct gw_bus_ref *ref);
+enum gw_error gw_bus_message_again(struct gw_bus_message *message, const struct gw_config *config, struct gw_journal *journal, const struct gw_bus_ref *ref);
 
 // Refused messages: rows outlet/bus/parked/<16 hex digits>, JSON {"at", "reason", "topic", "document"}; bounded.
 // And for the ledger (gateway/ledger.h, which deletes old ones), with <p>: 16 hex digits of the journal position, <i>: 4 of the place in the record:

@@ -52,14 +52,19 @@ gw_bus_message_reading(struct gw_bus_message *message, const char *prefix, uint6
 static void
 event_id(uint64_t incarnation, const struct gw_event *event, char out[33])
 {
-	const struct gw_span parts[] = { event->device, event->principal, event->route, event->text, event->data };
+	const struct gw_span parts[] = { event->device, event->principal, event->route, event->text, event->data, event->claimed,
+		gw_span(event->peer.address, event->peer.len) };
+	size_t count = event->reason != 0 ? 7 : 5; // what events had before reasons came keeps its identifier
+	uint16_t numbers[] = { event->code, event->reason, event->peer.port };
 	crypto_generichash_state state;
 	uint8_t hash[16], number[8];
 
 	crypto_generichash_init(&state, NULL, 0, sizeof(hash));
 	crypto_generichash_update(&state, (const uint8_t *)&incarnation, sizeof(incarnation));
 	crypto_generichash_update(&state, (const uint8_t *)&event->received_us, sizeof(event->received_us));
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+	if (event->reason != 0)
+		crypto_generichash_update(&state, (const uint8_t *)numbers, sizeof(numbers));
+	for (size_t i = 0; i < count; i++) {
 		memcpy(number, &(uint64_t){ parts[i].len }, sizeof(number));
 		crypto_generichash_update(&state, number, sizeof(number));
 		crypto_generichash_update(&state, parts[i].at, parts[i].len);
@@ -80,7 +85,7 @@ event_document(uint64_t incarnation, const struct gw_event *event, size_t *len)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
 	yyjson_mut_val *object = yyjson_mut_obj(doc);
-	char id[33], received[40], *text;
+	char id[33], received[40], from[GW_PEER_TEXT], *text;
 
 	event_id(incarnation, event, id);
 	yyjson_mut_doc_set_root(doc, object);
@@ -88,6 +93,17 @@ event_document(uint64_t incarnation, const struct gw_event *event, size_t *len)
 	yyjson_mut_obj_add_str(doc, object, "event", gw_event_name(event->code));
 	add_text(doc, object, "device", event->device);
 	add_text(doc, object, "principal", event->principal);
+	if (event->reason != 0)
+		yyjson_mut_obj_add_str(doc, object, "reason", gw_refused_name(event->reason));
+	if (event->protocol != 0)
+		yyjson_mut_obj_add_str(doc, object, "protocol", gw_protocol_name(event->protocol));
+	if (event->peer.len != 0)
+		yyjson_mut_obj_add_str(doc, object, "from", gw_peer_text(&event->peer, from));
+	if (event->peer.port != 0)
+		yyjson_mut_obj_add_uint(doc, object, "port", event->peer.port);
+	add_text(doc, object, "claimed", event->claimed);
+	if (event->more != 0)
+		yyjson_mut_obj_add_uint(doc, object, "more", event->more);
 	add_text(doc, object, "route", event->route);
 	add_text(doc, object, "text", event->text);
 	yyjson_mut_obj_add_str(doc, object, "door", gw_door_name(event->door));
@@ -97,19 +113,35 @@ event_document(uint64_t incarnation, const struct gw_event *event, size_t *len)
 	return text;
 }
 
-enum gw_error
-gw_bus_message_event(struct gw_bus_message *message, const char *prefix, uint64_t incarnation, const struct gw_event *event)
+// The device's level is escaped as for readings; the signal's gives way to "event", which is no signal's name. What concerns no device is the gateway's.
+static bool
+event_topic(struct gw_bus_message *message, const struct gw_config *config, struct gw_span device)
 {
 	const struct gw_reading none = { 0 };
-	size_t len = gw_bus_topic(prefix, event->device, &none, message->topic, sizeof(message->topic) - 1);
-	char *last, *text;
+	size_t len;
+	char *last;
 
+	if (device.len == 0) {
+		len = (size_t)snprintf(message->topic, sizeof(message->topic), "%s-gateway/%s/event", config->bus_prefix, config->bus_client_id);
+		return len < sizeof(message->topic);
+	}
+	len = gw_bus_topic(config->bus_prefix, device, &none, message->topic, sizeof(message->topic) - 1);
 	message->topic[len] = '\0';
-	// The device's level is escaped as for readings; the signal's gives way to "event", which is no signal's name.
-	if (event->device.len == 0 || len == 0 || (last = strrchr(message->topic, '/')) == NULL ||
-	    (size_t)(last - message->topic) + sizeof("/event") > sizeof(message->topic))
-		return GW_E_NOT_FOUND;
+	if (len == 0 || (last = strrchr(message->topic, '/')) == NULL || (size_t)(last - message->topic) + sizeof("/event") > sizeof(message->topic))
+		return false;
 	memcpy(last, "/event", sizeof("/event"));
+	return true;
+}
+
+enum gw_error
+gw_bus_message_event(struct gw_bus_message *message, const struct gw_config *config, uint64_t incarnation, const struct gw_event *event)
+{
+	size_t len;
+	char *text;
+
+	// What the bus itself left out would beget the next such event where a broker refuses everything.
+	if ((event->code == GW_EVENT_GAP && gw_span_is(event->route, "outlet/bus")) || !event_topic(message, config, event->device))
+		return GW_E_NOT_FOUND;
 	if ((text = event_document(incarnation, event, &len)) == NULL)
 		return GW_E_MEMORY;
 	if (!make_room(message, len)) {
@@ -123,7 +155,7 @@ gw_bus_message_event(struct gw_bus_message *message, const char *prefix, uint64_
 }
 
 static enum gw_error
-of_record(struct gw_bus_message *message, const char *prefix, uint64_t incarnation, const struct gw_record *record, uint32_t index)
+of_record(struct gw_bus_message *message, const struct gw_config *config, uint64_t incarnation, const struct gw_record *record, uint32_t index)
 {
 	struct gw_batch batch;
 	struct gw_reading reading;
@@ -132,17 +164,17 @@ of_record(struct gw_bus_message *message, const char *prefix, uint64_t incarnati
 
 	if (index == GW_BUS_EVENT)
 		return (error = gw_event_open(record, &event, NULL)) != GW_OK ? error
-		    : gw_bus_message_event(message, prefix, incarnation, &event);
+		    : gw_bus_message_event(message, config, incarnation, &event);
 	if ((error = gw_batch_open(record, &batch, NULL)) != GW_OK)
 		return error;
 	for (uint32_t i = 0; gw_batch_next(&batch, &reading); i++)
 		if (i == index)
-			return gw_bus_message_reading(message, prefix, incarnation, &batch.head, &reading);
+			return gw_bus_message_reading(message, config->bus_prefix, incarnation, &batch.head, &reading);
 	return GW_E_NOT_FOUND;
 }
 
 enum gw_error
-gw_bus_message_again(struct gw_bus_message *message, const char *prefix, struct gw_journal *journal, const struct gw_bus_ref *ref)
+gw_bus_message_again(struct gw_bus_message *message, const struct gw_config *config, struct gw_journal *journal, const struct gw_bus_ref *ref)
 {
 	size_t cap = GW_RECORD_MAX + 16, used = 0;
 	uint8_t *buf = malloc(cap);
@@ -156,7 +188,7 @@ gw_bus_message_again(struct gw_bus_message *message, const char *prefix, struct 
 	if ((error = gw_journal_read(journal, ref->position, buf, cap, &used, &next)) == GW_OK) {
 		span = gw_span(buf, used);
 		error = gw_journal_step(&span, &record) && record.position == ref->position && record.type != 0
-		    ? of_record(message, prefix, gw_journal_incarnation(journal), &record, ref->index) : GW_E_NOT_FOUND;
+		    ? of_record(message, config, gw_journal_incarnation(journal), &record, ref->index) : GW_E_NOT_FOUND;
 	}
 	free(buf);
 	return error;

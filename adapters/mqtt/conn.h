@@ -96,6 +96,7 @@ struct gw_mqtt_conn {
 	char (*assigned_id)[40];
 	uint64_t from;                     // the address's number among handshakes under way (gateway/crowd.h)
 	char peer[56];                     // address, for diagnostics
+	struct gw_peer at;                 // and for the record
 };
 
 struct gw_mqtt_conn *gw_mqtt_conn_new(struct gw_mqtt *mqtt, struct gw_mqtt_io *io, int epoll, int fd);

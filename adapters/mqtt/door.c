@@ -140,6 +140,15 @@ hand_over(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	gw_mqtt_worker_give(least, conn);
 }
 
+// What was tried: it may not have been proved.
+static uint8_t
+auth_of(const struct gw_mqtt_conn *conn, enum gw_refused why)
+{
+	if (why == GW_REFUSED_USER_UNKNOWN || why == GW_REFUSED_PASSWORD_WRONG)
+		return GW_AUTH_PASSWORD;
+	return why == GW_REFUSED_PSK_UNKNOWN ? GW_AUTH_PSK : conn->auth;
+}
+
 static void
 admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
@@ -170,7 +179,7 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	case GW_MQTT_REFUSED:
 		gw_mqtt_add(refusal.error == GW_E_QUOTA ? &counts->crowded : &counts->refused, refusal.error != GW_OK);
 		if (refusal.error != GW_OK)
-			gw_mqtt_record_refusal(door, conn, conn->auth, refusal.name, refusal.text);
+			gw_mqtt_record_refusal(door, conn, auth_of(conn, refusal.why), refusal.why, refusal.name, refusal.device);
 		else
 			gw_diag_limited(&door->said_refused, 1, GW_INFO, "mqtt.refused", "peer=%s reason=0x%02x", conn->peer, refusal.reason);
 		say_refused(conn, &refusal);
@@ -202,11 +211,12 @@ shaking_failed(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
 	struct gw_tls_identity refused;
 	const char *reason = gw_tls_reason(conn->tls, &refused);
+	enum gw_refused why = gw_tls_refused(conn->tls);
 
 	gw_mqtt_add(&door->mqtt->door_counts.handshakes_failed, 1);
-	gw_mqtt_add(&door->mqtt->door_counts.refused, refused.auth != GW_AUTH_NONE);
-	if (refused.auth != GW_AUTH_NONE)
-		gw_mqtt_record_refusal(door, conn, refused.auth, refused.name, reason);
+	gw_mqtt_add(&door->mqtt->door_counts.refused, why != GW_REFUSED_NONE);
+	if (why != GW_REFUSED_NONE)
+		gw_mqtt_record_refusal(door, conn, refused.auth, why, refused.name, "");
 	else
 		gw_diag_limited(&door->said_failed, 1, GW_INFO, "mqtt.handshake", "peer=%s: %s", conn->peer, reason);
 	drop(door, conn);
@@ -338,6 +348,7 @@ welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, 
 	conn->began_wall_us = gw_clock_wall_us();
 	conn->began_generation = gw_registry_generation(door->mqtt->core->registry);
 	conn->events = EPOLLIN;
+	conn->at = gw_peer_of((const struct sockaddr *)from);
 	name_peer(conn, from, len);
 	append(&door->silent, conn);
 	event.data.ptr = conn;
@@ -550,6 +561,7 @@ open_door(struct gw_mqtt_door *door, struct gw_why *why)
 	const struct gw_config *config = mqtt->core->config;
 	enum gw_error error;
 
+	gw_refusals_limit(mqtt->core->refusals, GW_DOOR_MQTT, mqtt->refusal_records_per_min);
 	if (!gw_mqtt_io_init(&door->io, mqtt->limits.packet_bytes_max) || !gw_crowd_init(&door->addresses, mqtt->handshakes_max))
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	error = gw_source_init(&door->source, mqtt->core->intake, TICKETS);

@@ -7,8 +7,6 @@
 #include "adapters/mqtt/password.h"
 #include "gateway/crowd.h"
 
-enum { GW_MQTT_NAMES = 256 }; // that are known to be on record already; the limit is mqtt.refusal_records_per_min
-
 struct gw_mqtt_list {
 	struct gw_mqtt_conn *first, *last;
 	unsigned count;
@@ -26,14 +24,11 @@ struct gw_mqtt_door {
 	struct gw_crowd addresses; // of both lists
 	struct gw_mqtt_conn *dead;
 	int64_t now_us, tick_us;
-	struct { uint64_t hash; int64_t us; } recorded[GW_MQTT_NAMES]; // refusals of late
-	int64_t records_since_us;
-	uint32_t records;          // since then
 	struct gw_diag_limit said_refused, said_failed, said_files, said_full;
 };
 
-// Says once in diagnostics and in the journal (as often as its limits let it) who was refused and why.
-void gw_mqtt_record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn, uint8_t auth, const char *name, const char *text);
+// Tells who was refused and why. name: who it said it was; device: whose the credential is, "" for nobody's.
+void gw_mqtt_record_refusal(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn, uint8_t auth, enum gw_refused why, const char *name, const char *device);
 // Makes events of the wills that are due.
 void gw_mqtt_record_wills(struct gw_mqtt_door *door);
 

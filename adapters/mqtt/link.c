@@ -348,8 +348,11 @@ subscribe_one(struct gw_mqtt_link *link, const struct gw_mqtt_filter *f)
 
 	if (f->topic.len >= sizeof(shared) - 1 && memcmp(f->topic.at, shared, sizeof(shared) - 1) == 0)
 		return link->version == 5 ? GW_MQTT_SHARED : GW_MQTT_UNSPECIFIED;
-	if (!gw_mqtt_own_downlink(f->topic, link->session->principal))
+	if (!gw_mqtt_own_downlink(f->topic, link->session->principal)) {
+		if (link->host->foreign != NULL)
+			link->host->foreign(link->arg, f->topic);
 		return link->version == 5 ? GW_MQTT_NOT_AUTHORIZED : GW_MQTT_UNSPECIFIED;
+	}
 	if (f->topic.len > link->limits->alias_bytes_max)
 		return link->version == 5 ? GW_MQTT_TOPIC_FILTER : GW_MQTT_UNSPECIFIED;
 	error = gw_mqtt_session_subscribe(link->session, f->topic, f->options, link->limits->subscriptions_max);

@@ -45,6 +45,8 @@ struct gw_mqtt_host {
 	enum gw_error (*submit)(void *arg, const struct gw_mqtt_pass *pass, const struct gw_mqtt_message *message);
 	// Bytes to the client, in order.
 	void (*write)(void *arg, const uint8_t *bytes, size_t len);
+	// A topic filter that is not the device's own was refused. May be NULL.
+	void (*foreign)(void *arg, struct gw_span filter);
 };
 
 struct gw_mqtt_alias {

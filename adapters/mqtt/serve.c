@@ -672,7 +672,7 @@ static enum gw_error
 open_worker(struct gw_mqtt_worker *worker, struct gw_why *why)
 {
 	struct gw_core *core = worker->mqtt->core;
-	struct gw_line_options line = { .registry = core->registry, .profiles = core->profiles,
+	struct gw_line_options line = { .registry = core->registry, .profiles = core->profiles, .refusals = core->refusals,
 		.refused_claims_per_min = (uint32_t)core->config->store_refused_claims_per_min,
 		.payload_bytes_max = worker->mqtt->limits.packet_bytes_max };
 	struct epoll_event wake = { .events = EPOLLIN, .data.ptr = worker }, done = { .events = EPOLLIN, .data.ptr = &worker->source };

@@ -68,6 +68,8 @@ fill_message(struct gw_mqtt_conn *conn, const struct gw_mqtt_pass *pass, const s
 		.payload = message->payload,
 		.content_format = message->content_format,
 		.received_us = conn->worker->wall_us,
+		.protocol = GW_PROTOCOL_MQTTS,
+		.peer = &conn->at,
 	};
 
 	gw_line_take(conn->worker->line, &frame, ticket);
@@ -110,4 +112,15 @@ on_write(void *arg, const uint8_t *bytes, size_t len)
 	gw_mqtt_conn_write(arg, bytes, len);
 }
 
-const struct gw_mqtt_host gw_mqtt_serving_host = { on_submit, on_write };
+static void
+on_foreign(void *arg, struct gw_span filter)
+{
+	struct gw_mqtt_conn *conn = arg;
+	struct gw_span principal = gw_span_text(conn->principal);
+	const struct gw_attempt attempt = { .door = GW_DOOR_MQTT, .auth = conn->auth, .protocol = GW_PROTOCOL_MQTTS, .reason = GW_REFUSED_DEVICE_FOREIGN,
+		.peer = conn->at, .claimed = principal, .device = principal, .route = filter, .text = "may not subscribe to this topic" };
+
+	gw_refusals_tell(conn->mqtt->core->refusals, &attempt);
+}
+
+const struct gw_mqtt_host gw_mqtt_serving_host = { on_submit, on_write, on_foreign };

@@ -77,6 +77,8 @@ enum gw_tls_step gw_tls_handshake(struct gw_tls_conn *conn);
 void gw_tls_identity(struct gw_tls_conn *conn, struct gw_tls_identity *identity);
 // What went wrong, for diagnostics; for a PSK identity or certificate that was refused `name` is it, else empty. Valid as long as conn.
 const char *gw_tls_reason(const struct gw_tls_conn *conn, struct gw_tls_identity *refused);
+// Which credential was at fault, for the record: GW_REFUSED_NONE where none was (a scan, a cut line, no suite in common).
+enum gw_refused gw_tls_refused(const struct gw_tls_conn *conn);
 const char *gw_tls_version(const struct gw_tls_conn *conn);
 
 // DONE with *len > 0 bytes, or WANT_READ (*len 0), CLOSED, FAILED.

@@ -200,6 +200,8 @@ start_hub(void **state)
 	hub.config->coap_payload_bytes_max = 8192;
 	if (gw_core_open(hub.config, NULL, NULL, &hub.core, &why) != GW_OK)
 		fail_msg("%s", why.text);
+	if (gw_refusals_open(hub.core.intake, &hub.core.refusals, &why) != GW_OK)
+		fail_msg("%s", why.text);
 	add_device("monitor-7", "senml");
 	add_device("monitor-8", "senml");
 	add_device("monitor-9", "senml");
@@ -216,6 +218,7 @@ stop_hub(void **state)
 	stop_part();
 	close(hub.holder_pipe);
 	waitpid(hub.holder, NULL, 0);
+	gw_refusals_close(hub.core.refusals);
 	gw_core_close(&hub.core);
 	gw_config_free(hub.config);
 	snprintf(command, sizeof(command), "rm -r %s", hub.dir);

@@ -65,13 +65,16 @@ hub_open(const char *yaml)
 {
 	struct gw_why why = { "" };
 
-	if (hub_load(yaml, &why) != GW_OK || gw_core_open(hub_config, NULL, NULL, &hub, &why) != GW_OK)
+	if (hub_load(yaml, &why) != GW_OK || gw_core_open(hub_config, NULL, NULL, &hub, &why) != GW_OK ||
+	    gw_refusals_open(hub.intake, &hub.refusals, &why) != GW_OK)
 		fail_msg("%s", why.text);
 }
 
 static inline void
 hub_close(void)
 {
+	gw_refusals_close(hub.refusals);
+	hub.refusals = NULL;
 	gw_core_close(&hub);
 	gw_config_free(hub_config);
 	hub_config = NULL;

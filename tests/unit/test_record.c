@@ -271,6 +271,46 @@ events(void **state)
 }
 
 static void
+events_of_who_was_refused(void **state)
+{
+	struct gw_event event = { .received_us = 7, .door = GW_DOOR_COAP, .auth = GW_AUTH_PSK, .code = GW_EVENT_REFUSED_CREDENTIAL, .route = gw_span_text("a/b"),
+		.text = gw_span_text("words"), .data = gw_span("\0x", 2), .protocol = GW_PROTOCOL_COAPS, .reason = GW_REFUSED_PSK_WRONG, .more = 312,
+		.peer = { .len = 16, .port = 40000, .address = "0123456789abcde" }, .claimed = gw_span_text("pump") }, back;
+	struct gw_record record;
+	char text[GW_PEER_TEXT];
+	size_t len;
+
+	(void)state;
+	assert_int_equal(gw_record_event(GW_RECORD_DEVICE_EVENT, &event, bytes, sizeof(bytes), &len), GW_OK);
+	record = opened(len);
+	assert_int_equal(record.version, 2);
+	assert_int_equal(gw_event_open(&record, &back, NULL), GW_OK);
+	assert_int_equal(back.protocol, GW_PROTOCOL_COAPS);
+	assert_int_equal(back.reason, GW_REFUSED_PSK_WRONG);
+	assert_int_equal(back.more, 312);
+	assert_int_equal(back.peer.port, 40000);
+	assert_memory_equal(&back.peer.address, &event.peer.address, 16);
+	assert_span(back.claimed, event.claimed);
+	assert_span(back.route, event.route);
+	assert_span(back.text, event.text);
+	assert_span(back.data, event.data);
+	// Whatever is cut off or changed: an error or other fields, never a look beyond the end.
+	for (size_t cut = 0; cut < len; cut++)
+		for (unsigned value = 0; value < 256; value += 51) {
+			uint8_t *copy = malloc(len);
+
+			memcpy(copy, bytes, len);
+			copy[cut] = (uint8_t)value;
+			(void)gw_event_open(&(struct gw_record){ .type = GW_RECORD_DEVICE_EVENT, .version = 2, .bytes = gw_span(copy, len - cut) }, &back, NULL);
+			free(copy);
+		}
+	assert_int_equal(gw_record_event(GW_RECORD_DEVICE_EVENT, &event, bytes, len - 1, &len), GW_E_TOO_LARGE);
+	assert_string_equal(gw_refused_name(GW_REFUSED_PSK_WRONG), "wrong-psk");
+	assert_string_equal(gw_peer_text(&(struct gw_peer){ .len = 4, .address = { 10, 0, 0, 7 } }, text), "10.0.0.7");
+	assert_string_equal(gw_peer_text(&(struct gw_peer){ .len = 0 }, text), "");
+}
+
+static void
 newer_versions_are_told(void **state)
 {
 	struct gw_reading reading = DECIMAL(1, 0, "1", "");
@@ -391,6 +431,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip), cmocka_unit_test(canonical_text_is_stored_once), cmocka_unit_test(limits),
 		cmocka_unit_test(room_is_kept), cmocka_unit_test(every_flipped_bit_is_seen), cmocka_unit_test(random_bytes_never_crash),
+		cmocka_unit_test(events_of_who_was_refused),
 		cmocka_unit_test(events), cmocka_unit_test(newer_versions_are_told), cmocka_unit_test(revisions),
 		cmocka_unit_test(same_values), cmocka_unit_test(decimals), cmocka_unit_test(checksum), cmocka_unit_test(fixed_for_ever),
 	};
