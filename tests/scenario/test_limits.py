@@ -90,9 +90,9 @@ def is_open(sock):
 # ---- MQTT ----
 
 def subscriber(hub, client):
+    before = part(hub)["connects_ok"]
     process = Process("mosquitto_sub", ["mosquitto_sub", "-h", "127.0.0.1", "-p", hub.mqtt_port, "-i", client, "-t", "downlink/m1/x",
                                         *by_certificate(hub, "m1")], hub.state / f"{client}.txt")
-    before = part(hub)["connects_ok"]
     hub.clients.append(process)
     wait_for(lambda: process.check() and part(hub)["connects_ok"] == before + 1, "mosquitto_sub to be connected")
     return process
