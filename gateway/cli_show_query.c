@@ -48,7 +48,7 @@ gw_show_latest(struct gw_show *show, yyjson_val *line)
 		{ .key = "bed", .title = "BED" }, { .key = "device", .title = "DEVICE" }, { .key = "signal", .title = "SIGNAL" },
 		{ .key = "instance", .title = "#", .right = true }, { .key = "value", .title = "VALUE", .right = true }, { .key = "unit", .title = "UNIT" },
 		{ .key = "flags", .title = "FLAGS" }, { .key = "time", .title = "DEVICE TIME" }, { .key = "received_time", .title = "RECEIVED" },
-		{ .key = "unsure", .title = "UNSURE" },
+		{ .key = "unsure", .title = "UNSURE" }, { .key = "taken", .title = "TAKEN" },
 	};
 
 	gw_show_row(show, columns, COUNT(columns), line);

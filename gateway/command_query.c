@@ -332,9 +332,16 @@ struct gathered {
 	uint64_t count;
 };
 
+// By more than latency makes of it.
+static bool
+is_off(int64_t a_us, int64_t b_us)
+{
+	return (a_us > b_us ? (uint64_t)a_us - (uint64_t)b_us : (uint64_t)b_us - (uint64_t)a_us) > (uint64_t)GW_DEVICE_CLOCK_STEP_US;
+}
+
 // gw_series_latest_fn
 static bool
-put_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure)
+put_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, int64_t taken_us, const char *bed, bool unsure)
 {
 	struct gathered *gathered = arg;
 	struct work *work = gathered->work;
@@ -345,6 +352,8 @@ put_latest(void *arg, const struct gw_series_info *series, const struct gw_point
 		put_point(work, &out, series, point);
 		put_key(&out, "bed");
 		gw_put_json(&out, gw_span_text(bed));
+		if (is_off(point->reading.time_us, taken_us))
+			put_when(&out, "taken", taken_us);
 		gw_put_text(&out, unsure ? ",\"unsure\":true}" : "}");
 	} while (!line_end(work, &out, &gathered->error));
 	gathered->count++;

@@ -101,15 +101,18 @@ enum gw_error gw_series_each(struct gw_series_store *store, struct gw_span devic
 // A reading with the storage that its spans point into; zeroed at first, used again for the next, and freed by gw_series_value_free().
 struct gw_series_value {
 	struct gw_point point;
+	int64_t taken_us;
 	uint8_t *buf;
 	size_t cap;
-	char text[48];
 };
-// The newest reading of a series by device time (its last revision). GW_E_NOT_FOUND where it has none.
+// The newest reading of a series: which was taken last (its last revision), as far as can be told (gw_clock_moment() in gateway/series_clocks.h), and not which has the
+// latest device time. taken_us: when that was, by the hub's clock. GW_E_NOT_FOUND where it has none.
 enum gw_error gw_series_last(struct gw_series_store *store, uint32_t id, struct gw_series_value *value);
 void gw_series_value_free(struct gw_series_value *value);
-// These will be asked for next, some tens at most: their newest readings come nearer to the processor, all at once instead of one wait after the other.
-void gw_series_expect(struct gw_series_store *store, const struct gw_series_info *infos, size_t count);
+// The same of all series of devices (NULL: of all devices, in order of their names), each device's in order of signal and instance. No lock is held while fn runs; info and point
+// are fn's until it returns. False: no more.
+typedef bool gw_series_newest_fn(void *arg, const struct gw_series_info *series, const struct gw_point *point, int64_t taken_us);
+enum gw_error gw_series_newest(struct gw_series_store *store, const char (*devices)[GW_ID_MAX + 1], size_t count, gw_series_newest_fn *fn, void *arg);
 
 // What is known of a device's clock: gw_clock_pieces_offset() says of a receive time what the offset was. False: nothing.
 bool gw_series_clock(struct gw_series_store *store, struct gw_span device, struct gw_clock_pieces *pieces);

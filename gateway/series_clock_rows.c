@@ -210,7 +210,7 @@ gw_series_clock(struct gw_series_store *store, struct gw_span name, struct gw_cl
 	const struct gw_series_device *device;
 
 	pieces->count = 0;
-	pieces->most_us = INT64_MAX;
+	pieces->most_us = pieces->now_us = INT64_MAX;
 	pthread_mutex_lock(&store->lock);
 	if ((device = gw_series_device(store, name)) != NULL && device->clock != NULL)
 		gw_clock_history_copy(device->clock, pieces);

@@ -67,6 +67,7 @@ cut(struct gw_clock_piece *piece, int64_t to_us)
 static void
 cut_all(struct gw_clock_history *history, int64_t from_us)
 {
+	history->changes += history->count > 0 && history->pieces[history->count - 1].to_us >= from_us;
 	while (history->count > 0 && history->pieces[history->count - 1].from_us >= from_us)
 		history->count--;
 	if (history->count > 0 && history->pieces[history->count - 1].to_us >= from_us)
@@ -143,6 +144,7 @@ close_gaps(struct gw_clock_history *history)
 			break;
 		if (gap_us == 0)
 			continue;
+		history->changes++;
 		if (gap_us <= BRIDGE_US) {
 			a->to_us = b->from_us - 1;
 			a->spread_us += drift_us(0, gap_us);
@@ -164,6 +166,7 @@ static void
 begin(struct gw_clock_history *history, const struct gw_clock_known *known)
 {
 	cut_all(history, known->from_us);
+	history->changes++;
 	while (history->count > GW_CLOCK_PIECES_MAX - 2) // one is left for a bridge
 		make_fewer(history);
 	history->pieces[history->count++] = (struct gw_clock_piece){ known->from_us, known->to_us, { known->offset_us, known->offset_us }, known->uncertainty_us,
@@ -189,6 +192,7 @@ extend(struct gw_clock_history *history, const struct gw_clock_known *known, int
 	bool line = last->offset_us[0] != last->offset_us[1], calmer = last->spread_us - need_us > CALMER_US && last->spread_us > 2 * need_us;
 
 	if (!line && better_us < last->spread_us) {
+		history->changes += apart(known->offset_us, last->offset_us[0]) > GW_CLOCK_TOLERANCE_US;
 		last->offset_us[0] = last->offset_us[1] = known->offset_us;
 		last->spread_us = history->base_us = better_us;
 	} else if (line || gap_us > GAP_US || calmer || need_us > history->base_us + GW_CLOCK_TOLERANCE_US) {
@@ -260,6 +264,7 @@ gw_clock_history_take(struct gw_clock_history *history, uint64_t position, int64
 		history->barrier_us = most_of(history->barrier_us, history->most_us);
 	}
 	history->most_us = most_of(history->most_us, received_us);
+	history->now_us = received_us;
 	gw_device_clock_take(&history->clock, received_us, newest_us, &view);
 	if (gw_device_clock_known(&history->clock, &known)) {
 		take_known(history, &known, received_us);
@@ -296,26 +301,39 @@ gw_clock_history_copy(const struct gw_clock_history *history, struct gw_clock_pi
 	pieces->count = history->count;
 	pieces->found = 0;
 	pieces->most_us = history->most_us;
+	pieces->now_us = history->now_us;
 	memcpy(pieces->at, history->pieces, history->count * sizeof(history->pieces[0]));
 }
 
 // The last piece that begins at or before; count: none does.
 static size_t
-find(struct gw_clock_pieces *pieces, int64_t us)
+search(const struct gw_clock_piece *pieces, size_t count, int64_t us)
 {
-	size_t low = 0, high = pieces->count, found = pieces->found;
+	size_t low = 0, high = count;
 
-	if (found < pieces->count && pieces->at[found].from_us <= us && (found + 1 == pieces->count || pieces->at[found + 1].from_us > us))
-		return found;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
-		if (pieces->at[middle].from_us <= us)
+		if (pieces[middle].from_us <= us)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low == 0 ? pieces->count : (pieces->found = low - 1);
+	return low == 0 ? count : low - 1;
+}
+
+// The same, where neighbours usually share it.
+static size_t
+find(struct gw_clock_pieces *pieces, int64_t us)
+{
+	size_t found = pieces->found;
+
+	if (found < pieces->count && pieces->at[found].from_us <= us && (found + 1 == pieces->count || pieces->at[found + 1].from_us > us))
+		return found;
+	found = search(pieces->at, pieces->count, us);
+	if (found < pieces->count)
+		pieces->found = found;
+	return found;
 }
 
 static void
@@ -397,6 +415,92 @@ gw_clock_pieces_part(struct gw_clock_pieces *pieces, int64_t from_us, int64_t to
 	return true;
 }
 
+// ---- Which is the newer ----
+
+static int64_t
+middle_us(const struct gw_clock_piece *piece)
+{
+	return piece->offset_us[0] + (piece->offset_us[1] - piece->offset_us[0]) / 2;
+}
+
+// at: of the last piece that begins at or before; count: none does.
+static void
+guess_by(const struct gw_clock_piece *pieces, size_t count, size_t at, int64_t received_us, struct gw_clock_guess *guess)
+{
+	*guess = (struct gw_clock_guess){ .reach_us = INT64_MAX };
+	if (count == 0)
+		return;
+	if (at < count && pieces[at].loose && received_us <= pieces[at].to_us) {
+		memcpy(guess->offset_us, pieces[at].offset_us, sizeof(guess->offset_us));
+	} else if (at < count && received_us <= pieces[at].to_us) {
+		guess->offset_us[0] = guess->offset_us[1] = offset_at(&pieces[at], most_of(received_us, pieces[at].from_us));
+		guess->sure = true;
+	} else {
+		const struct gw_clock_piece *before = &pieces[at < count ? at : 0], *after = at < count && at + 1 < count ? before + 1 : before;
+
+		guess->offset_us[0] = before == after || before->loose ? middle_us(before) : before->offset_us[1];
+		guess->offset_us[1] = after->loose ? middle_us(after) : after->offset_us[0];
+	}
+}
+
+void
+gw_clock_pieces_guess(struct gw_clock_pieces *pieces, int64_t received_us, struct gw_clock_guess *guess)
+{
+	received_us = limited(received_us);
+	guess_by(pieces->at, pieces->count, find(pieces, received_us + ROUNDED_US), received_us, guess);
+	guess->reach_us = pieces->now_us;
+}
+
+void
+gw_clock_history_guess(const struct gw_clock_history *history, int64_t received_us, struct gw_clock_guess *guess)
+{
+	size_t count = history != NULL ? history->count : 0;
+
+	received_us = limited(received_us);
+	if (count > 0 && history->open && received_us >= history->pieces[count - 1].to_us)
+		received_us = history->pieces[count - 1].to_us; // it goes on, most likely
+	guess_by(count > 0 ? history->pieces : NULL, count, count > 0 ? search(history->pieces, count, received_us) : 0, received_us, guess);
+}
+
+static bool
+may_be(int64_t us, int64_t received_us)
+{
+	return us <= received_us + GW_DEVICE_CLOCK_STEP_US && us >= received_us - GW_DEVICE_CLOCK_GARBAGE_US;
+}
+
+int64_t
+gw_clock_moment(const struct gw_clock_guess *guess, const struct gw_reading *reading, int64_t received_us)
+{
+	int64_t offsets[] = { guess->offset_us[0], guess->offset_us[1], 0 }, best_us = INT64_MIN, time_us = limited(reading->time_us);
+
+	received_us = least_of(limited(received_us), guess->reach_us);
+	if (reading->flags & GW_FLAG_NO_DEVICE_TIME)
+		return least_of(time_us, received_us);
+	if (guess->sure && may_be(time_us + offsets[0], received_us))
+		return least_of(time_us + offsets[0], received_us);
+	for (size_t i = 0; i < 3; i++)
+		if (may_be(time_us + offsets[i], received_us))
+			best_us = most_of(best_us, time_us + offsets[i]);
+	if (best_us == INT64_MIN)
+		best_us = time_us < GW_DEVICE_CLOCK_UNSET_US ? received_us : time_us;
+	return least_of(best_us, received_us);
+}
+
+// A piece's offset counts for nothing that was received after the next one began.
+int64_t
+gw_clock_pieces_bound(const struct gw_clock_pieces *pieces, int64_t time_us)
+{
+	int64_t bound_us = time_us < GW_DEVICE_CLOCK_UNSET_US ? INT64_MAX : limited(time_us);
+
+	for (size_t i = 0; i < pieces->count; i++) {
+		int64_t until_us = i + 1 < pieces->count ? pieces->at[i + 1].from_us : INT64_MAX;
+		int64_t us = limited(time_us) + most_of(pieces->at[i].offset_us[0], pieces->at[i].offset_us[1]);
+
+		bound_us = most_of(bound_us, least_of(us, until_us));
+	}
+	return least_of(bound_us, pieces->now_us);
+}
+
 // ---- Stored form ----
 
 enum { HEAD_VERSION = 0, HEAD_FLAGS = 1, HEAD_COUNT = 2, HEAD_INCARNATION = 4, HEAD_UPTO = 12, HEAD_MOST = 20, HEAD_BARRIER = 28, HEAD_BASE = 36, HEAD_LIVE = 44, HEAD_CLOCK = 52 };
@@ -453,6 +557,8 @@ static enum gw_error
 load(struct gw_span bytes, struct gw_clock_history *history, uint64_t *incarnation)
 {
 	int64_t after_us = -GW_CLOCK_LIMIT_US - 1;
+	struct gw_clock_shown shown;
+	enum gw_error error;
 
 	if (bytes.len > 0 && bytes.at[HEAD_VERSION] > 1)
 		return GW_E_VERSION;
@@ -472,7 +578,11 @@ load(struct gw_span bytes, struct gw_clock_history *history, uint64_t *incarnati
 	for (size_t i = 0; i < history->count; i++, after_us = history->pieces[i - 1].to_us)
 		if (!load_piece(bytes.at + GW_CLOCK_HISTORY_HEAD + i * GW_CLOCK_PIECE_BYTES, after_us, &history->pieces[i]))
 			return GW_E_CORRUPT;
-	return gw_device_clock_load(gw_span(bytes.at + HEAD_CLOCK, GW_DEVICE_CLOCK_BYTES), &history->clock);
+	if ((error = gw_device_clock_load(gw_span(bytes.at + HEAD_CLOCK, GW_DEVICE_CLOCK_BYTES), &history->clock)) != GW_OK)
+		return error;
+	gw_device_clock_shown(&history->clock, &shown);
+	history->now_us = shown.received_us;
+	return GW_OK;
 }
 
 enum gw_error

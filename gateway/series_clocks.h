@@ -36,6 +36,7 @@ struct gw_clock_history {
 	uint64_t upto;              // position of the last record that was taken
 	uint64_t unsaved;           // and of the first that the stored row does not know; 0: none
 	int64_t most_us;            // greatest receive time
+	int64_t now_us;             // and that of the last frame
 	int64_t barrier_us;         // receive times up to here stand for two moments, but for what pieces hold
 	int64_t base_us;            // spread of the last piece as it began
 	int64_t live_us;            // receive time of the last live frame
@@ -43,6 +44,7 @@ struct gw_clock_history {
 	bool open;                  // the last frame is in the last piece
 	bool gaps;                  // between pieces of one epoch
 	uint16_t count;
+	uint32_t changes;           // counts what changes moments of readings that came before by more than GW_CLOCK_TOLERANCE_US; not stored
 	struct gw_clock_piece pieces[GW_CLOCK_PIECES_MAX];
 };
 
@@ -58,6 +60,7 @@ struct gw_clock_pieces {
 	struct gw_clock_piece at[GW_CLOCK_PIECES_MAX];
 	size_t count, found;
 	int64_t most_us; // what was received later is not known here
+	int64_t now_us;  // receive time of the device's last frame: the hub's clock, also where that went back. INT64_MAX: not known
 };
 void gw_clock_history_copy(const struct gw_clock_history *history, struct gw_clock_pieces *pieces);
 
@@ -79,6 +82,21 @@ struct gw_clock_part {
 };
 // The part in which from_us lies, as far as to_us. False: nothing is known.
 bool gw_clock_pieces_part(struct gw_clock_pieces *pieces, int64_t from_us, int64_t to_us, struct gw_clock_part *part);
+
+// Which of two readings is the newer: the one with the later moment. That is when it was most likely taken, by the hub's clock: by the measured offset; where that is not sure
+// or makes nonsense of the time, the latest of what it may have been (the clock was right, off as before, or as after) that is not after the reading came. Of a time that
+// says nothing (ahead of the hub's clock, never set): when it came. Never later than that, nor than now.
+struct gw_clock_guess {
+	int64_t offset_us[2], reach_us; // reach: not after this
+	bool sure;                      // both offsets are the same, and measured
+};
+// Of what was received then.
+void gw_clock_pieces_guess(struct gw_clock_pieces *pieces, int64_t received_us, struct gw_clock_guess *guess);
+// Of a frame that comes now, before it is taken; NULL: nothing was measured.
+void gw_clock_history_guess(const struct gw_clock_history *history, int64_t received_us, struct gw_clock_guess *guess);
+int64_t gw_clock_moment(const struct gw_clock_guess *guess, const struct gw_reading *reading, int64_t received_us);
+// The latest that any reading with such a device time can have.
+int64_t gw_clock_pieces_bound(const struct gw_clock_pieces *pieces, int64_t time_us);
 
 // Stored form: schemas/series-format.md. Without the checksum, which is the row's.
 #define GW_CLOCK_HISTORY_HEAD (52 + GW_DEVICE_CLOCK_BYTES)

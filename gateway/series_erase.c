@@ -140,16 +140,6 @@ erase_some(struct erasing *erasing, struct gw_series *series)
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_series_error(rc);
 }
 
-static void
-forget(struct gw_series_store *store, struct gw_series *series)
-{
-	gw_series_forget(store, series);
-	pthread_mutex_lock(&store->lock);
-	series->last_known = false;
-	series->newest.count = 0;
-	pthread_mutex_unlock(&store->lock);
-}
-
 static enum gw_error
 piece(struct erasing *erasing, struct gw_series *series)
 {
@@ -176,7 +166,7 @@ erase_series(struct erasing *erasing, struct gw_series *series)
 	erasing->at = (struct gw_place){ erasing->from_us, 0, 0 };
 	for (erasing->done = false; !erasing->done && error == GW_OK;) {
 		error = piece(erasing, series);
-		forget(store, series);
+		gw_series_forget(store, series);
 		pthread_mutex_unlock(&store->write);
 		pthread_mutex_lock(&store->write);
 	}

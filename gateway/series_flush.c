@@ -49,19 +49,14 @@ series_of(struct gw_series_store *store, struct gw_series_device *device, const 
 	return series != NULL && look_once(store, series) == GW_OK ? series : NULL;
 }
 
-static enum gw_error
-note_newest(struct gw_series *series, const struct gw_point *point, bool canonical)
-{
-	struct gw_place place = gw_place_of(point);
-
-	if (series->last_known && gw_place_compare(place, series->last) <= 0)
-		return GW_OK;
-	series->last = place;
-	series->last_known = true;
-	series->newest.state = (struct gw_tail_state){ 0 };
-	series->newest.len = series->newest.count = 0;
-	return gw_tail_add(&series->newest, point, canonical, 0);
-}
+// What a record's readings have in common.
+struct taking {
+	struct gw_series_store *store;
+	struct gw_series_device *device;
+	uint64_t position;
+	struct gw_clock_guess guess;
+	struct gw_latest_origin *origin;
+};
 
 static void
 note_due(struct gw_series_store *store, struct gw_series *series)
@@ -79,15 +74,16 @@ note_due(struct gw_series_store *store, struct gw_series *series)
 }
 
 static enum gw_error
-take_point(struct gw_series_store *store, struct gw_series_device *device, struct gw_point *point, bool canonical, uint64_t position)
+take_point(struct taking *taking, struct gw_point *point, bool canonical)
 {
-	struct gw_series *series = series_of(store, device, &point->reading);
+	struct gw_series_store *store = taking->store;
+	struct gw_series *series = series_of(store, taking->device, &point->reading);
 	uint32_t before;
 	enum gw_error error;
 
 	if (series == NULL)
 		return GW_E_MEMORY;
-	if (position <= series->upto)
+	if (taking->position <= series->upto)
 		return GW_OK;
 	point->received_us = gw_chunk_received(point->reading.time_us, point->received_us, GW_CHUNK_RECEIVED_PLACES);
 	before = series->tail.len;
@@ -95,7 +91,8 @@ take_point(struct gw_series_store *store, struct gw_series_device *device, struc
 		series->tail.since_us = gw_clock_mono_us();
 		series->tail.received_us = point->received_us;
 	}
-	if ((error = gw_tail_add(&series->tail, point, canonical, position)) != GW_OK || (error = note_newest(series, point, canonical)) != GW_OK)
+	if ((error = gw_tail_add(&series->tail, point, canonical, taking->position)) != GW_OK ||
+	    (error = gw_latest_take(store, series, point, canonical, &taking->guess, &taking->origin)) != GW_OK)
 		return error;
 	atomic_fetch_add_explicit(&store->tail_bytes, series->tail.len - before, memory_order_relaxed);
 	atomic_fetch_add_explicit(&store->tail_readings, 1, memory_order_relaxed);
@@ -113,7 +110,8 @@ is_canonical(const struct gw_batch *batch, const struct gw_reading *reading)
 static enum gw_error
 take_readings(struct gw_series_store *store, const struct gw_record *record)
 {
-	struct gw_series_device *device;
+	struct taking taking = { .store = store, .position = record->position };
+	struct gw_latest_clock before;
 	struct gw_point point;
 	struct gw_batch batch;
 	int64_t newest_us = GW_CLOCK_NO_TIME;
@@ -123,8 +121,10 @@ take_readings(struct gw_series_store *store, const struct gw_record *record)
 		gw_diag(GW_ERROR, "series.record", "record %llu is left out: %s", (unsigned long long)record->position, gw_error_text(error));
 		return GW_OK;
 	}
-	if ((device = gw_series_device_make(store, batch.head.device)) == NULL)
+	if ((taking.device = gw_series_device_make(store, batch.head.device)) == NULL)
 		return GW_E_MEMORY;
+	before = gw_latest_clock(taking.device);
+	gw_clock_history_guess(taking.device->clock, record->received_us, &taking.guess);
 	point.origin = (struct gw_origin){ batch.head.door, batch.head.auth, batch.head.principal, batch.head.route, batch.head.profile };
 	while (error == GW_OK && gw_batch_next(&batch, &point.reading)) {
 		int64_t us = gw_reading_newest(&point.reading);
@@ -133,9 +133,11 @@ take_readings(struct gw_series_store *store, const struct gw_record *record)
 		if (gw_reading_is_erased(&point.reading))
 			continue;
 		point.received_us = batch.head.received_us;
-		error = take_point(store, device, &point, is_canonical(&batch, &point.reading), record->position);
+		error = take_point(&taking, &point, is_canonical(&batch, &point.reading));
 	}
-	return error == GW_OK ? gw_series_clock_take(device, record, newest_us) : error;
+	if (error == GW_OK && (error = gw_series_clock_take(taking.device, record, newest_us)) == GW_OK)
+		gw_latest_clock_taken(store, taking.device, &before);
+	return error;
 }
 
 enum gw_error

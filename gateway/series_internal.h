@@ -126,6 +126,7 @@ void gw_tail_free(struct gw_tail *tail);
 struct gw_series_device {
 	uint64_t hash;
 	struct gw_series *series; // the first of its list
+	bool shuffled; // that is not in order of signal and instance
 	struct gw_series_device *next; // of equal slot
 	struct gw_clock_history *clock; // NULL: no reading with a device time came
 	bool clock_leaves; // with the transaction under way
@@ -138,10 +139,10 @@ struct gw_series {
 	uint16_t instance;
 	bool waveform;
 	bool stored;         // has a row
-	bool looked;         // `last` and `disk` hold what the store has
+	bool looked;         // `disk` holds what the store has
 	bool queued;         // in the list of full tails
 	bool flushing;       // its tail is being written by the transaction under way
-	bool last_known, disk_known;
+	bool disk_known;
 	struct gw_series_device *device;
 	struct gw_series *next; // of the device
 	struct gw_tail tail;
@@ -149,8 +150,24 @@ struct gw_series {
 	float bytes_each;    // of a reading in the last chunk; 0: not known
 	uint32_t rolled;     // readings read for roll-ups beyond what its own were worth: gateway/series_rollup.c
 	uint64_t upto;       // what came up to this position is in chunks
-	struct gw_place last, disk; // newest of all, newest in chunks
-	struct gw_tail newest;      // the newest reading alone; count 0: it is in the last chunk
+	struct gw_place disk; // last in chunks
+};
+
+// The newest reading of a series: gateway/series_newest.c.
+enum gw_latest_state { GW_LATEST_NONE, GW_LATEST_UNKNOWN, GW_LATEST_KNOWN };
+struct gw_latest_origin;
+struct gw_latest {
+	int64_t moment_us, time_us, received_us;
+	int64_t number;      // mantissa, code or period
+	struct gw_latest_origin *origin;
+	uint8_t *words;      // len bytes, where they are more than brief holds
+	uint32_t cap, len, said_len, sequence, unit;
+	uint32_t changes;    // counts what may make another reading the newest
+	int16_t exponent;
+	uint16_t revision, flags;
+	uint8_t kind, type, unit_len, state; // enum gw_latest_state
+	bool canonical;      // received is what the value renders to
+	uint8_t brief[13];
 };
 
 // A tail that is being written, and what stays of it.
@@ -184,7 +201,10 @@ struct gw_series_store {
 
 	// Series by id - 1, and by hash; devices by hash. Guarded by `lock`.
 	struct gw_series **series;
+	struct gw_latest *newest;
 	size_t series_count, series_cap;
+	struct gw_series_device **sorted; // by name, as many as there were
+	size_t sorted_count;
 	struct gw_series **by_key;
 	struct gw_series_device **by_device;
 	size_t key_mask, device_mask, device_count;
@@ -271,6 +291,28 @@ struct gw_series *gw_series_make(struct gw_series_store *store, struct gw_series
 // An id that is taken, by whomever. False: out of memory.
 bool gw_series_reserve(struct gw_series_store *store, uint32_t id);
 void gw_series_table_free(struct gw_series_store *store);
+// All devices in order of their names; the caller frees it. NULL: out of memory.
+struct gw_series_device **gw_series_devices_sorted(struct gw_series_store *store, size_t *count);
+// The first of a device's series; they are in order then.
+struct gw_series *gw_series_of_device(struct gw_series_device *device);
+
+// ---- gateway/series_newest.c: with `lock` held ----
+// A reading was taken. shared: NULL before a record's first. GW_E_MEMORY: it is looked for when it is asked for.
+enum gw_error gw_latest_take(struct gw_series_store *store, const struct gw_series *series, const struct gw_point *point, bool canonical,
+    const struct gw_clock_guess *guess, struct gw_latest_origin **shared);
+// It has to be looked for.
+void gw_latest_forget(struct gw_series_store *store, const struct gw_series *series);
+// The same, where it is not in the tail.
+void gw_latest_forget_old(struct gw_series_store *store, const struct gw_series *series);
+// What was known of a device's clock before a frame, and what the frame made of that.
+struct gw_latest_clock {
+	int64_t offset_us;
+	uint32_t changes;
+	bool open, any, behind; // behind: the hub's own clock went back
+};
+struct gw_latest_clock gw_latest_clock(const struct gw_series_device *device);
+void gw_latest_clock_taken(struct gw_series_store *store, const struct gw_series_device *device, const struct gw_latest_clock *before);
+void gw_latest_fini(struct gw_latest *newest);
 
 // ---- gateway/series_merge.c ----
 // Both in order; out gets both in order, each once. *changed: out is not just `old`. Equal readings are dropped, different ones of equal place renumbered
@@ -329,7 +371,7 @@ enum gw_error gw_series_clock_left(struct gw_series_store *store, struct gw_seri
 enum gw_error gw_series_clock_row(MDB_val key, MDB_val value, struct gw_clock_history *history, uint64_t *incarnation);
 
 // ---- gateway/series_retain.c: with `write` held ----
-// What is kept in memory of the newest reading is looked up again.
+// What is kept in memory of chunks and of the newest reading is looked up again.
 void gw_series_forget(struct gw_series_store *store, struct gw_series *series);
 
 // ---- gateway/series_room.c ----

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The newest reading of each series of a device, a bed, a ward or all. The caller's thread.
+// The newest reading of each series of a device, a bed, a ward or all, as gateway/series_newest.c has them. The caller's thread.
 #include "gateway/series_whose.h"
 
 #include "gateway/clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPECTED 32 // series that are looked at together
-
 struct latest {
-	struct gw_series_store *store;
 	struct gw_patients *patients;
-	struct gw_series_infos series;
+	const struct gw_series_latest *want;
 	struct gw_series_whose whose; // where a bed is asked about
-	struct gw_series_value value;
 	struct gw_owner owner;        // of the device of the series before
 	char device[GW_ID_MAX + 1];
+	gw_series_latest_fn *fn;
+	void *arg;
+	uint64_t left_out;
 };
 
 // Where the device stands now.
@@ -57,56 +57,48 @@ devices_of_ward(struct latest *latest, struct gw_registry *registry, struct gw_s
 	return error;
 }
 
+// All devices: none are listed.
 static enum gw_error
-list(struct latest *latest, struct gw_registry *registry, const struct gw_series_latest *want)
+list(struct latest *latest, struct gw_registry *registry, struct gw_series_devices *devices)
 {
-	struct gw_series_devices devices = { 0 };
+	const struct gw_series_latest *want = latest->want;
 	int64_t now_us = gw_clock_wall_us();
-	enum gw_error error = GW_OK;
+	char id[GW_ID_MAX + 1];
 
-	latest->series.signals = want->signals;
 	if (want->bed.len > 0)
-		error = gw_series_devices_of_bed(&devices, latest->patients, want->bed, now_us, now_us + 1);
-	else if (want->ward.len > 0)
-		error = devices_of_ward(latest, registry, want->ward, &devices);
-	else
-		error = gw_series_infos_add(&latest->series, latest->store, want->device);
-	gw_series_devices_sort(&devices);
-	for (size_t i = 0; i < devices.count && error == GW_OK; i++)
-		error = gw_series_infos_add(&latest->series, latest->store, gw_span_text(devices.at[i]));
-	free(devices.at);
-	gw_series_infos_sort(&latest->series);
-	return error;
+		return gw_series_devices_of_bed(devices, latest->patients, want->bed, now_us, now_us + 1);
+	if (want->ward.len > 0)
+		return devices_of_ward(latest, registry, want->ward, devices);
+	if (want->device.len == 0 || want->device.len > GW_ID_MAX)
+		return GW_OK;
+	snprintf(id, sizeof(id), "%.*s", (int)want->device.len, (const char *)want->device.at);
+	return gw_series_devices_add(devices, id);
 }
 
-static enum gw_error
-give(struct latest *latest, bool unsure, gw_series_latest_fn *fn, void *arg, uint64_t *left_out)
+// gw_series_newest_fn
+static bool
+give(void *arg, const struct gw_series_info *info, const struct gw_point *point, int64_t taken_us)
 {
-	enum gw_error error = GW_OK;
+	struct latest *latest = arg;
+	enum gw_belongs belongs;
 
-	for (size_t i = 0; i < latest->series.count && error == GW_OK; i++) {
-		const struct gw_series_info *info = &latest->series.at[i];
-		enum gw_belongs belongs;
-
-		if (i % EXPECTED == 0)
-			gw_series_expect(latest->store, info, latest->series.count - i < EXPECTED ? latest->series.count - i : EXPECTED);
-		if ((error = gw_series_last(latest->store, info->id, &latest->value)) == GW_OK) {
-			belongs = gw_series_belongs(&latest->whose, info->device, &latest->value.point);
-			if (belongs == GW_BELONGS_UNSURE && !unsure)
-				++*left_out;
-			else if (belongs != GW_BELONGS_NOT && !fn(arg, info, &latest->value.point, bed_of(latest, info->device), belongs == GW_BELONGS_UNSURE))
-				break;
-		} else if (error == GW_E_NOT_FOUND)
-			error = GW_OK;
-	}
-	return error;
+	if (!gw_series_signal_fits(latest->want->signals, info->signal))
+		return true;
+	belongs = gw_series_belongs(&latest->whose, info->device, point);
+	if (belongs == GW_BELONGS_UNSURE && !latest->want->unsure)
+		latest->left_out++;
+	else if (belongs != GW_BELONGS_NOT)
+		return latest->fn(latest->arg, info, point, taken_us, bed_of(latest, info->device), belongs == GW_BELONGS_UNSURE);
+	return true;
 }
 
 enum gw_error
 gw_series_latest(struct gw_series_store *store, struct gw_patients *patients, struct gw_registry *registry, const struct gw_series_latest *want,
     gw_series_latest_fn *fn, void *arg, uint64_t *left_out, struct gw_why *why)
 {
-	struct latest latest = { .store = store, .patients = patients, .whose = { .patients = patients, .store = store } };
+	struct latest latest = { .patients = patients, .want = want, .whose = { .patients = patients, .store = store }, .fn = fn, .arg = arg };
+	struct gw_series_devices devices = { 0 };
+	bool all = want->device.len + want->bed.len + want->ward.len == 0;
 	enum gw_error error = gw_series_signals_check(want->signals, why);
 
 	*left_out = 0;
@@ -116,9 +108,11 @@ gw_series_latest(struct gw_series_store *store, struct gw_patients *patients, st
 		return gw_fail(why, GW_E_ARGUMENT, "one of a device, a bed and a ward");
 	if (want->bed.len > 0 && gw_bed_name(want->bed, latest.whose.bed) > GW_BED_MAX)
 		return gw_fail(why, GW_E_ARGUMENT, "a bed's name has at most %d bytes", GW_BED_MAX);
-	if ((error = list(&latest, registry, want)) == GW_OK)
-		error = give(&latest, want->unsure, fn, arg, left_out);
-	gw_series_value_free(&latest.value);
-	free(latest.series.at);
+	if ((error = list(&latest, registry, &devices)) == GW_OK && (all || devices.count > 0)) {
+		gw_series_devices_sort(&devices);
+		error = gw_series_newest(store, all ? NULL : devices.at, devices.count, give, &latest);
+	}
+	*left_out = latest.left_out;
+	free(devices.at);
 	return error == GW_OK ? GW_OK : gw_fail(why, error, "the series cannot be read: %s", gw_error_text(error));
 }

@@ -91,8 +91,9 @@ struct gw_series_latest {
 	struct gw_span signals;      // all three empty: all devices
 	bool unsure;                 // also what may have been measured at another bed
 };
-// A reading, and the bed where its device stands now (empty: not known); unsure: may have been measured at another. False: no more.
-typedef bool gw_series_latest_fn(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure);
+// The reading that was taken last (gw_series_newest() in gateway/series.h), when that was by the hub's clock, and the bed where its device stands now (empty: not known); unsure: may
+// have been measured at another. False: no more.
+typedef bool gw_series_latest_fn(void *arg, const struct gw_series_info *series, const struct gw_point *point, int64_t taken_us, const char *bed, bool unsure);
 // By device, signal, instance; devices of the registry, and where none is named also those that were removed. No lock is held while fn runs.
 // *left_out counts series whose newest reading may be of another bed.
 enum gw_error gw_series_latest(struct gw_series_store *store, struct gw_patients *patients, struct gw_registry *registry, const struct gw_series_latest *want,

@@ -122,10 +122,16 @@ gw_series_forget(struct gw_series_store *store, struct gw_series *series)
 {
 	pthread_mutex_lock(&store->lock);
 	series->looked = series->disk_known = false;
-	if (series->tail.count == 0) {
-		series->last_known = false;
-		series->newest.count = 0;
-	}
+	gw_latest_forget(store, series);
+	pthread_mutex_unlock(&store->lock);
+}
+
+static void
+forget_old(struct gw_series_store *store, struct gw_series *series)
+{
+	pthread_mutex_lock(&store->lock);
+	series->looked = series->disk_known = false;
+	gw_latest_forget_old(store, series);
 	pthread_mutex_unlock(&store->lock);
 }
 
@@ -141,7 +147,7 @@ sweep_series(struct sweep *sweep, struct gw_series *series, const struct gw_seri
 	if (error == GW_OK) // what is left of a block is summed up from the readings, or from finer ones
 		error = gw_rollup_settle(sweep->store, series, 0);
 	if (sweep->deleted > before)
-		gw_series_forget(sweep->store, series);
+		forget_old(sweep->store, series);
 	if (sweep->deleted > before && error == GW_OK)
 		error = gw_series_clock_left(sweep->store, series->device);
 	return error;

@@ -148,6 +148,7 @@ gw_series_row_load(struct gw_series_store *store, MDB_val key, MDB_val data)
 	series->upto = gw_get64(row + ROW_UPTO);
 	series->due = DUE_FIRST;
 	series->stored = true;
+	gw_latest_forget(store, series);
 	return GW_OK;
 }
 

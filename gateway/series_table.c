@@ -107,6 +107,7 @@ grow_ids(struct gw_series_store *store, size_t count)
 {
 	size_t cap = store->series_cap > 0 ? store->series_cap : 1024;
 	struct gw_series **series, **full;
+	struct gw_latest *newest;
 
 	if (count <= store->series_cap)
 		return true;
@@ -118,6 +119,10 @@ grow_ids(struct gw_series_store *store, size_t count)
 	if ((full = realloc(store->full, cap * sizeof(struct gw_series *))) == NULL)
 		return false;
 	store->full = full;
+	if ((newest = realloc(store->newest, cap * sizeof(*newest))) == NULL)
+		return false;
+	store->newest = newest;
+	memset(newest + store->series_cap, 0, (cap - store->series_cap) * sizeof(*newest));
 	memset(series + store->series_cap, 0, (cap - store->series_cap) * sizeof(struct gw_series *));
 	store->series_cap = cap;
 	return true;
@@ -140,6 +145,7 @@ gw_series_make(struct gw_series_store *store, struct gw_series_device *device, u
 
 	if (number == 0 || !grow_keys(store) || !grow_ids(store, number) || (series = calloc(1, sizeof(*series))) == NULL)
 		return NULL;
+	device->shuffled = device->series != NULL;
 	*series = (struct gw_series){ .id = number, .signal = signal, .instance = instance, .device = device, .next = device->series };
 	device->series = series;
 	*key_slot(store->by_key, store->key_mask, device, signal, instance) = series;
@@ -159,7 +165,7 @@ gw_series_table_free(struct gw_series_store *store)
 	for (size_t i = 0; i < store->ids; i++)
 		if (store->series[i] != NULL) {
 			gw_tail_free(&store->series[i]->tail);
-			gw_tail_free(&store->series[i]->newest);
+			gw_latest_fini(&store->newest[i]);
 			free(store->series[i]);
 		}
 	for (size_t i = 0; store->by_device != NULL && i <= store->device_mask; i++)
@@ -169,9 +175,89 @@ gw_series_table_free(struct gw_series_store *store)
 			free(device);
 		}
 	free(store->series);
+	free(store->newest);
+	free(store->sorted);
 	free(store->full);
 	free(store->by_key);
 	free(store->by_device);
+}
+
+// ---- In order ----
+
+static int
+by_name(const void *left, const void *right)
+{
+	return strcmp((*(struct gw_series_device *const *)left)->name, (*(struct gw_series_device *const *)right)->name);
+}
+
+static bool
+sort_devices(struct gw_series_store *store)
+{
+	struct gw_series_device **sorted = realloc(store->sorted, (store->device_count + 1) * sizeof(struct gw_series_device *));
+
+	if (sorted == NULL)
+		return false;
+	store->sorted = sorted;
+	store->sorted_count = 0;
+	for (size_t i = 0; store->by_device != NULL && i <= store->device_mask; i++)
+		for (struct gw_series_device *device = store->by_device[i]; device != NULL; device = device->next)
+			sorted[store->sorted_count++] = device;
+	qsort(sorted, store->sorted_count, sizeof(struct gw_series_device *), by_name);
+	return true;
+}
+
+struct gw_series_device **
+gw_series_devices_sorted(struct gw_series_store *store, size_t *count)
+{
+	struct gw_series_device **copy = malloc((store->device_count + 1) * sizeof(struct gw_series_device *));
+
+	if (copy == NULL || (store->sorted_count != store->device_count && !sort_devices(store))) {
+		free(copy);
+		return NULL;
+	}
+	*count = store->sorted_count;
+	if (*count > 0)
+		memcpy(copy, store->sorted, *count * sizeof(struct gw_series_device *));
+	return copy;
+}
+
+static int
+by_signal(const void *left, const void *right)
+{
+	const struct gw_series *a = *(struct gw_series *const *)left, *b = *(struct gw_series *const *)right;
+
+	if (a->signal != b->signal)
+		return a->signal < b->signal ? -1 : 1;
+	return (a->instance > b->instance) - (a->instance < b->instance);
+}
+
+static void
+sort_series(struct gw_series_device *device)
+{
+	struct gw_series **all, *series;
+	size_t count = 0;
+
+	for (series = device->series; series != NULL; series = series->next)
+		count++;
+	if ((all = malloc(count * sizeof(struct gw_series *))) == NULL)
+		return; // as they came, this time
+	count = 0;
+	for (series = device->series; series != NULL; series = series->next)
+		all[count++] = series;
+	qsort(all, count, sizeof(struct gw_series *), by_signal);
+	for (size_t i = 0; i < count; i++)
+		all[i]->next = i + 1 < count ? all[i + 1] : NULL;
+	device->series = all[0];
+	device->shuffled = false;
+	free(all);
+}
+
+struct gw_series *
+gw_series_of_device(struct gw_series_device *device)
+{
+	if (device->shuffled)
+		sort_series(device);
+	return device->series;
 }
 
 // ---- For readers ----

@@ -392,11 +392,6 @@ gw_series_look(struct gw_series_store *store, MDB_txn *txn, struct gw_series *se
 	mdb_cursor_close(cursor);
 	if (rc != 0 && rc != MDB_NOTFOUND)
 		return gw_series_error(rc);
-	if (series->disk_known && (!series->last_known || gw_place_compare(series->disk, series->last) > 0)) {
-		series->last = series->disk;
-		series->last_known = true;
-		series->newest.count = 0;
-	}
 	series->looked = true;
 	return GW_OK;
 }

@@ -213,9 +213,10 @@ series_day(const struct want *want)
 }
 
 static bool
-add_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure)
+add_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, int64_t taken_us, const char *bed, bool unsure)
 {
 	(void)series;
+	(void)taken_us;
 	(void)bed;
 	(void)unsure;
 	add(arg, number_of(&point->reading));

@@ -76,6 +76,32 @@ def test_found_with_and_without_a_gateway_and_after_a_kill(hubs):
     assert latest(hub, "--device", "m1")[0]["value"] == 99
 
 
+def test_latest_is_what_was_taken_last(hubs):
+    hub = hubs(bus=False).start()
+    add(hub, m1="3a^^1")
+    start = now_ms() // 1000 * 1000 - 20000
+    far = 4102444800000  # 2100
+    for i in range(10):
+        send(hub, "m1", start + i * 1000, hr=60 + i, spo2=90 + i)
+    send(hub, "m1", far, hr=111)
+    # It came last: shown as it was said, with what is to be made of it.
+    rows = {r["signal"]: r for r in latest(hub)}
+    assert (rows["heart_rate"]["value"], rows["heart_rate"]["time"][:4], rows["spo2"]["value"]) == (111, "2100", 99)
+    assert rows["heart_rate"]["taken"][:16] == rows["heart_rate"]["received_time"][:16] and "taken" not in rows["spo2"]
+    table = hub.cli("latest", "--device", "m1", "--signal", "heart_rate").stdout.splitlines()
+    assert table[0].split()[-1] == "TAKEN" and " 2100-01-01T00:00:00" in table[1]
+    send(hub, "m1", now_ms(), hr=71)
+    send(hub, "m1", start - 60000, spo2=80)  # late
+    def values():
+        return {r["signal"]: r["value"] for r in latest(hub, "--device", "m1")}
+    assert values() == {"heart_rate": 71, "spo2": 99}
+    hub.gateway.kill()
+    hub.gateway.child.wait()
+    assert values() == {"heart_rate": 71, "spo2": 99}
+    hub.start_gateway()
+    assert values() == {"heart_rate": 71, "spo2": 99}
+
+
 def test_steps_and_formats(hubs):
     hub = hubs(bus=False).start()
     add(hub, "m1")

@@ -618,8 +618,9 @@ struct got {
 };
 
 static bool
-take_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, const char *bed, bool unsure)
+take_latest(void *arg, const struct gw_series_info *series, const struct gw_point *point, int64_t taken_us, const char *bed, bool unsure)
 {
+	(void)taken_us;
 	struct got *got = arg;
 
 	got->unsure += unsure;
