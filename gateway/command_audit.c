@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who looked at what, and who changed what: `audit` lists the journal's records of commands. And what every command has in common that shows patients' data and does not
+// Who looked at what, and who changed what: `audit` lists the journal's records of commands, and those that outlived it as rows. And what every command has in common that shows patients' data and does not
 // record itself: before it shows anything, that it does is durable. The same by the same user within a minute is one record. Threads: as command.h says.
 #include "gateway/command_handlers.h"
 
@@ -111,7 +111,9 @@ struct listing {
 	uint64_t *patients; // whose; count 0: everything
 	size_t patient_count;
 	const char *device;
-	int64_t left;
+	int64_t left, since_us;
+	uint64_t from; // position
+	bool wanted;
 };
 
 // "... patient number 12, ..." or "... number 12"
@@ -137,8 +139,8 @@ show(struct listing *listing, const struct gw_record *record)
 	yyjson_mut_val *object;
 	yyjson_mut_doc *doc;
 
-	if (record->type != GW_RECORD_COMMAND || gw_event_open(record, &event, NULL) != GW_OK || !concerns(listing, event.text) ||
-	    (listing->device != NULL && !gw_span_is(event.device, listing->device)))
+	if (record->type != GW_RECORD_COMMAND || record->received_us < listing->since_us || gw_event_open(record, &event, NULL) != GW_OK ||
+	    !concerns(listing, event.text) || (listing->device != NULL && !gw_span_is(event.device, listing->device)))
 		return true;
 	if ((doc = gw_call_object(&object)) == NULL)
 		return false;
@@ -150,19 +152,64 @@ show(struct listing *listing, const struct gw_record *record)
 	return gw_call_emit(listing->call, doc) && --listing->left > 0;
 }
 
+// gw_row_fn
+static bool
+show_row(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct listing *listing = arg;
+	struct gw_record record;
+	char digits[17] = "";
+	uint64_t position;
+
+	if (key.len != sizeof(GW_AUDIT_PREFIX) + 15)
+		return true;
+	memcpy(digits, key.at + key.len - 16, 16);
+	position = strtoull(digits, NULL, 16);
+	if (position < listing->from)
+		return true;
+	listing->from = position + 1;
+	if (gw_record_open(position, value, &record, NULL) == GW_OK)
+		listing->wanted = show(listing, &record);
+	return listing->wanted && !gw_call_ending(listing->call);
+}
+
+// What was trimmed by now: rows from listing->from on.
 static enum gw_error
-list(struct listing *listing, uint64_t from)
+list_rows(struct listing *listing)
+{
+	char after[32];
+
+	snprintf(after, sizeof(after), GW_AUDIT_PREFIX "%016" PRIx64, listing->from > 0 ? listing->from - 1 : 0);
+	return gw_journal_each(listing->call->core->journal, gw_span_text(GW_AUDIT_PREFIX), gw_span_text(after), show_row, listing);
+}
+
+// Nothing is held meanwhile: what is trimmed while it is listed is found as rows.
+static enum gw_error
+list(struct listing *listing)
 {
 	struct gw_journal *journal = listing->call->core->journal;
 	size_t cap = GW_RECORD_MAX + 16, used = 1;
 	uint8_t *buf = malloc(cap);
 	struct gw_record record;
 	enum gw_error error = buf != NULL ? GW_OK : GW_E_MEMORY;
-	bool wanted = true;
 
-	while (error == GW_OK && used > 0 && wanted && !gw_call_ending(listing->call) && (error = gw_journal_read(journal, from, buf, cap, &used, &from)) == GW_OK)
-		for (struct gw_span rest = gw_span(buf, used); wanted && gw_journal_step(&rest, &record);)
-			wanted = show(listing, &record);
+	while (error == GW_OK && used > 0 && listing->wanted && !gw_call_ending(listing->call)) {
+		uint64_t first = gw_journal_first(journal), next;
+
+		if (listing->from < first) {
+			error = list_rows(listing);
+			if (error == GW_OK && listing->from < first)
+				listing->from = first;
+			continue;
+		}
+		if ((error = gw_journal_read(journal, listing->from, buf, cap, &used, &next)) != GW_OK)
+			break;
+		if (gw_journal_first(journal) > listing->from)
+			continue;
+		for (struct gw_span rest = gw_span(buf, used); listing->wanted && gw_journal_step(&rest, &record);)
+			listing->wanted = show(listing, &record);
+		listing->from = next;
+	}
 	free(buf);
 	return error;
 }
@@ -192,10 +239,8 @@ take_patient(struct listing *listing)
 enum gw_error
 gw_command_audit(struct gw_call *call)
 {
-	struct listing listing = { .call = call, .device = gw_call_text(call, "device") };
-	uint64_t position = 0;
-	int64_t since_us = 0;
-	enum gw_error error = gw_call_time(call, "since", gw_clock_wall_us() - SHOWN_US, &since_us);
+	struct listing listing = { .call = call, .device = gw_call_text(call, "device"), .wanted = true };
+	enum gw_error error = gw_call_time(call, "since", gw_clock_wall_us() - SHOWN_US, &listing.since_us);
 
 	if (error == GW_OK)
 		error = gw_call_number(call, "limit", 1, INT64_MAX, INT64_MAX, &listing.left);
@@ -203,8 +248,11 @@ gw_command_audit(struct gw_call *call)
 		error = take_patient(&listing);
 	if (error == GW_OK)
 		error = gw_call_record_reading(call, gw_span("", 0), "audit");
-	if (error == GW_OK && (error = gw_journal_seek(call->core->journal, since_us, &position)) == GW_OK)
-		error = list(&listing, position);
+	if (error == GW_OK && (error = gw_journal_seek(call->core->journal, listing.since_us, &listing.from)) == GW_OK) {
+		if (listing.from <= gw_journal_first(call->core->journal))
+			listing.from = 0; // there may be earlier ones, which are trimmed
+		error = list(&listing);
+	}
 	free(listing.patients);
 	return error == GW_OK || call->why->text[0] != '\0' ? error : gw_fail(call->why, error, "%s", gw_error_text(error));
 }

@@ -23,6 +23,8 @@ open_journal(const struct gw_config *config, struct gw_journal **journal, struct
 		.quarantine_share_percent = (uint32_t)config->store_quarantine_share_percent,
 		.series_max = (uint32_t)config->store_series_max,
 		.series_share_percent = (uint32_t)config->store_series_share_percent,
+		.audit_us = config->store_audit_d * 24 * HOUR_US,
+		.audit_bytes = (uint64_t)config->store_audit_mb * MIB,
 	};
 
 	return gw_journal_open(&options, journal, why);

@@ -34,6 +34,8 @@ struct gw_journal_options {
 	uint32_t quarantine_share_percent; // of that for one principal
 	uint32_t series_max;      // distinct series; a new one beyond is refused with GW_E_QUOTA, as one beyond a device's share (see journal.c)
 	uint32_t series_share_percent; // of that for one device, in one run; 0: 25
+	int64_t audit_us;         // records of commands that are trimmed are kept as rows for so long since they were made; 0: they are not
+	uint64_t audit_bytes;     // and as many of them at most
 };
 
 // Opens or creates. One process only: GW_E_BUSY names the one that has it open. GW_E_VERSION for a newer format.
@@ -62,6 +64,9 @@ enum gw_error gw_journal_room(struct gw_journal *journal);
 // Trims in its own transaction what is delivered (below the least cursor, see gw_journal_cursor) and old; at most a bounded
 // piece a call; *more tells whether there is more to do.
 enum gw_error gw_journal_trim(struct gw_journal *journal, int64_t now_us, bool *more);
+
+// A row each: what who did, out of records that were trimmed; the position in 16 hexadecimal digits behind it, the record's bytes as value.
+#define GW_AUDIT_PREFIX "audit/"
 
 // ---- The readers' side: any thread; every call is one short read transaction and copies out ----
 

@@ -206,6 +206,11 @@ int gw_walk_from(struct gw_walk *walk, uint64_t position);
 int gw_walk_next(struct gw_walk *walk, uint64_t *position, struct gw_span *record);
 int gw_walk_find(struct gw_walk *walk, uint64_t position, struct gw_span *record);
 
+// ---- gateway/journal_audit.c ----
+// A block that is about to be trimmed: its records of commands become rows. Then a few of the oldest rows go where they are over.
+enum gw_error gw_audit_keep(struct gw_journal *journal, struct gw_block block);
+enum gw_error gw_audit_expire(struct gw_journal *journal, int64_t now_us, bool *more);
+
 // ---- gateway/journal_erase.c ----
 // Readings of one record; the block's other records stay as they are.
 enum gw_error gw_erase_readings(struct gw_journal *journal, const struct gw_op *op);

@@ -127,6 +127,8 @@ trim_block(struct gw_journal *journal, MDB_cursor *cursor, struct trim *trim)
 		journal->touched = true;
 		return GW_OK;
 	}
+	if ((error = gw_audit_keep(journal, block)) != GW_OK)
+		return error;
 	if ((rc = mdb_cursor_get(cursor, &key, &data, MDB_FIRST)) != 0 || (rc = mdb_cursor_del(cursor, 0)) != 0)
 		return gw_store_error(rc);
 	trim->first = block.last + 1;
@@ -190,16 +192,19 @@ static enum gw_error
 trim_and_commit(struct gw_journal *journal, int64_t now_us, struct trim *trim, bool *more)
 {
 	enum gw_error error;
+	bool over = false;
 
 	if ((error = find_limits(journal, now_us, trim)) == GW_OK)
 		error = trim_piece(journal, trim);
+	if (error == GW_OK)
+		error = gw_audit_expire(journal, now_us, &over);
 	if (error != GW_OK) {
 		gw_journal_abort(journal);
 		return error;
 	}
 	journal->trimming = true;
 	journal->touched |= trim->behind; // a commit takes the checkpoint on even if nothing could be deleted
-	*more = !trim->done || trim->behind;
+	*more = !trim->done || trim->behind || over;
 	if ((error = gw_journal_commit(journal)) != GW_OK)
 		return error;
 	journal->appended_since_trim = 0;

@@ -291,7 +291,7 @@ renew(struct restore *restore)
 	const struct gw_journal_options options = {
 		.dir = restore->stage, .budget_bytes = restore->total + MAP_MORE, .reserve_bytes = 2u << 20, .disk_reserve_bytes = 0, .retention_us = INT64_MAX,
 		.retention_full_us = INT64_MAX, .quarantine_bytes = UINT64_MAX / 4, .quarantine_share_percent = 100, .series_max = UINT32_MAX,
-		.series_share_percent = 100,
+		.series_share_percent = 100, .audit_us = INT64_MAX, .audit_bytes = UINT64_MAX,
 	};
 	struct gw_journal *journal;
 	enum gw_error error = gw_journal_open(&options, &journal, restore->why);

@@ -8,7 +8,9 @@ import struct
 import subprocess
 import time
 
+from harness.clients import now_ms
 from harness.hub import wait_for
+from test_export_schedule import frames
 from test_hl7_in import code
 from test_right_patient import ICU, Ward, dtm
 
@@ -343,3 +345,24 @@ def test_killed_in_between_it_goes_on_by_itself(hubs):
     wait_for(lambda: all(e["state"] == "done" for e in rows(hub, "patient", "erasures")), "the erasure to be done", 30)
     check_gone(hub)
     check_others(ward)
+
+
+def test_who_looked_is_known_for_longer_than_the_journal(hubs):
+    hub = hubs(bus=False, options={"store": {"retention_h": 1, "retention_full_h": 1, "audit_d": 2}, "series": {"enabled": False}})
+    later = hub.state / "later"
+    hub.env.update(LD_PRELOAD=str(hub.program.parent / "later.so"), LATER_FILE=str(later), ASAN_OPTIONS="verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", ""))
+    later.write_bytes(struct.pack("=q", 0))
+    hub.start()
+    hub.add_device("m1", "bedside-json", "--cert-subject", "m1")
+    hub.cli("patient", "conflicts")
+    frames(hub, "m1", now_ms() - 600000, 400, 1000)  # more than lies in one block
+    later.write_bytes(struct.pack("=q", 3 * 3600 * 1000000))
+    hub.restart_gateway()  # newest times are checkpointed
+    frames(hub, "m1", now_ms(), 400, 1000)
+    wait_for(lambda: json.loads(hub.cli("verify", "--json").stdout)["first_position"] > 5, "the journal to be trimmed", 60, every=0.2)
+    what = [e["what"] for e in rows(hub, "audit")]
+    assert "patient conflicts" in what and "device add m1" in " ".join(what), what
+    assert [e["what"] for e in rows(hub, "audit", "--since", "-1h")].count("patient conflicts") == 0
+    later.write_bytes(struct.pack("=q", 3 * 86400 * 1000000))
+    hub.restart_gateway()
+    wait_for(lambda: "patient conflicts" not in [e["what"] for e in rows(hub, "audit", "--since", "-30d")], "it to be over")

@@ -196,13 +196,94 @@ a_full_store_whose_index_waits(void **state)
 	gw_journal_close(journal);
 }
 
+// As many readings beside as many commands.
+static void
+add_commands(struct gw_journal *journal, int64_t received_us, int count)
+{
+	struct gw_event event = { .received_us = received_us, .door = GW_DOOR_COMMAND, .principal = gw_span_text("uid 7"), .text = gw_span_text("readings: m1") };
+	struct gw_ticket *t = ticket();
+
+	for (int i = 0; i < count; i++) {
+		struct gw_reading reading = reading_of(1, received_us + i, 1);
+
+		assert_int_equal(gw_ticket_event(t, GW_RECORD_COMMAND, &event), GW_OK);
+		add_readings(t, "a", received_us, &reading, 1);
+	}
+	assert_int_equal(commit(journal, t), GW_OK);
+	gw_ticket_release(t);
+}
+
+struct audit {
+	size_t count;
+	uint64_t first, last; // positions
+	bool wrong;
+};
+
+static bool
+count_audit(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct audit *audit = arg;
+	struct gw_record record;
+	char digits[17] = "";
+	uint64_t position;
+
+	memcpy(digits, key.at + key.len - 16, 16);
+	position = strtoull(digits, NULL, 16);
+	audit->first = audit->count == 0 ? position : audit->first;
+	audit->last = position;
+	audit->count++;
+	audit->wrong |= gw_record_open(position, value, &record, NULL) != GW_OK || record.type != GW_RECORD_COMMAND;
+	return true;
+}
+
+static struct audit
+audit_of(struct gw_journal *journal)
+{
+	struct audit audit = { 0 };
+
+	assert_int_equal(gw_journal_each(journal, gw_span_text(GW_AUDIT_PREFIX), gw_span(NULL, 0), count_audit, &audit), GW_OK);
+	assert_false(audit.wrong);
+	return audit;
+}
+
+// What somebody did is known for longer than the readings beside it, and not for ever.
+static void
+records_of_commands_outlive_the_journal(void **state)
+{
+	const int64_t hour = INT64_C(3600000000);
+	struct gw_journal *journal;
+	struct audit audit;
+
+	(void)state;
+	store_options.audit_us = 100 * hour;
+	store_options.audit_bytes = 1000000;
+	journal = store_open();
+	for (int i = 0; i < 12; i++)
+		add_commands(journal, T0 + i * 1000, 100);
+	journal = trim_all(journal, T0 + 3 * hour);
+	assert_true(gw_journal_first(journal) > 1000);
+	audit = audit_of(journal);
+	assert_true(audit.count >= 400 && audit.first == 1 && audit.last < gw_journal_first(journal));
+	// As many bytes as there may be: the oldest go.
+	store_options.audit_bytes = 20000;
+	journal = trim_all(journal, T0 + 4 * hour);
+	audit = audit_of(journal);
+	assert_in_range(audit.count, 50, 230);
+	assert_true(audit.first > 400);
+	// Age: all of them.
+	journal = trim_all(journal, T0 + 200 * hour);
+	assert_int_equal(audit_of(journal).count, 0);
+	gw_journal_close(journal);
+	store_options.audit_us = 0;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, store_make, store_remove)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = { TEST(a_device_named_cursor), TEST(a_clock_that_was_ahead), TEST(a_reader_that_died),
-		TEST(a_full_store_whose_index_waits) };
+		TEST(a_full_store_whose_index_waits), TEST(records_of_commands_outlive_the_journal) };
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
 	gw_source_fini(&spare);
