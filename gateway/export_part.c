@@ -53,6 +53,7 @@ struct outlet {
 	struct gw_source source;
 	bool has_source;
 	struct gw_export_periods periods;
+	struct gw_export_periods others; // of the other length, by an earlier configuration: written again where something is erased, and not otherwise
 	struct gw_export_plan plan;
 	int64_t back_us, delay_us, keep_us;
 	uint64_t bytes_max;
@@ -159,16 +160,18 @@ save(struct outlet *outlet)
 	struct gw_ticket *ticket;
 	enum gw_error error;
 
-	if (!gw_export_periods_changed(&outlet->periods)) {
+	if (!gw_export_periods_changed(&outlet->periods) && !gw_export_periods_changed(&outlet->others)) {
 		gw_follow_done(outlet->follow, outlet->seen);
 		return GW_OK;
 	}
 	if ((ticket = gw_ticket_get(&outlet->source)) == NULL)
 		return GW_E_MEMORY;
 	ticket->essential = true;
-	if ((error = gw_export_periods_save(&outlet->periods, ticket)) == GW_OK &&
-	    (error = gw_follow_move(outlet->follow, ticket, outlet->seen)) == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK)
+	if ((error = gw_export_periods_save(&outlet->periods, ticket)) == GW_OK && (error = gw_export_periods_save(&outlet->others, ticket)) == GW_OK &&
+	    (error = gw_follow_move(outlet->follow, ticket, outlet->seen)) == GW_OK && (error = gw_intake_commit(ticket)) == GW_OK) {
 		gw_export_periods_saved(&outlet->periods);
+		gw_export_periods_saved(&outlet->others);
+	}
 	gw_ticket_release(ticket);
 	return error;
 }
@@ -264,9 +267,10 @@ note_exported(struct outlet *outlet, const struct gw_exported *exported)
 }
 
 static enum gw_error
-export_period(struct outlet *outlet, int64_t from_us, struct gw_why *why)
+export_period(struct outlet *outlet, struct gw_export_periods *periods, int64_t from_us, struct gw_why *why)
 {
-	struct gw_export_period *period = gw_export_periods_find(&outlet->periods, from_us);
+	struct gw_export_period *period = gw_export_periods_find(periods, from_us);
+	struct gw_export_plan plan = outlet->plan;
 	struct gw_exported exported;
 	uint64_t upto;
 	enum gw_error error = series_upto(outlet, &upto);
@@ -276,16 +280,26 @@ export_period(struct outlet *outlet, int64_t from_us, struct gw_why *why)
 	if (error != GW_OK)
 		return error;
 	set_period(outlet, from_us);
-	error = gw_export_write(&outlet->plan, from_us, from_us + outlet->periods.length_us, period != NULL ? period->revision : 0, upto, &exported, why);
+	plan.hours = periods->length_us == HOUR_US;
+	error = gw_export_write(&plan, from_us, from_us + periods->length_us, period != NULL ? period->revision : 0, upto, &exported, why);
 	if (error != GW_OK)
 		return error;
-	if ((period = gw_export_periods_add(&outlet->periods, from_us)) == NULL)
+	if ((period = gw_export_periods_add(periods, from_us)) == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	*period = (struct gw_export_period){ .from_us = from_us, .upto = upto, .revision = exported.revision, .changed = true };
 	note_exported(outlet, &exported);
 	if (exported.path[0] != '\0')
 		sweep(outlet);
 	return save(outlet);
+}
+
+static const struct gw_export_period *
+other_due(const struct outlet *outlet)
+{
+	for (size_t i = 0; i < outlet->others.count; i++)
+		if (outlet->others.at[i].dirty_us != 0)
+			return &outlet->others.at[i];
+	return NULL;
 }
 
 // One period, if one is due and the journal was looked at up to now: what comes behind is for the next time.
@@ -296,18 +310,21 @@ export_due(struct outlet *outlet)
 	int64_t from_us;
 	size_t due;
 	bool any = gw_export_periods_due(&outlet->periods, gw_clock_wall_us(), outlet->back_us, outlet->delay_us, &from_us, &due);
+	const struct gw_export_period *other = other_due(outlet);
 	enum gw_error error;
 
 	pthread_mutex_lock(&outlet->lock);
-	outlet->status.waiting = due;
+	outlet->status.waiting = due += other != NULL;
 	pthread_mutex_unlock(&outlet->lock);
-	if (!any || gw_clock_mono_us() < outlet->again_us)
+	if ((!any && other == NULL) || gw_clock_mono_us() < outlet->again_us)
 		return;
 	if (outlet->target == 0)
 		outlet->target = gw_journal_last(outlet->core->journal);
 	if (outlet->seen < outlet->target)
 		return;
-	if ((error = export_period(outlet, from_us, &why)) != GW_OK)
+	if (other != NULL)
+		from_us = other->from_us;
+	if ((error = export_period(outlet, other != NULL ? &outlet->others : &outlet->periods, from_us, &why)) != GW_OK)
 		fail(outlet, error, why.text[0] != '\0' ? why.text : gw_error_text(error));
 	outlet->target = 0;
 	outlet->look_us = due > 1 && error == GW_OK ? 0 : outlet->look_us; // the next one at once
@@ -322,7 +339,10 @@ tend(struct outlet *outlet)
 	if (now_us - outlet->look_us < LOOK_EVERY_US && outlet->look_us != 0)
 		return;
 	outlet->look_us = now_us;
-	if ((error = gw_export_periods_take_again(&outlet->periods, outlet->core->journal)) == GW_OK)
+	error = gw_export_periods_take_again(&outlet->periods, outlet->core->journal);
+	for (size_t i = 0; i < outlet->periods.again_count && error == GW_OK; i++)
+		gw_export_periods_mark_range(&outlet->others, outlet->periods.again[i].from_us, outlet->periods.again[i].to_us, 1);
+	if (error == GW_OK)
 		error = save(outlet);
 	if (error != GW_OK && error != GW_E_STOPPING)
 		gw_diag_limited(&outlet->failed, 60, GW_WARNING, "export.save", "%s", gw_error_text(error));
@@ -412,7 +432,8 @@ open_outlet(struct outlet *outlet, struct gw_why *why)
 	make_plan(outlet, core->config);
 	if ((error = open_dir(core->config, &outlet->plan.dir_fd, why)) != GW_OK)
 		return error;
-	if ((error = gw_export_periods_open(&outlet->periods, core->journal, outlet->plan.hours ? HOUR_US : DAY_US)) != GW_OK)
+	if ((error = gw_export_periods_open(&outlet->periods, core->journal, outlet->plan.hours ? HOUR_US : DAY_US)) != GW_OK ||
+	    (error = gw_export_periods_open(&outlet->others, core->journal, outlet->plan.hours ? DAY_US : HOUR_US)) != GW_OK)
 		return gw_fail(why, error, "what was exported: %s", gw_error_text(error));
 	if ((error = gw_follow_open(&follow, &outlet->follow, why)) != GW_OK)
 		return error;
@@ -430,6 +451,7 @@ free_outlet(struct outlet *outlet)
 	if (outlet->has_source)
 		gw_source_fini(&outlet->source);
 	gw_export_periods_close(&outlet->periods);
+	gw_export_periods_close(&outlet->others);
 	if (outlet->plan.dir_fd >= 0)
 		close(outlet->plan.dir_fd);
 	pthread_mutex_destroy(&outlet->lock);

@@ -173,6 +173,15 @@ erase_series(struct erasing *erasing, struct gw_series *series)
 	return error;
 }
 
+// What its clock was worth tells nothing where nothing is left of a device.
+static enum gw_error
+let_clock_go(struct gw_series_store *store, struct gw_series_device *device)
+{
+	enum gw_error error = gw_series_begin(store);
+
+	return error == GW_OK ? gw_series_flush_end(store, gw_series_clock_left(store, device)) : error;
+}
+
 static enum gw_error
 erase(struct erasing *erasing, struct gw_span name)
 {
@@ -187,6 +196,8 @@ erase(struct erasing *erasing, struct gw_span name)
 		error = GW_E_NOT_FOUND;
 	for (struct gw_series *series = device != NULL ? device->series : NULL; series != NULL && error == GW_OK; series = series->next)
 		error = erase_series(erasing, series);
+	if (error == GW_OK && erasing->fn == NULL)
+		error = let_clock_go(store, device);
 	pthread_mutex_unlock(&store->write);
 	return error;
 }

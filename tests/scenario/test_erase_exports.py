@@ -7,6 +7,8 @@ from harness.clients import now_ms
 from harness.hub import wait_for
 from test_export_schedule import HOUR, check, content, files, frames, idle, options, place
 
+DAY = 24 * HOUR
+
 
 def erase(hub, patient, *args, **kwargs):
     return hub.cli("patient", "erase", "--patient", patient, "--yes", "--reason", "r", "--json", *args, **kwargs)
@@ -59,3 +61,24 @@ def test_files_are_written_again_without_what_was_erased(hubs):
     wait_for(lambda: f"{both}/readings-r3.csv.gz" not in files(hub) and idle(hub)(), "the hour to be written again", 30)
     assert not [f for f in files(hub) if f.startswith(both) and "readings" in f]
     hub.cli("verify")
+
+
+def test_files_of_another_length_are_written_again_too(hubs):
+    """Days were exported before hours are: both have what is erased."""
+    hub = hubs(bus=False).start()
+    now = now_ms() // DAY * DAY - 2 * HOUR
+    for name, patient in (("m1", "71^^^K"), ("m2", "72^^^K")):
+        hub.add_device(name, "bedside-json", "--cert-subject", name)
+        hub.cli("associate", "--device", name, "--patient", patient, "--from", "-72h")
+        frames(hub, name, now, 20, 60000)
+        hub.cli("dissociate", "--device", name)
+    options(hub, every="day")
+    day = place(now).split("/")[0]
+    wait_for(lambda: f"{day}/readings.csv.gz" in files(hub) and idle(hub)(), "the day")
+    options(hub, every="hour")
+    wait_for(lambda: f"{place(now)}/readings.csv.gz" in files(hub) and idle(hub)(), "the hour")
+    assert json.loads(erase(hub, "71^^^K").stdout)["counts"]["series"] == 20
+    for where in (day, place(now)):
+        wait_for(lambda: f"{where}/readings-r2.csv.gz" in files(hub) and f"{where}/readings.csv.gz" not in files(hub), f"{where} to be written again")
+        text = content(files(hub)[f"{where}/readings-r2.csv.gz"])
+        assert "m1" not in text and "m2" in text

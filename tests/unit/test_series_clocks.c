@@ -646,6 +646,30 @@ retention_takes_the_history_along(void **state)
 	assert_false(gw_series_clock(store, gw_span_text("m1"), &pieces));
 }
 
+// Neither has one of which everything was erased; of one that has more it stays.
+static void
+an_erasure_takes_the_history_along(void **state)
+{
+	struct gw_series_verified verified;
+	struct gw_clock_pieces pieces;
+	uint64_t erased;
+
+	(void)state;
+	offset_us = 3 * HOUR;
+	ticks(at(100), at(120), 5 * SECOND);
+	series_take_rest(store);
+	series_flush(store, 0);
+	assert_int_equal(gw_series_erase(store, gw_span_text("m1"), at(100) + 100 * HOUR, INT64_MAX, &erased), GW_OK);
+	assert_true(gw_series_clock(store, gw_span_text("m1"), &pieces));
+	assert_int_equal(gw_series_erase(store, gw_span_text("m1"), INT64_MIN, INT64_MAX, &erased), GW_OK);
+	assert_false(gw_series_clock(store, gw_span_text("m1"), &pieces));
+	assert_int_equal(gw_series_verify(store, NULL, NULL, &verified), GW_OK);
+	assert_int_equal(verified.chunks + verified.clocks, 0);
+	gw_series_close(store);
+	store = series_open();
+	assert_false(gw_series_clock(store, gw_span_text("m1"), &pieces));
+}
+
 // What is older than all readings goes with the next row.
 static void
 old_pieces_are_forgotten(void **state)
@@ -752,7 +776,7 @@ main(void)
 		TEST(three_hours_off), TEST(what_came_first_becomes_sure), TEST(reset_to_1970_and_set_again), TEST(no_device_time), TEST(a_clock_that_drifts),
 		TEST(a_backfill_over_a_change), TEST(a_clock_that_jumps_all_the_time), TEST(a_clock_that_says_anything),
 		TEST(joined_pieces_cover_what_they_are_made_of), TEST(the_hub_s_clock_goes_back), TEST(a_restart_changes_nothing), TEST(the_stored_form),
-		TEST(another_journal), TEST(a_damaged_row_is_found_and_begins_anew), TEST(retention_takes_the_history_along), TEST(old_pieces_are_forgotten),
+		TEST(another_journal), TEST(a_damaged_row_is_found_and_begins_anew), TEST(retention_takes_the_history_along), TEST(an_erasure_takes_the_history_along), TEST(old_pieces_are_forgotten),
 		TEST(parts_say_what_each_moment_does),
 	};
 
