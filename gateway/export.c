@@ -44,6 +44,10 @@ gw_export_suffix(enum gw_export_format format)
 const char export_digits[201] = "00010203040506070809" "10111213141516171819" "20212223242526272829" "30313233343536373839" "40414243444546474849"
     "50515253545556575859" "60616263646566676869" "70717273747576777879" "80818283848586878889" "90919293949596979899";
 
+#define TEN(tens) "." tens "0" "." tens "1" "." tens "2" "." tens "3" "." tens "4" "." tens "5" "." tens "6" "." tens "7" "." tens "8" "." tens "9"
+#define HUNDRED(h) TEN(h "0") TEN(h "1") TEN(h "2") TEN(h "3") TEN(h "4") TEN(h "5") TEN(h "6") TEN(h "7") TEN(h "8") TEN(h "9")
+const char export_thousandths[4001] = HUNDRED("0") HUNDRED("1") HUNDRED("2") HUNDRED("3") HUNDRED("4") HUNDRED("5") HUNDRED("6") HUNDRED("7") HUNDRED("8") HUNDRED("9");
+
 void
 export_minute_set(struct export_minute *minute, int64_t us)
 {

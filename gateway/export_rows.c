@@ -26,6 +26,16 @@ is_same_form(const struct gw_chunk_whole *whole, uint32_t i, int64_t form, int64
 	return whole->forms[i] == form && whole->origins[i] == origin && (whole->sequences[i] | whole->revisions[i]) == 0;
 }
 
+static uint32_t
+end_of_form(const struct gw_chunk_whole *whole, uint32_t i, uint32_t end, int64_t form, int64_t origin)
+{
+	const int64_t *forms = whole->forms, *origins = whole->origins, *sequences = whole->sequences, *revisions = whole->revisions;
+
+	while (i < end && ((forms[i] ^ form) | (origins[i] ^ origin) | sequences[i] | revisions[i]) == 0)
+		i++;
+	return i;
+}
+
 // Where the shape of readings like this is, or will be; NULL: they have none.
 static struct export_shape *
 shape_of(struct gw_export_writer *writer, const struct gw_chunk_whole *whole, uint32_t i)
@@ -96,7 +106,7 @@ put_number(struct gw_export_writer *writer, char *to, struct gw_decimal value)
 {
 	struct export_number *number = &writer->numbers[(uint64_t)value.mantissa % EXPORT_NUMBERS];
 
-	if (number->len == 0 || number->value.mantissa != value.mantissa || number->value.exponent != value.exponent)
+	if (__builtin_expect(number->value.mantissa != value.mantissa || number->value.exponent != value.exponent || number->len == 0, 0))
 		return put_new_number(number, to, value);
 	memcpy(to, number->text, sizeof(number->text));
 	return to + number->len;
@@ -145,18 +155,19 @@ static __attribute__((noinline)) uint32_t
 put_alike(struct gw_export_writer *writer, const struct export_shape *shape, const struct gw_chunk_whole *from, uint32_t i, uint32_t end, struct gw_text_out *out)
 {
 	const struct gw_chunk_whole whole = *from;
-	const int64_t form = shape->form, origin = shape->origin;
 	char *to = out->at + out->len, *last;
 	struct alike parts[EXPORT_MARKS + 1];
 	unsigned count = shape->count;
 	uint32_t first = i;
+
+	end = end_of_form(from, i, end, shape->form, shape->origin);
 
 	if (out->len > out->cap || out->cap - out->len < shape->room)
 		return i;
 	for (unsigned p = 0; p <= count; p++)
 		parts[p] = (struct alike){ shape->text + shape->parts[p].at, shape->parts[p].len, shape->parts[p].vary };
 	last = out->at + out->cap - shape->room;
-	for (; i < end && to <= last && is_same_form(&whole, i, form, origin); i++) {
+	for (; i < end && to <= last; i++) {
 		for (unsigned p = 0; p < count; p++) {
 			to = copy_text(to, parts[p].text, parts[p].len);
 			to = put_vary(writer, parts[p].vary, &whole, i, to);

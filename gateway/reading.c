@@ -7,18 +7,28 @@
 #include <sodium.h>
 #include <stdio.h>
 
+static uint64_t
+most_significant_first(const uint8_t at[8])
+{
+	uint64_t value = 0;
+
+	for (int i = 0; i < 8; i++)
+		value = value << 8 | at[i];
+	return value;
+}
+
 // 128 bits, most significant first, as 26 digits of Crockford's base32 (the first digit holds 3 bits).
 static void
 base32(const uint8_t bytes[16], char *out)
 {
 	static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-	uint32_t bits = 0, held = 2; // two zero bits in front make 130
+	uint64_t high = most_significant_first(bytes), low = most_significant_first(bytes + 8);
 
-	for (int i = 0; i < 16; i++) {
-		bits = (bits << 8 | bytes[i]) & 0xFFFF;
-		for (held += 8; held >= 5; held -= 5)
-			*out++ = digits[(bits >> (held - 5)) & 31];
-	}
+	for (int i = 0; i < 13; i++)
+		out[i] = digits[high >> (61 - 5 * i) & 31];
+	out[13] = digits[(high << 4 & 16) | low >> 60];
+	for (int i = 14; i < 26; i++)
+		out[i] = digits[low >> (125 - 5 * i) & 31];
 }
 
 size_t

@@ -5,12 +5,18 @@
 
 #include "gateway/record.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct gw_chunk_reader *
 gw_chunk_reader_new(void)
 {
-	return calloc(1, sizeof(struct gw_chunk_reader));
+	struct gw_chunk_reader *r = malloc(sizeof(*r));
+
+	if (r != NULL)
+		memset(r, 0, offsetof(struct gw_chunk_reader, values)); // what lies behind is written before it is read
+	return r;
 }
 
 void

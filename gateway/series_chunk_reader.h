@@ -51,6 +51,7 @@ struct gw_chunk_reader {
 	size_t plain_room;
 	struct gw_decimal *said, *canonical; // GW_CHUNK_POINTS_MAX each, made when they are wanted
 
+	// Large: not cleared when the reader is made
 	double values[GW_CHUNK_POINTS_MAX];
 	uint16_t flags[GW_CHUNK_POINTS_MAX], revisions[GW_CHUNK_POINTS_MAX];
 };
