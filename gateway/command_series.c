@@ -33,6 +33,7 @@ open_own(struct gw_held_series *held)
 	if (error != GW_OK)
 		return error;
 	held->own = true;
+	held->rebuilding = gw_series_rebuilding(core->config);
 	return gw_series_catch_up(held->store, core->journal, held->call->why);
 }
 
@@ -49,13 +50,27 @@ gw_held_series_release(struct gw_held_series *held)
 static enum gw_error
 hold_running(struct gw_held_series *held)
 {
+	const struct gw_config *config = held->call->core->config;
+	bool rebuilding;
+
 	gw_parts_hold(held->call->parts);
 	held->held = true;
-	held->store = gw_series_running();
-	if (held->store != NULL)
+	rebuilding = gw_series_rebuilding(config);
+	if ((held->store = gw_series_running()) != NULL) {
+		held->had = true;
+		held->rebuilding |= rebuilding;
 		return GW_OK;
+	}
+	if (held->had || rebuilding)
+		return gw_fail(held->call->why, GW_E_BUSY, "the series store was closed meanwhile, and is not open again (see `vitalgate status`): the answer is not whole");
 	return gw_fail(held->call->why, GW_E_NOT_FOUND, "the series store does not run: series.enabled is false, or it could not be opened (see `vitalgate status`); "
 	    "`vitalgate readings` has what the journal holds");
+}
+
+static bool
+is_following(const struct gw_held_series *held)
+{
+	return gw_series_taken(held->store) < held->upto && !held->behind;
 }
 
 // One that cannot follow does not hold up the answer for long; there is a note then.
@@ -68,8 +83,8 @@ gw_held_series_hold(struct gw_held_series *held)
 		return GW_OK;
 	if (held->call->parts == NULL)
 		return open_own(held);
-	while ((error = hold_running(held)) == GW_OK && gw_series_taken(held->store) < held->upto && !held->behind && !gw_call_ending(held->call)) {
-		held->behind = held->waited_us >= FOLLOW_US_MAX;
+	while (((error = hold_running(held)) == GW_OK ? is_following(held) : error == GW_E_BUSY && held->waited_us < FOLLOW_US_MAX) && !gw_call_ending(held->call)) {
+		held->behind = error == GW_OK && held->waited_us >= FOLLOW_US_MAX;
 		gw_held_series_release(held);
 		usleep(FOLLOW_US);
 		held->waited_us += FOLLOW_US;
@@ -83,6 +98,8 @@ gw_held_series_fini(struct gw_held_series *held, bool good)
 	gw_held_series_release(held);
 	if (held->behind && good)
 		gw_call_note_aside(held->call, 0, "the newest readings may be missing: the series store is behind the journal (see `vitalgate status`)");
+	if (held->rebuilding && good)
+		gw_call_note_aside(held->call, 0, "older readings may be missing: the series store is being rebuilt (where that was cut off, `vitalgate rebuild` goes on)");
 	if (held->own)
 		gw_series_close(held->store);
 }

@@ -12,6 +12,8 @@ struct gw_held_series {
 	struct gw_series_store *store; // while it is held
 	bool own;                      // opened for this command
 	bool held;
+	bool had;                      // a store was there before
+	bool rebuilding;               // while it was held, a rebuild had not yet put all of the old store into this one
 	bool behind;                   // the store has not followed the journal to where it was when the command began
 	uint64_t upto;                 // that position
 	int64_t waited_us;
@@ -19,11 +21,12 @@ struct gw_held_series {
 
 // Before the first hold: what is acknowledged by now will be in the answer.
 void gw_held_series_init(struct gw_held_series *held, struct gw_call *call);
-// The store may be used until release. It waits, by a moment, for what was acknowledged before the question; not for long: see behind.
+// The store may be used until release. It waits, by a moment, for what was acknowledged before the question; not for long: see behind. So it does where the store is being
+// replaced, or was there before and is not: GW_E_BUSY, the answer is not whole.
 enum gw_error gw_held_series_hold(struct gw_held_series *held);
 // Lets the parts go: before writing to whoever reads slowly. A store opened for the command stays.
 void gw_held_series_release(struct gw_held_series *held);
-// At the end: says it where the newest readings may be missing, if good.
+// At the end: says it where readings may be missing, if good.
 void gw_held_series_fini(struct gw_held_series *held, bool good);
 
 // A line {"note": "<number> <words>", "left_out": number} for whoever looks on; 0: no number belongs to it.

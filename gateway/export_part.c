@@ -59,6 +59,7 @@ struct outlet {
 	uint64_t bytes_max;
 	uint64_t seen;      // the journal's position up to which records were looked at
 	uint64_t target;    // and has to get to before what is due is exported; 0: nothing is
+	uint64_t upto;      // what the series had when the present file was begun
 	int64_t look_us, again_us, swept_us;
 	bool held;
 	pthread_t thread;
@@ -99,7 +100,8 @@ hold(void *arg, struct gw_series_store **store)
 		usleep(LOCK_EVERY_US);
 	}
 	outlet->held = true;
-	if ((*store = gw_series_running()) != NULL)
+	// One that took another's place has to hold as much first: what it has not yet would be missing in the file, and in no other.
+	if ((*store = gw_series_running()) != NULL && gw_series_taken(*store) >= outlet->upto && !gw_series_rebuilding(outlet->core->config))
 		return GW_OK;
 	release(outlet); // nobody releases what was not given
 	return GW_E_BUSY;
@@ -239,9 +241,11 @@ static enum gw_error
 series_upto(struct outlet *outlet, uint64_t *upto)
 {
 	struct gw_series_store *store;
-	enum gw_error error = hold(outlet, &store);
+	enum gw_error error;
 
-	*upto = error == GW_OK ? gw_series_taken(store) : 0;
+	outlet->upto = 0;
+	error = hold(outlet, &store);
+	*upto = outlet->upto = error == GW_OK ? gw_series_taken(store) : 0;
 	release(outlet);
 	return error == GW_OK && *upto < outlet->target ? GW_E_BUSY : error;
 }
@@ -276,7 +280,7 @@ export_period(struct outlet *outlet, struct gw_export_periods *periods, int64_t 
 	enum gw_error error = series_upto(outlet, &upto);
 
 	if (error == GW_E_BUSY)
-		return gw_fail(why, error, "the series store is not open, or behind the journal (see series)");
+		return gw_fail(why, error, "the series store is not open, behind the journal, or being rebuilt (see series)");
 	if (error != GW_OK)
 		return error;
 	set_period(outlet, from_us);

@@ -503,6 +503,15 @@ gw_series_running_count(void)
 	return atomic_load(&opened_count);
 }
 
+bool
+gw_series_rebuilding(const struct gw_config *config)
+{
+	char path[4200];
+	int len = snprintf(path, sizeof(path), "%s/" GW_SERIES_REBUILDING, config->store_dir);
+
+	return len > 0 && (size_t)len < sizeof(path) && access(path, F_OK) == 0;
+}
+
 enum gw_error
 gw_series_outside(gw_series_outside_fn *fn, void *arg, struct gw_why *why)
 {

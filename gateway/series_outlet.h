@@ -20,6 +20,9 @@ uint64_t gw_series_running_count(void);
 typedef enum gw_error gw_series_outside_fn(void *arg, struct gw_why *why);
 enum gw_error gw_series_outside(gw_series_outside_fn *fn, void *arg, struct gw_why *why);
 
+// A rebuild that began anew has not yet put all of the old store into the one that runs: what is older may be missing there. To be asked while the parts are held.
+bool gw_series_rebuilding(const struct gw_config *config);
+
 // dir gets the folder, to which the options point.
 enum gw_error gw_series_options_of(const struct gw_config *config, char *dir, size_t cap, struct gw_series_options *options, struct gw_why *why);
 // As the configuration says. Where no gateway runs: read_only, then gw_series_catch_up() for what is in no chunk yet.
