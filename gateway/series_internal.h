@@ -218,14 +218,15 @@ struct gw_series_store {
 	int64_t filing_us;    // what is put now was filed then; 0: now
 	bool marked;          // see OPEN_MARK
 	struct gw_series **full; // series whose tails fill a chunk
-	size_t full_count, full_cap;
+	size_t full_cap;
+	_Atomic size_t full_count; // gw_series_full_tails() looks at these two without a lock
 	struct gw_points points, old, merged;
 	struct gw_chunk_reader *reader;
 	struct gw_chunk_encoder *encoder;
 	uint8_t *copy;           // of a chunk: LMDB lends its own only until the next change
 	size_t copy_cap;
 	size_t put_bytes;
-	bool crowded;            // a tail is much longer than a chunk
+	_Atomic bool crowded;    // a tail is much longer than a chunk
 	struct gw_flushed *flushed;
 	size_t flushed_count, flushed_cap;
 	int64_t stream_us;       // when the hub had the last record that was taken
