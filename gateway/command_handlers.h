@@ -15,6 +15,6 @@ gw_command_fn gw_command_hl7_retry, gw_command_hl7_drop, gw_command_profile_list
 gw_command_fn gw_command_associate, gw_command_dissociate, gw_command_place, gw_command_unplace, gw_command_patient_show, gw_command_patient_conflicts;
 gw_command_fn gw_command_patient_export, gw_command_audit, gw_command_events, gw_command_patient_erase, gw_command_patient_erasures;
 gw_command_fn gw_command_backup, gw_command_verify, gw_command_rebuild;
-gw_command_fn gw_command_census_import, gw_command_patient_merge, gw_command_patient_distinct, gw_command_reload;
+gw_command_fn gw_command_census_import, gw_command_patient_merge, gw_command_patient_distinct, gw_command_reload, gw_command_cert_reload;
 
 #endif

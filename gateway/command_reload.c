@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `reload`: asks main's thread for it and tells what came of it. Threads: as command.h says.
+// `reload` and `cert reload`: asks main's thread for it and tells what came of it. Threads: as command.h says.
 #include "gateway/command_handlers.h"
 
 #include "gateway/reload.h"
@@ -22,19 +22,29 @@ tell(struct gw_call *call, const char *lines)
 	}
 }
 
-enum gw_error
-gw_command_reload(struct gw_call *call)
+static enum gw_error
+ask(struct gw_call *call, enum gw_reload_what what, const char *name)
 {
 	struct gw_reload_outcome outcome;
-	enum gw_error error;
 
 	if (call->reload == NULL)
-		return gw_fail(call->why, GW_E_NOT_FOUND, "the gateway does not run: it reads its configuration when it starts");
-	gw_diag(GW_NOTICE, "gateway.reload", "asked for by %s", call->who);
-	gw_reload_ask(call->reload, &outcome);
+		return gw_fail(call->why, GW_E_NOT_FOUND, "the gateway does not run: it reads its files when it starts");
+	gw_diag(GW_NOTICE, "gateway.reload", "%s: asked for by %s", name, call->who);
+	gw_reload_ask(call->reload, what, &outcome);
 	tell(call, outcome.lines);
 	if (outcome.error != GW_OK)
 		return gw_fail(call->why, outcome.error, "%s", outcome.why.text);
-	error = gw_call_note(call, "reload");
-	return error;
+	return gw_call_note(call, name);
+}
+
+enum gw_error
+gw_command_reload(struct gw_call *call)
+{
+	return ask(call, GW_RELOAD_ALL, "reload");
+}
+
+enum gw_error
+gw_command_cert_reload(struct gw_call *call)
+{
+	return ask(call, GW_RELOAD_CREDENTIALS, "cert reload");
 }

@@ -61,12 +61,16 @@ struct gw_config_peer {
 	size_t line;
 #include "gateway/options_peer.def"
 };
+struct gw_config_mapping {
+	size_t line;
+#include "gateway/options_mapping.def"
+};
 #undef GW_MEMBER
 
 // One member per option: config->mqtt_port, config->store_dir...
 #define GW_MEMBER(section, name) section##_##name
 struct gw_config {
-#include "gateway/options.def" // hl7_destinations: struct gw_config_destination; hl7_in_peers: struct gw_config_peer
+#include "gateway/options.def" // hl7_destinations: struct gw_config_destination; hl7_in_peers: struct gw_config_peer; tls_identities: struct gw_config_mapping
 	char *file; // where it came from; NULL for defaults alone
 };
 #undef GW_MEMBER

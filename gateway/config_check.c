@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static enum gw_error
@@ -41,10 +42,19 @@ is_dns_name(const char *text)
 	    len - (strncmp(text, "*.", 2) == 0 ? 2 : 0);
 }
 
+// PKCS#12 holds the key as well.
+static bool
+is_p12(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot != NULL && (strcasecmp(dot, ".p12") == 0 || strcasecmp(dot, ".pfx") == 0);
+}
+
 static enum gw_error
 check_tls(const struct gw_config *config, struct gw_why *why)
 {
-	bool certificate = config->tls_certificate[0] != '\0', key = config->tls_key[0] != '\0';
+	bool certificate = config->tls_certificate[0] != '\0', key = config->tls_key[0] != '\0' || is_p12(config->tls_certificate);
 
 	if (certificate != key)
 		return gw_fail(why, GW_E_CONFIG, "tls.certificate and tls.key belong together: %s is missing", certificate ? "tls.key" : "tls.certificate");
@@ -161,6 +171,7 @@ check_files(const struct gw_config *config, struct gw_why *why)
 		{ "tls.ca", config->tls_ca, true },
 		{ "tls.local_ca", config->tls_local_ca, true },
 		{ "tls.local_ca_key", config->tls_local_ca_key, true },
+		{ "tls.crl", config->tls_crl, true },
 		{ "profiles.dir", config->profiles_dir, true },
 		{ "bus.password_file", config->bus_password_file, config->bus_enabled },
 		{ "bus.ca", config->bus_ca, config->bus_enabled },

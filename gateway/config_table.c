@@ -36,6 +36,13 @@ static const struct gw_option peer_options[] = {
 };
 KIND(peer);
 #undef GW_OWNER
+
+#define GW_OWNER gw_config_mapping
+static const struct gw_option mapping_options[] = {
+#include "gateway/options_mapping.def"
+};
+KIND(mapping);
+#undef GW_OWNER
 #undef GW_MEMBER
 
 #define GW_MEMBER(s, n) s##_##n

@@ -12,6 +12,7 @@
 #include "gateway/profile.h"
 #include "gateway/refusals.h"
 #include "gateway/registry.h"
+#include "gateway/watch.h"
 
 #include <pthread.h>
 #include <yyjson.h>
@@ -69,6 +70,12 @@ struct gw_part {
 	enum gw_error (*report)(void *part, yyjson_val *arguments, gw_report_fn *line, void *arg, struct gw_why *why);
 	// Does a command for this part ("rewind", "retry"...), NULL if it has none. reply gets words for people.
 	enum gw_error (*command)(void *part, yyjson_val *arguments, struct gw_why *reply);
+	// Tells fn which files hold what it proves itself and others by (certificates, keys, authorities, lists: also folders), as far as renew takes them up.
+	// Opens nothing. NULL: none, or each connection reads them itself.
+	void (*files)(const struct gw_config *config, gw_file_fn *fn, void *arg);
+	// Reads them again, for whoever connects from now on; who is there stays, but for those whose certificate is good no more: they are cut within a second and
+	// recorded. Where anything is wrong with them all stays as it was, and why says what and what to do. NULL together with files.
+	enum gw_error (*renew)(void *part, struct gw_why *why);
 	// What became of a reading here, from rows of the journal alone: also where the part does not run. Adds an object for each outlet and message to an
 	// array: "outlet", "state" and what belongs to it; times as texts. No values, no names, no patients' identifiers. Any thread; NULL if it takes nothing out.
 	enum gw_error (*trace)(struct gw_core *core, const struct gw_traced *traced, yyjson_mut_doc *doc, yyjson_mut_val *array);

@@ -215,6 +215,7 @@ start_all(struct daemon *daemon, struct gw_why *why)
 	enum gw_error error;
 
 	gw_erase_again(&daemon->core);
+	gw_renew_list(gw_reload_renewal(daemon->reload)); // before parts read their files: what changes from here on is noticed
 	error = start_parts(daemon, why);
 	if (error == GW_OK)
 		error = gw_control_open(&control, &daemon->control, why);
@@ -273,7 +274,7 @@ take_signal(struct daemon *daemon, int number)
 {
 	if (number == SIGHUP) {
 		gw_diag(GW_NOTICE, "gateway.signal", "SIGHUP: reading the configuration anew");
-		gw_reload_run(daemon->reload);
+		gw_reload_signalled(daemon->reload);
 	} else if (number != 0) {
 		gw_diag(GW_NOTICE, "gateway.stopping", "%s: stopping in order; a second signal ends at once", strsignal(number));
 		return false;
@@ -281,12 +282,21 @@ take_signal(struct daemon *daemon, int number)
 	return true;
 }
 
+static int
+wait_ms(int watchdog_ms, int renew_ms)
+{
+	int ms = watchdog_ms > 0 && watchdog_ms < ABSENT_MS ? watchdog_ms : ABSENT_MS;
+
+	return renew_ms < ms ? renew_ms : ms;
+}
+
 // Until a signal to stop, or the store's failure.
 static void
 wait_for_end(struct daemon *daemon)
 {
+	struct gw_renew *renew = gw_reload_renewal(daemon->reload);
 	struct pollfd fds[] = { { .fd = daemon->failed_fd, .events = POLLIN }, { .fd = daemon->signal_fd, .events = POLLIN },
-		{ .fd = gw_reload_fd(daemon->reload), .events = POLLIN } };
+		{ .fd = gw_reload_fd(daemon->reload), .events = POLLIN }, { .fd = gw_renew_fd(renew), .events = POLLIN } };
 	const struct gw_config *looked_with = NULL;
 	int watchdog_ms = gw_notify_watchdog_ms();
 	int64_t looked_us = 0;
@@ -297,7 +307,7 @@ wait_for_end(struct daemon *daemon)
 			looked_with = daemon->core.config;
 			tend_absent_outlets(daemon);
 		}
-		if (poll(fds, 3, watchdog_ms > 0 && watchdog_ms < ABSENT_MS ? watchdog_ms : ABSENT_MS) < 0) {
+		if (poll(fds, 4, wait_ms(watchdog_ms, gw_renew_wait_ms(renew))) < 0) {
 			if (errno != EINTR)
 				return;
 			continue;
@@ -310,6 +320,7 @@ wait_for_end(struct daemon *daemon)
 			return;
 		if (fds[2].revents != 0)
 			gw_reload_run(daemon->reload);
+		gw_renew_look(renew);
 		gw_notify("WATCHDOG=1");
 	}
 }

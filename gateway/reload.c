@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reload. Beside the configuration that runs a new one is read, and made effective: the sections of parts that can be started anew come from it, all
-// others stay as they were at start. What parts were given lives until the end of the program. main's thread, but for those who ask.
+// others stay as they were at start. What parts were given lives until the end of the program. Files of credentials are renew.c's. main's thread, but for those
+// who ask.
 #include "gateway/reload.h"
 
 #include "adapters/pki/local.h"
@@ -22,6 +23,7 @@
 struct request {
 	struct request *next;
 	struct gw_reload_outcome *outcome;
+	enum gw_reload_what what;
 	bool done;
 };
 
@@ -36,6 +38,7 @@ struct gw_reload {
 	struct gw_core *core;
 	struct gw_parts *parts;
 	struct kept *kept;
+	struct gw_renew *renew;
 	int fd;
 	pthread_mutex_t lock; // of what follows
 	pthread_cond_t answered;
@@ -55,19 +58,26 @@ static const char *const log_sections[] = { "log", NULL };
 
 // ---- Words ----
 
+static void
+add_line(struct work *work, const char *words)
+{
+	size_t used = strlen(work->outcome->lines), room = sizeof(work->outcome->lines) - used;
+
+	if (strlen(words) + 2 <= room)
+		snprintf(work->outcome->lines + used, room, "%s\n", words);
+}
+
 static void __attribute__((format(printf, 3, 4)))
 say(struct work *work, enum gw_level level, const char *format, ...)
 {
 	char words[WORDS_BYTES + 300];
-	size_t used = strlen(work->outcome->lines), room = sizeof(work->outcome->lines) - used;
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(words, sizeof(words), format, args);
 	va_end(args);
 	gw_diag(level, "gateway.reload", "%s", words);
-	if (strlen(words) + 2 <= room)
-		snprintf(work->outcome->lines + used, room, "%s\n", words);
+	add_line(work, words);
 }
 
 // gw_config_change_fn: "destination pdms changed, backlog_h_max". Never values: there may be secrets among them.
@@ -346,29 +356,55 @@ do_reload(struct work *work, struct gw_why *why)
 	return error;
 }
 
+// gw_renew_fn
 static void
-run(struct gw_reload *reload, struct gw_reload_outcome *outcome)
+say_renewed(void *arg, const struct gw_part *part, const struct gw_why *why)
 {
-	struct work work = { .reload = reload, .outcome = outcome, .old = reload->core->config };
-	struct gw_why why = { "" };
-	enum gw_error error = do_reload(&work, &why);
+	struct work *work = arg;
+	char words[WORDS_BYTES];
 
-	gw_config_free(work.fresh);
-	free(work.effective);
+	snprintf(words, sizeof(words), "%s: %s%s", part->name, why != NULL ? "what was in use stays in use: " : "credentials taken anew", why != NULL ? why->text : "");
+	add_line(work, words);
+}
+
+// Whatever the configuration is worth, certificates expire.
+static void
+renew(struct work *work, bool all)
+{
+	struct gw_why why = { "" };
+
+	if (gw_renew_do(work->reload->renew, all, say_renewed, work, &why) != GW_OK && work->outcome->error == GW_OK)
+		work->outcome->error = gw_fail(&work->outcome->why, GW_E_CONFIG, "%s", why.text);
+	if (all && work->outcome->lines[0] == '\0')
+		add_line(work, "no part that runs has credentials of its own");
+}
+
+static void
+run_all(struct work *work)
+{
+	struct gw_reload_outcome *outcome = work->outcome;
+	struct gw_why why = { "" };
+	enum gw_error error = do_reload(work, &why);
+
+	gw_config_free(work->fresh);
+	free(work->effective);
 	if (error != GW_OK) {
 		outcome->error = gw_fail(&outcome->why, error, "%s", why.text);
 		gw_diag(GW_ERROR, "gateway.reload", "%s", why.text);
 		outcome->lines[0] = '\0';
-		say(&work, GW_ERROR, "nothing has changed");
+		say(work, GW_ERROR, "nothing has changed");
 	} else if (outcome->lines[0] == '\0' && outcome->error == GW_OK)
-		say(&work, GW_NOTICE, "%s says what runs already: nothing has changed", reload->core->config->file);
+		say(work, GW_NOTICE, "%s says what runs already: nothing has changed", work->reload->core->config->file);
+	gw_renew_list(work->reload->renew);
+	renew(work, false);
 }
 
 // Answers those who asked before it began; whoever asks meanwhile gets one of their own.
-void
-gw_reload_run(struct gw_reload *reload)
+static void
+run(struct gw_reload *reload, bool all)
 {
 	struct gw_reload_outcome outcome = { .error = GW_OK };
+	struct work work = { .reload = reload, .outcome = &outcome, .old = reload->core->config };
 	struct request *asked;
 	uint64_t count;
 
@@ -377,7 +413,12 @@ gw_reload_run(struct gw_reload *reload)
 	asked = reload->requests;
 	reload->requests = NULL;
 	pthread_mutex_unlock(&reload->lock);
-	run(reload, &outcome);
+	for (const struct request *request = asked; request != NULL; request = request->next)
+		all |= request->what == GW_RELOAD_ALL;
+	if (all)
+		run_all(&work);
+	else
+		renew(&work, true);
 	pthread_mutex_lock(&reload->lock);
 	for (; asked != NULL; asked = asked->next) {
 		*asked->outcome = outcome;
@@ -387,12 +428,30 @@ gw_reload_run(struct gw_reload *reload)
 	pthread_mutex_unlock(&reload->lock);
 }
 
+void
+gw_reload_run(struct gw_reload *reload)
+{
+	run(reload, false);
+}
+
+void
+gw_reload_signalled(struct gw_reload *reload)
+{
+	run(reload, true);
+}
+
+struct gw_renew *
+gw_reload_renewal(struct gw_reload *reload)
+{
+	return reload->renew;
+}
+
 // ---- Asking ----
 
 void
-gw_reload_ask(struct gw_reload *reload, struct gw_reload_outcome *outcome)
+gw_reload_ask(struct gw_reload *reload, enum gw_reload_what what, struct gw_reload_outcome *outcome)
 {
-	struct request request = { .outcome = outcome };
+	struct request request = { .outcome = outcome, .what = what };
 	uint64_t one = 1;
 
 	*outcome = (struct gw_reload_outcome){ .error = GW_E_STOPPING };
@@ -425,14 +484,20 @@ enum gw_error
 gw_reload_open(struct gw_core *core, struct gw_parts *parts, struct gw_reload **out, struct gw_why *why)
 {
 	struct gw_reload *reload = calloc(1, sizeof(*reload));
+	enum gw_error error;
 
 	*out = NULL;
 	if (reload == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	reload->core = core;
 	reload->parts = parts;
+	if ((error = gw_renew_open(core, parts, &reload->renew, why)) != GW_OK) {
+		free(reload);
+		return error;
+	}
 	reload->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (reload->fd < 0) {
+		gw_renew_close(reload->renew);
 		free(reload);
 		return gw_fail(why, GW_E_SYSTEM, "cannot make an eventfd: %s", strerror(errno));
 	}
@@ -457,6 +522,7 @@ gw_reload_close(struct gw_reload *reload)
 			free(kept->config);
 		free(kept);
 	}
+	gw_renew_close(reload->renew);
 	close(reload->fd);
 	pthread_mutex_destroy(&reload->lock);
 	pthread_cond_destroy(&reload->answered);

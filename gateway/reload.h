@@ -6,8 +6,14 @@
 #define GW_RELOAD_H
 
 #include "gateway/daemon.h"
+#include "gateway/renew.h"
 
 struct gw_reload;
+
+enum gw_reload_what {
+	GW_RELOAD_ALL,         // the configuration, and files of credentials that have changed
+	GW_RELOAD_CREDENTIALS, // these alone, changed or not
+};
 
 // What came of it: error and why as at start, and a line for each thing that changed, or that waits for a start.
 struct gw_reload_outcome {
@@ -23,12 +29,15 @@ void gw_reload_close(struct gw_reload *reload);
 
 // Readable when somebody asks.
 int gw_reload_fd(const struct gw_reload *reload);
-// Does it, logs what came of it and answers everybody who had asked by then. main's thread, which goes on telling the watchdog.
-void gw_reload_run(struct gw_reload *reload);
+// Does what was asked for by then and what is asked for now, logs what came of it and answers. main's thread, which goes on telling the watchdog.
+void gw_reload_run(struct gw_reload *reload);                           // somebody has asked
+void gw_reload_signalled(struct gw_reload *reload);                     // GW_RELOAD_ALL
+// Credentials, when their files change (gateway/renew.h). Valid as long as reload.
+struct gw_renew *gw_reload_renewal(struct gw_reload *reload);
 // Whoever asks or waits is told that the gateway stops.
 void gw_reload_stop(struct gw_reload *reload);
 
 // Asks, and waits for the outcome. Any thread but main's; must not hold the parts.
-void gw_reload_ask(struct gw_reload *reload, struct gw_reload_outcome *outcome);
+void gw_reload_ask(struct gw_reload *reload, enum gw_reload_what what, struct gw_reload_outcome *outcome);
 
 #endif

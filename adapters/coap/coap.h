@@ -18,6 +18,7 @@
 #include "adapters/coap/recent.h"
 #include "adapters/coap/route.h"
 #include "adapters/coap/upload.h"
+#include "adapters/tls/trust.h"
 #include "gateway/core.h"
 
 #include <coap3/coap.h>
@@ -41,12 +42,6 @@ gw_coap_get(gw_coap_count *count)
 	return atomic_load_explicit(count, memory_order_relaxed);
 }
 
-// One text file read whole, with a terminator that counts: what libcoap wants of a PEM.
-struct gw_coap_pem {
-	char *text;
-	size_t len;
-};
-
 struct gw_coap {
 	const struct gw_core *core;
 	const struct gw_config *config;
@@ -55,7 +50,7 @@ struct gw_coap {
 	struct gw_source source;
 	const struct gw_snapshot *snapshot;
 	uint64_t generation; // of the snapshot
-	struct gw_coap_pem certificate, key, ca;
+	struct gw_trust *trust; // NULL: no certificates
 	int epoll_fd, stop_fd;
 	pthread_t thread;
 	bool stopping;

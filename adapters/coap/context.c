@@ -8,37 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PEM_MAX (1 << 20)
-
 // ---- keys ----
-
-static enum gw_error
-read_pem(const char *path, struct gw_coap_pem *pem, struct gw_why *why)
-{
-	FILE *file = fopen(path, "re");
-
-	if (file == NULL)
-		return gw_fail(why, GW_E_CONFIG, "%s: %s", path, strerror(errno));
-	pem->text = malloc(PEM_MAX);
-	if (pem->text != NULL)
-		pem->len = fread(pem->text, 1, PEM_MAX - 1, file);
-	fclose(file);
-	if (pem->text == NULL || pem->len == 0)
-		return gw_fail(why, pem->text == NULL ? GW_E_MEMORY : GW_E_CONFIG, "%s: cannot be read, or is empty", path);
-	pem->text[pem->len++] = '\0'; // Mbed TLS takes PEM with its terminator
-	char *fitting = realloc(pem->text, pem->len);
-	pem->text = fitting != NULL ? fitting : pem->text;
-	return GW_OK;
-}
-
-static void
-free_pem(struct gw_coap_pem *pem)
-{
-	if (pem->text != NULL)
-		explicit_bzero(pem->text, pem->len);
-	free(pem->text);
-	*pem = (struct gw_coap_pem){ 0 };
-}
 
 static enum gw_error
 set_psk(struct gw_coap *coap, struct gw_why *why)
@@ -58,23 +28,29 @@ static enum gw_error
 set_pki(struct gw_coap *coap, struct gw_why *why)
 {
 	const struct gw_config *config = coap->config;
+	struct gw_trust_options options;
+	struct gw_span chain, key, authorities;
 	coap_dtls_pki_t pki = { .version = COAP_DTLS_PKI_SETUP_VERSION, .verify_peer_cert = 1, .check_common_ca = 1, .cert_chain_validation = 1,
 		.cert_chain_verify_depth = 4, .allow_no_crl = 1, .validate_cn_call_back = gw_coap_certificate, .cn_call_back_arg = coap };
 	enum gw_error error;
 
-	if (config->tls_certificate[0] == '\0' || config->tls_key[0] == '\0' || config->tls_ca[0] == '\0')
+	if (config->tls_certificate[0] == '\0' || config->tls_ca[0] == '\0')
 		return GW_OK;
-	if ((error = read_pem(config->tls_certificate, &coap->certificate, why)) != GW_OK ||
-	    (error = read_pem(config->tls_key, &coap->key, why)) != GW_OK || (error = read_pem(config->tls_ca, &coap->ca, why)) != GW_OK)
+	gw_trust_configured(config, &options);
+	options.expired_accepted = true; // devices with a pre-shared key do not look at it
+	if ((error = gw_trust_load(&options, &coap->trust, why)) != GW_OK)
 		return error;
+	chain = gw_trust_pem(coap->trust, GW_TRUST_CHAIN);
+	key = gw_trust_pem(coap->trust, GW_TRUST_KEY);
+	authorities = gw_trust_pem(coap->trust, GW_TRUST_AUTHORITIES);
 	pki.pki_key.key_type = COAP_PKI_KEY_PEM_BUF;
 	pki.pki_key.key.pem_buf = (coap_pki_key_pem_buf_t){
-		.ca_cert = (const uint8_t *)coap->ca.text, .ca_cert_len = coap->ca.len,
-		.public_cert = (const uint8_t *)coap->certificate.text, .public_cert_len = coap->certificate.len,
-		.private_key = (const uint8_t *)coap->key.text, .private_key_len = coap->key.len,
+		.ca_cert = authorities.at, .ca_cert_len = authorities.len,
+		.public_cert = chain.at, .public_cert_len = chain.len,
+		.private_key = key.at, .private_key_len = key.len,
 	};
 	if (!coap_context_set_pki(coap->context, &pki))
-		return gw_fail(why, GW_E_CONFIG, "%s and %s are not taken for DTLS", config->tls_certificate, config->tls_key);
+		return gw_fail(why, GW_E_CONFIG, "%s is not taken for DTLS", config->tls_certificate);
 	return GW_OK;
 }
 
@@ -199,7 +175,6 @@ gw_coap_context_close(struct gw_coap *coap)
 	if (coap->context != NULL)
 		coap_free_context(coap->context);
 	coap->context = NULL;
-	free_pem(&coap->certificate);
-	free_pem(&coap->key);
-	free_pem(&coap->ca);
+	gw_trust_drop(coap->trust);
+	coap->trust = NULL;
 }

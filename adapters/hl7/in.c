@@ -339,9 +339,17 @@ overdue(const struct gw_hl7_door *door, const struct gw_hl7_conn *conn)
 	return NULL;
 }
 
+// Why a peer that was let in may not stay; NULL: it may.
+static const char *
+lapsed(const struct gw_hl7_conn *conn, int64_t now_s)
+{
+	return conn->tls != NULL && conn->state == GW_HL7_SERVED ? gw_tls_lapsed(conn->tls, now_s) : NULL;
+}
+
 static void
 tick(struct gw_hl7_door *door)
 {
+	int64_t now_s = gw_clock_wall_us() / 1000000;
 	struct gw_hl7_conn *conn, *next;
 	const char *words;
 
@@ -351,6 +359,11 @@ tick(struct gw_hl7_door *door)
 	listen_again(door, true);
 	for (conn = door->first; conn != NULL; conn = next) {
 		next = conn->next;
+		if ((words = lapsed(conn, now_s)) != NULL) {
+			gw_hl7_door_refused(door, conn, GW_AUTH_CERTIFICATE, conn->peer->name, words);
+			gw_hl7_conn_close(conn);
+			continue;
+		}
 		if ((words = overdue(door, conn)) == NULL)
 			continue;
 		gw_diag_limited(&door->said_failed, 1, GW_INFO, "hl7_in.closed", "peer=%s from=%s: %s", conn->peer != NULL ? conn->peer->name : "", conn->where, words);
@@ -475,6 +488,32 @@ enabled(const struct gw_config *config)
 	return config->hl7_in_enabled;
 }
 
+// Rules for names of devices are no rules for peers.
+static void
+trust_options(const struct gw_config *config, struct gw_trust_options *options)
+{
+	gw_trust_configured(config, options);
+	options->identities = NULL;
+	if (config->hl7_in_ca[0] != '\0')
+		options->ca = config->hl7_in_ca;
+}
+
+static enum gw_error
+check_trust(const struct gw_config *config, struct gw_why *why)
+{
+	struct gw_trust_options options;
+	struct gw_trust *trust;
+	enum gw_error error;
+
+	if (config->hl7_in_tls_port == 0 || config->tls_certificate[0] == '\0') // its own are made when it starts
+		return GW_OK;
+	trust_options(config, &options);
+	options.expired_accepted = true;
+	error = gw_trust_load(&options, &trust, why);
+	gw_trust_drop(trust);
+	return error;
+}
+
 static enum gw_error
 check(const struct gw_config *config, struct gw_why *why)
 {
@@ -483,19 +522,51 @@ check(const struct gw_config *config, struct gw_why *why)
 
 	if (!config->hl7_in_enabled)
 		return GW_OK; // what is not there yet need not be complete
-	if ((error = gw_hl7_in_settings_make(config, &settings, why)) == GW_OK)
-		gw_hl7_in_settings_fini(&settings);
-	return error;
+	if ((error = gw_hl7_in_settings_make(config, &settings, why)) != GW_OK)
+		return error;
+	gw_hl7_in_settings_fini(&settings);
+	return check_trust(config, why);
+}
+
+static void
+files(const struct gw_config *config, gw_file_fn *fn, void *arg)
+{
+	struct gw_trust_options options;
+
+	if (config->hl7_in_tls_port == 0)
+		return;
+	trust_options(config, &options);
+	gw_trust_files(&options, fn, arg);
+}
+
+static enum gw_error
+renew(void *part, struct gw_why *why)
+{
+	struct gw_hl7_door *door = part;
+	struct gw_trust_options options;
+
+	if (door->tls == NULL)
+		return GW_OK;
+	trust_options(door->core->config, &options);
+	return gw_tls_server_renew(door->tls, &options, why);
 }
 
 static enum gw_error
 open_tls(struct gw_hl7_door *door, struct gw_why *why)
 {
-	const struct gw_config *config = door->core->config;
-	struct gw_tls_options options = { .certificate = config->tls_certificate, .key = config->tls_key,
-		.ca = config->hl7_in_ca[0] != '\0' ? config->hl7_in_ca : config->tls_ca, .subject = is_subject, .arg = &door->settings };
+	struct gw_tls_options options = { .only_1_3 = strcmp(door->core->config->tls_version_min, "1.3") == 0, .subject = is_subject, .arg = &door->settings };
+	struct gw_why words = { "" };
+	enum gw_error error;
 
-	return door->settings.tls_port != 0 ? gw_tls_server_open(&options, &door->tls, why) : GW_OK;
+	if (door->settings.tls_port == 0)
+		return GW_OK;
+	trust_options(door->core->config, &options.trust);
+	options.trust.expired_accepted = true; // better than no connection: whether it will do is for those who connect to say
+	if ((error = gw_tls_server_open(&options, &door->tls, &words)) != GW_OK)
+		return gw_fail(why, error, "%s", words.text);
+	if (words.text[0] != '\0')
+		gw_diag(GW_WARNING, "hl7_in.credentials", "%s", words.text);
+	return GW_OK;
 }
 
 static enum gw_error
@@ -635,4 +706,6 @@ const struct gw_part gw_hl7_in_part = {
 	.close = close_part,
 	.status = gw_hl7_door_status,
 	.command = gw_hl7_door_command,
+	.files = files,
+	.renew = renew,
 };

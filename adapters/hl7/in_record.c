@@ -72,6 +72,7 @@ gw_hl7_door_status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	peers = yyjson_mut_obj_add_obj(doc, object, "peers");
 	for (size_t i = 0; i < door->settings.peer_count; i++)
 		add_peer(door, &door->settings.peers[i], &door->states[i], doc, peers);
+	gw_tls_server_status(door->tls, doc, object);
 }
 
 // ---- Out of quarantine: a command's thread ----

@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { TICKET_LIFE_S = 86400, SPARE_FILES = 512 };
+enum { SPARE_FILES = 512 };
 
 static bool
 enabled(const struct gw_config *config)
@@ -91,14 +91,35 @@ raise_files(uint32_t connections_max)
 		    (unsigned long long)limit.rlim_cur, (unsigned long long)need);
 }
 
+// A certificate that has expired is better than none: devices with a pre-shared key do not look at it.
+static enum gw_error
+open_tls(struct gw_mqtt *mqtt, struct gw_why *why)
+{
+	const struct gw_config *config = mqtt->core->config;
+	struct gw_tls_options options = { .only_1_3 = strcmp(config->tls_version_min, "1.3") == 0, .ticket_s = (uint32_t)config->tls_ticket_s, .door = "mqtt",
+		.psk = find_psk, .subject = find_subject, .arg = mqtt };
+	struct gw_why words = { "" };
+	enum gw_error error;
+	char *file;
+
+	if (asprintf(&file, "%s/mqtt-ticket-keys", config->store_dir) < 0)
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
+	options.ticket_file = file;
+	gw_trust_configured(config, &options.trust);
+	options.trust.expired_accepted = true;
+	error = gw_tls_server_open(&options, &mqtt->tls, &words);
+	free(file);
+	if (error != GW_OK)
+		return gw_fail(why, error, "%s", words.text);
+	if (words.text[0] != '\0')
+		gw_diag(GW_WARNING, "mqtt.credentials", "%s", words.text);
+	return GW_OK;
+}
+
 static enum gw_error
 open_shared(struct gw_mqtt *mqtt, struct gw_why *why)
 {
 	const struct gw_config *config = mqtt->core->config;
-	struct gw_tls_options tls = {
-		.certificate = config->tls_certificate, .key = config->tls_key, .ca = config->tls_ca, .ticket_s = TICKET_LIFE_S,
-		.psk = find_psk, .subject = find_subject, .arg = mqtt,
-	};
 	struct gw_mqtt_sessions_options sessions = {
 		.sessions_max = (uint32_t)config->mqtt_sessions_max,
 		.sessions_of_one = (uint32_t)config->mqtt_sessions_of_one,
@@ -110,7 +131,7 @@ open_shared(struct gw_mqtt *mqtt, struct gw_why *why)
 	mqtt->door_fd = sessions.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (mqtt->door_fd < 0)
 		return gw_fail(why, GW_E_SYSTEM, "%s", strerror(errno));
-	error = gw_tls_server_open(&tls, &mqtt->tls, why);
+	error = open_tls(mqtt, why);
 	if (error != GW_OK)
 		return error;
 	return gw_mqtt_sessions_open(&sessions, mqtt->core->journal, &mqtt->sessions, why);
@@ -194,6 +215,46 @@ close_part(void *part)
 	free(mqtt);
 }
 
+// ---- Credentials ----
+
+static enum gw_error
+check(const struct gw_config *config, struct gw_why *why)
+{
+	struct gw_trust_options options;
+	struct gw_trust *trust;
+	enum gw_error error;
+
+	if (!config->mqtt_enabled)
+		return GW_OK;
+	if (config->tls_certificate[0] == '\0') // its own are made when it starts
+		return gw_trust_check_rules(&config->tls_identities, why);
+	gw_trust_configured(config, &options);
+	options.expired_accepted = true;
+	error = gw_trust_load(&options, &trust, why);
+	gw_trust_drop(trust);
+	return error;
+}
+
+static void
+files(const struct gw_config *config, gw_file_fn *fn, void *arg)
+{
+	struct gw_trust_options options;
+
+	gw_trust_configured(config, &options);
+	gw_trust_files(&options, fn, arg);
+}
+
+// Serving threads find out by themselves whom it concerns.
+static enum gw_error
+renew(void *part, struct gw_why *why)
+{
+	struct gw_mqtt *mqtt = part;
+	struct gw_trust_options options;
+
+	gw_trust_configured(mqtt->core->config, &options);
+	return gw_tls_server_renew(mqtt->tls, &options, why);
+}
+
 // ---- Status ----
 
 static void
@@ -263,15 +324,19 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	yyjson_mut_obj_add_uint(doc, object, "payload_bytes", sums[3]);
 	add_refused(mqtt, doc, object);
 	yyjson_mut_obj_add_val(doc, object, "threads", threads);
+	gw_tls_server_status(mqtt->tls, doc, object);
 }
 
 const struct gw_part gw_mqtt_part = {
 	.name = "mqtt",
 	.outlet = false,
 	.enabled = enabled,
+	.check = check,
 	.start = start,
 	.stop = stop_part,
 	.close = close_part,
 	.status = status,
 	.command = NULL,
+	.files = files,
+	.renew = renew,
 };

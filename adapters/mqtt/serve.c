@@ -538,6 +538,23 @@ check_keep_alive(struct gw_mqtt_worker *worker)
 	}
 }
 
+// What a certificate proved must go on being so: it may have expired, or other files been taken up since.
+static void
+check_certificates(struct gw_mqtt_worker *worker)
+{
+	struct gw_mqtt_conn *conn = worker->conns, *next;
+	int64_t now_s = gw_clock_wall_us() / 1000000;
+	const char *words;
+
+	for (; conn != NULL; conn = next) {
+		next = conn->next;
+		if ((words = gw_tls_lapsed(conn->tls, now_s)) == NULL)
+			continue;
+		gw_diag(GW_NOTICE, "mqtt.cut", "peer=%s principal=%s: %s", conn->peer, conn->principal, words);
+		end_with(worker, conn, GW_MQTT_ADMINISTRATIVE);
+	}
+}
+
 static void
 tick(struct gw_mqtt_worker *worker)
 {
@@ -545,6 +562,7 @@ tick(struct gw_mqtt_worker *worker)
 		return;
 	worker->tick_us = worker->now_us + TICK_MS * 1000;
 	check_keep_alive(worker);
+	check_certificates(worker);
 }
 
 static void

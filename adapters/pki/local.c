@@ -81,7 +81,8 @@ gw_local_apply(struct gw_config *config, struct gw_why *why)
 		return GW_OK;
 	gw_local_paths(config, &paths);
 	if (!set_path(&config->tls_certificate, paths.certificate) || !set_path(&config->tls_key, paths.key) ||
-	    (config->tls_ca[0] == '\0' && !set_path(&config->tls_ca, paths.ca)))
+	    (config->tls_ca[0] == '\0' && !set_path(&config->tls_ca, paths.ca)) ||
+	    (config->tls_crl[0] == '\0' && strcmp(config->tls_ca, paths.ca) == 0 && !set_path(&config->tls_crl, paths.crl)))
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	return GW_OK;
 }

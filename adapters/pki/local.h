@@ -23,7 +23,7 @@ struct gw_local_paths {
 void gw_local_paths(const struct gw_config *config, struct gw_local_paths *paths);
 // Whether the doors use it: nothing else is configured (or gw_local_apply() has set its paths).
 bool gw_local_used(const struct gw_config *config);
-// Where it is used, sets tls.certificate, tls.key and, unless the site names authorities of its own, tls.ca to its files. They need not exist yet.
+// Where it is used, sets tls.certificate, tls.key and, unless the site names authorities of its own, tls.ca and tls.crl to its files. They need not exist yet.
 enum gw_error gw_local_apply(struct gw_config *config, struct gw_why *why);
 
 struct gw_local;

@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 
 #include <mbedtls/error.h>
-#include <mbedtls/oid.h>
 
 static pthread_mutex_t shake = PTHREAD_MUTEX_INITIALIZER;
 
@@ -93,14 +92,18 @@ gw_tls_conn_new(struct gw_tls_server *server, int fd)
 	if (conn == NULL)
 		return NULL;
 	conn->server = server;
+	conn->setup = gw_tls_setup_hold(server);
+	conn->check.trust = conn->setup->trust;
+	conn->looked = conn->setup->generation;
 	conn->fd = fd;
 	conn->shaking = true;
 	mbedtls_ssl_init(&conn->ssl);
-	if (mbedtls_ssl_setup(&conn->ssl, &server->shared) != 0) {
+	if (mbedtls_ssl_setup(&conn->ssl, &conn->setup->config) != 0) {
 		gw_tls_conn_free(conn);
 		return NULL;
 	}
 	mbedtls_ssl_set_user_data_p(&conn->ssl, conn);
+	mbedtls_ssl_set_verify(&conn->ssl, gw_trust_verify, &conn->check);
 	mbedtls_ssl_set_bio(&conn->ssl, conn, on_send, on_receive, NULL);
 	return conn;
 }
@@ -111,6 +114,8 @@ gw_tls_conn_free(struct gw_tls_conn *conn)
 	if (conn == NULL)
 		return;
 	mbedtls_ssl_free(&conn->ssl);
+	gw_tls_ticket_forget(conn);
+	gw_tls_setup_drop(conn->setup);
 	free(conn);
 }
 
@@ -142,64 +147,23 @@ gw_tls_step_of(int rc, int *error)
 	}
 }
 
-// Names shorter than what we keep, without control characters: they go into the registry's look-up and into diagnostics.
-static bool
-name_is_fit(const uint8_t *at, size_t len)
-{
-	if (len == 0 || len > GW_TLS_NAME_MAX)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if (at[i] < 0x20 || at[i] == 0x7F)
-			return false;
-	return true;
-}
-
-static bool
-try_name(struct gw_tls_conn *conn, const uint8_t *at, size_t len)
+void
+gw_tls_identify(struct gw_tls_conn *conn, const mbedtls_x509_crt *crt)
 {
 	const struct gw_tls_options *o = &conn->server->options;
-	struct gw_tls_identity *id = &conn->identity;
 
-	if (!name_is_fit(at, len))
-		return false;
-	if (id->name[0] == '\0') {
-		memcpy(id->name, at, len);
-		id->name[len] = '\0';
-	}
-	if (o->subject != NULL && !o->subject(o->arg, gw_span(at, len)))
-		return false;
-	memcpy(id->name, at, len);
-	id->name[len] = '\0';
-	id->known = true;
-	return true;
+	if (!conn->identified)
+		gw_trust_identify(conn->setup->trust, crt, o->subject, o->arg, &conn->identity);
+	conn->identified = true;
 }
 
-// The common name first, then the DNS names of the SAN (RFC 5280 section 4.2.1.6).
-static void
-identity_of_certificate(struct gw_tls_conn *conn, const mbedtls_x509_crt *crt)
-{
-	const mbedtls_x509_name *part;
-	const mbedtls_x509_sequence *san;
-
-	conn->identity.auth = GW_AUTH_CERTIFICATE;
-	for (part = &crt->subject; part != NULL; part = part->next)
-		if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &part->oid) == 0 && try_name(conn, part->val.p, part->val.len))
-			return;
-	for (san = &crt->subject_alt_names; san != NULL; san = san->next)
-		if ((san->buf.tag & (MBEDTLS_ASN1_TAG_CLASS_MASK | MBEDTLS_ASN1_TAG_VALUE_MASK)) ==
-		    (MBEDTLS_ASN1_CONTEXT_SPECIFIC | MBEDTLS_X509_SAN_DNS_NAME) && try_name(conn, san->buf.p, san->buf.len))
-			return;
-}
-
-// Whether the key named in psk_name was proved: in TLS 1.2 only a PSK suite uses it, in TLS 1.3 see choose_certificate() in tls_server.c.
-static bool
-psk_was_used(struct gw_tls_conn *conn)
+// In TLS 1.2 only a PSK suite uses it, in TLS 1.3 see choose_certificate() in tls_server.c.
+bool
+gw_tls_psk_was_used(struct gw_tls_conn *conn, int suite)
 {
 	if (!conn->psk_proved)
 		return false;
-	if (mbedtls_ssl_get_version_number(&conn->ssl) == MBEDTLS_SSL_VERSION_TLS1_3)
-		return true;
-	return gw_tls_suite_is_psk(mbedtls_ssl_get_ciphersuite_id_from_ssl(&conn->ssl));
+	return mbedtls_ssl_get_version_number(&conn->ssl) == MBEDTLS_SSL_VERSION_TLS1_3 || gw_tls_suite_is_psk(suite);
 }
 
 static enum gw_tls_step
@@ -220,11 +184,12 @@ identify(struct gw_tls_conn *conn)
 	if (crt != NULL) {
 		uint32_t flags = mbedtls_ssl_get_verify_result(&conn->ssl);
 
-		identity_of_certificate(conn, crt);
+		gw_tls_identify(conn, crt);
 		if (flags != 0)
 			return refuse_certificate(conn, flags);
-	} else {
-		if (psk_was_used(conn)) {
+	} else if (!conn->resumed) {
+		memset(&conn->identity, 0, sizeof(conn->identity));
+		if (gw_tls_psk_was_used(conn, mbedtls_ssl_get_ciphersuite_id_from_ssl(&conn->ssl))) {
 			conn->identity.auth = GW_AUTH_PSK;
 			conn->identity.known = true;
 		}
@@ -249,10 +214,13 @@ gw_tls_handshake(struct gw_tls_conn *conn)
 	int rc;
 
 	gw_tls_shake_lock();
+	gw_tls_shaking = conn;
 	rc = mbedtls_ssl_handshake(&conn->ssl);
+	gw_tls_shaking = NULL;
 	gw_tls_shake_unlock();
-	if (rc == 0) {
+	if (rc == 0 || (rc == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED && mbedtls_ssl_get_peer_cert(&conn->ssl) != NULL)) {
 		step = identify(conn);
+		gw_tls_ticket_forget(conn);
 		conn->shaking = false;
 	} else {
 		step = gw_tls_step_of(rc, &conn->error);
@@ -316,6 +284,29 @@ const char *
 gw_tls_version(const struct gw_tls_conn *conn)
 {
 	return mbedtls_ssl_get_version(&conn->ssl);
+}
+
+bool
+gw_tls_resumed(const struct gw_tls_conn *conn)
+{
+	return conn->resumed;
+}
+
+const char *
+gw_tls_lapsed(struct gw_tls_conn *conn, int64_t now_s)
+{
+	uint64_t generation = atomic_load_explicit(&conn->server->generation, memory_order_acquire);
+	struct gw_tls_setup *setup;
+	const char *why;
+
+	if (conn->identity.auth != GW_AUTH_CERTIFICATE || (generation == conn->looked && now_s <= conn->check.proof.until_s))
+		return NULL;
+	setup = gw_tls_setup_hold(conn->server);
+	why = gw_trust_lapsed(setup->trust, &conn->check.proof, now_s);
+	if (why == NULL)
+		conn->looked = setup->generation;
+	gw_tls_setup_drop(setup);
+	return why;
 }
 
 enum gw_tls_step

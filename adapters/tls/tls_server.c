@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shared side of TLS: certificate, key, authorities, suites, tickets. Written when it is opened, read-only afterwards.
+// The shared side of TLS: trust, suites, tickets. What handshakes use is made whole, then only read; a newer one takes its place.
 #include "adapters/tls/tls_internal.h"
+
+#include "gateway/clock.h"
 
 #include <psa/crypto.h>
 #include <stdlib.h>
@@ -51,27 +53,6 @@ gw_tls_suite_is_psk(int suite)
 	return name != NULL && strstr(name, "PSK") != NULL;
 }
 
-// A ticket only where the session itself says who the peer is: see tls.h.
-static int
-ticket_write(void *arg, const mbedtls_ssl_session *session, unsigned char *start, const unsigned char *end, size_t *len, uint32_t *life)
-{
-	struct gw_tls_server *server = arg;
-
-	*len = 0;
-	*life = 0;
-	if (gw_tls_suite_is_psk(mbedtls_ssl_session_get_ciphersuite_id(session)))
-		return MBEDTLS_ERR_SSL_FEATURE_UNAVAILABLE;
-	return mbedtls_ssl_ticket_write(&server->tickets, session, start, end, len, life);
-}
-
-static int
-ticket_parse(void *arg, mbedtls_ssl_session *session, unsigned char *buf, size_t len)
-{
-	struct gw_tls_server *server = arg;
-
-	return mbedtls_ssl_ticket_parse(&server->tickets, session, buf, len);
-}
-
 // RFC 4279 and RFC 8446 section 4.2.11. In TLS 1.3 this runs before it is known whether the PSK is used at all; choose_certificate closes that gap.
 static int
 find_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char *identity, size_t len)
@@ -82,6 +63,8 @@ find_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char *identity, siz
 	size_t key_len, kept = len < GW_TLS_NAME_MAX ? len : GW_TLS_NAME_MAX;
 	int rc;
 
+	if (gw_ticket_is_one(gw_span(identity, len))) // that is no good any more: nobody's name
+		return MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY;
 	memcpy(conn->psk_name, identity, kept);
 	conn->psk_name[kept] = '\0';
 	conn->psk_proved = false;
@@ -96,43 +79,42 @@ find_psk(void *arg, mbedtls_ssl_context *ssl, const unsigned char *identity, siz
 	return rc;
 }
 
-// Called once the ClientHello is understood. Whoever named a PSK in TLS 1.3 gets no certificate: then the handshake can only end well by
-// proving that key, and the name may be believed. (Naming somebody's PSK and falling back to a certificate handshake would otherwise do.)
+// Called once the ClientHello is understood. Whoever named a PSK in TLS 1.3, or has a ticket that was taken, gets no certificate: then the handshake can only end
+// well by proving that key, and the name may be believed. (Naming somebody's PSK and falling back to a certificate handshake would otherwise do.)
 static int
 choose_certificate(mbedtls_ssl_context *ssl)
 {
 	struct gw_tls_conn *conn = mbedtls_ssl_get_user_data_p(ssl);
+	struct gw_trust_shown shown;
 
 	mbedtls_ssl_set_hs_own_cert(ssl, NULL, NULL);
-	if (conn->psk_proved)
+	if (!gw_trust_shows(conn->setup->trust, &shown))
 		return 0;
-	return mbedtls_ssl_set_hs_own_cert(ssl, &conn->server->chain, &conn->server->key);
+	if (mbedtls_ssl_get_version_number(ssl) == MBEDTLS_SSL_VERSION_TLS1_3 && (conn->psk_proved || conn->resumed || gw_tls_ticket_taken(conn)))
+		return 0;
+	return mbedtls_ssl_set_hs_own_cert(ssl, shown.chain, shown.key);
 }
 
-static enum gw_error
-read_files(struct gw_tls_server *server, const struct gw_tls_options *o, struct gw_why *why)
-{
-	int rc;
+// ---- Set-up ----
 
-	if (o->certificate == NULL || o->certificate[0] == '\0' || o->key == NULL || o->key[0] == '\0')
-		return gw_fail(why, GW_E_CONFIG, "tls.certificate and tls.key must name PEM files: a door on TLS needs both");
-	if ((rc = mbedtls_x509_crt_parse_file(&server->chain, o->certificate)) != 0)
-		return mbed_failed(why, GW_E_CONFIG, rc, "tls.certificate", o->certificate);
-	if ((rc = mbedtls_pk_parse_keyfile(&server->key, o->key, NULL, mbedtls_ctr_drbg_random, &server->random)) != 0)
-		return mbed_failed(why, GW_E_CONFIG, rc, "tls.key", o->key);
-	if ((rc = mbedtls_pk_check_pair(&server->chain.pk, &server->key, mbedtls_ctr_drbg_random, &server->random)) != 0)
-		return mbed_failed(why, GW_E_CONFIG, rc, "tls.key does not belong to tls.certificate:", o->key);
-	if (o->ca != NULL && o->ca[0] != '\0' && (rc = mbedtls_x509_crt_parse_file(&server->authorities, o->ca)) != 0)
-		return mbed_failed(why, GW_E_CONFIG, rc, "tls.ca", o->ca);
-	return GW_OK;
+static void
+set_tickets(struct gw_tls_server *server, mbedtls_ssl_config *c)
+{
+	bool on = server->tickets != NULL;
+
+	mbedtls_ssl_conf_new_session_tickets(c, on ? 1 : 0); // TLS 1.3
+	mbedtls_ssl_conf_session_tickets(c, on ? MBEDTLS_SSL_SESSION_TICKETS_ENABLED : MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+	if (on)
+		mbedtls_ssl_conf_session_tickets_cb(c, gw_tls_ticket_write, gw_tls_ticket_parse, server);
 }
 
 static void
-set_suites(struct gw_tls_server *server, const struct gw_tls_options *o)
+configure(struct gw_tls_server *server, struct gw_tls_setup *setup)
 {
-	mbedtls_ssl_config *c = &server->shared;
+	mbedtls_x509_crt *authorities = gw_trust_authorities(setup->trust);
+	mbedtls_ssl_config *c = &setup->config;
 
-	mbedtls_ssl_conf_min_tls_version(c, MBEDTLS_SSL_VERSION_TLS1_2);
+	mbedtls_ssl_conf_min_tls_version(c, server->options.only_1_3 ? MBEDTLS_SSL_VERSION_TLS1_3 : MBEDTLS_SSL_VERSION_TLS1_2);
 	mbedtls_ssl_conf_max_tls_version(c, MBEDTLS_SSL_VERSION_TLS1_3);
 	mbedtls_ssl_conf_ciphersuites(c, suites);
 	mbedtls_ssl_conf_tls13_key_exchange_modes(c, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_ALL);
@@ -141,70 +123,167 @@ set_suites(struct gw_tls_server *server, const struct gw_tls_options *o)
 #if defined(MBEDTLS_SSL_RENEGOTIATION)
 	mbedtls_ssl_conf_renegotiation(c, MBEDTLS_SSL_RENEGOTIATION_DISABLED);
 #endif
-	if (o->psk != NULL)
+	if (server->options.psk != NULL)
 		mbedtls_ssl_conf_psk_cb(c, find_psk, server);
 	// Optional: a device may come with a PSK or a password instead. One that does present a certificate is held to it (tls_conn.c).
-	mbedtls_ssl_conf_authmode(c, server->authorities.version != 0 ? MBEDTLS_SSL_VERIFY_OPTIONAL : MBEDTLS_SSL_VERIFY_NONE);
-	if (server->authorities.version != 0)
-		mbedtls_ssl_conf_ca_chain(c, &server->authorities, NULL);
+	mbedtls_ssl_conf_authmode(c, authorities != NULL ? MBEDTLS_SSL_VERIFY_OPTIONAL : MBEDTLS_SSL_VERIFY_NONE);
+	if (authorities != NULL)
+		mbedtls_ssl_conf_ca_chain(c, authorities, gw_trust_lists(setup->trust));
+	set_tickets(server, c);
+}
+
+void
+gw_tls_setup_drop(struct gw_tls_setup *setup)
+{
+	if (setup == NULL || atomic_fetch_sub_explicit(&setup->references, 1, memory_order_acq_rel) > 1)
+		return;
+	mbedtls_ssl_config_free(&setup->config);
+	gw_trust_drop(setup->trust);
+	free(setup);
+}
+
+struct gw_tls_setup *
+gw_tls_setup_hold(struct gw_tls_server *server)
+{
+	struct gw_tls_setup *setup;
+
+	pthread_mutex_lock(&server->lock);
+	setup = server->setup;
+	atomic_fetch_add_explicit(&setup->references, 1, memory_order_relaxed);
+	pthread_mutex_unlock(&server->lock);
+	return setup;
 }
 
 static enum gw_error
-set_tickets(struct gw_tls_server *server, uint32_t life_s, struct gw_why *why)
+make_setup(struct gw_tls_server *server, const struct gw_trust_options *files, struct gw_tls_setup **out, struct gw_why *why)
 {
-	int rc;
+	struct gw_tls_setup *setup = calloc(1, sizeof(*setup));
+	struct gw_trust_shown shown;
+	enum gw_error error;
 
-	mbedtls_ssl_conf_new_session_tickets(&server->shared, 0); // TLS 1.3: none
-	mbedtls_ssl_conf_session_tickets(&server->shared, life_s != 0 ? MBEDTLS_SSL_SESSION_TICKETS_ENABLED : MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
-	if (life_s == 0)
-		return GW_OK;
-	rc = mbedtls_ssl_ticket_setup(&server->tickets, mbedtls_ctr_drbg_random, &server->random, MBEDTLS_CIPHER_AES_256_GCM, life_s);
-	if (rc != 0)
-		return mbed_failed(why, GW_E_SYSTEM, rc, "TLS session", "tickets");
-	mbedtls_ssl_conf_session_tickets_cb(&server->shared, ticket_write, ticket_parse, server);
+	*out = NULL;
+	if (setup == NULL)
+		return gw_fail(why, GW_E_MEMORY, "out of memory");
+	atomic_store(&setup->references, 1);
+	mbedtls_ssl_config_init(&setup->config);
+	if ((error = gw_trust_load(files, &setup->trust, why)) == GW_OK && !gw_trust_shows(setup->trust, &shown))
+		error = gw_fail(why, GW_E_CONFIG, "tls.certificate and tls.key must name files: a door on TLS needs both");
+	if (error == GW_OK && mbedtls_ssl_config_defaults(&setup->config, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT) != 0)
+		error = gw_fail(why, GW_E_MEMORY, "out of memory");
+	if (error != GW_OK) {
+		gw_tls_setup_drop(setup);
+		return error;
+	}
+	configure(server, setup);
+	*out = setup;
 	return GW_OK;
 }
 
-static struct gw_tls_server *
-server_new(const struct gw_tls_options *options)
+enum gw_error
+gw_tls_server_renew(struct gw_tls_server *server, const struct gw_trust_options *files, struct gw_why *why)
 {
-	struct gw_tls_server *server = calloc(1, sizeof(*server));
+	struct gw_tls_setup *setup, *old;
+	struct gw_why words = { "" };
+	enum gw_error error = make_setup(server, files, &setup, &words);
+
+	if (error != GW_OK) {
+		pthread_mutex_lock(&server->lock);
+		server->refused_us = gw_clock_wall_us();
+		server->refused = words;
+		pthread_mutex_unlock(&server->lock);
+		return gw_fail(why, error, "%s", words.text);
+	}
+	(void)!gw_fail(why, GW_OK, "%s", gw_trust_warning(setup->trust));
+	pthread_mutex_lock(&server->lock);
+	server->taken_us = gw_clock_wall_us();
+	server->refused_us = 0;
+	old = server->setup;
+	server->setup = setup;
+	setup->generation = atomic_load(&server->generation) + 1;
+	atomic_store_explicit(&server->generation, setup->generation, memory_order_release);
+	pthread_mutex_unlock(&server->lock);
+	gw_tls_setup_drop(old);
+	return GW_OK;
+}
+
+struct gw_trust *
+gw_tls_server_trust(struct gw_tls_server *server)
+{
+	struct gw_tls_setup *setup = gw_tls_setup_hold(server);
+	struct gw_trust *trust = gw_trust_hold(setup->trust);
+
+	gw_tls_setup_drop(setup);
+	return trust;
+}
+
+void
+gw_tls_server_status(struct gw_tls_server *server, yyjson_mut_doc *doc, yyjson_mut_val *object)
+{
+	yyjson_mut_val *row;
+	struct gw_trust *trust;
+	char words[192], text[40];
 
 	if (server == NULL)
-		return NULL;
-	server->options = *options;
-	mbedtls_entropy_init(&server->entropy);
-	mbedtls_ctr_drbg_init(&server->random);
-	mbedtls_x509_crt_init(&server->chain);
-	mbedtls_x509_crt_init(&server->authorities);
-	mbedtls_pk_init(&server->key);
-	mbedtls_ssl_config_init(&server->shared);
-	mbedtls_ssl_ticket_init(&server->tickets);
-	return server;
+		return;
+	row = yyjson_mut_obj_add_obj(doc, object, "credentials");
+	trust = gw_tls_server_trust(server);
+	gw_trust_words(trust, words, sizeof(words));
+	yyjson_mut_obj_add_strcpy(doc, row, "in_use", words);
+	if (gw_trust_warning(trust)[0] != '\0')
+		yyjson_mut_obj_add_strcpy(doc, row, "warning", gw_trust_warning(trust));
+	gw_trust_drop(trust);
+	pthread_mutex_lock(&server->lock);
+	yyjson_mut_obj_add_strcpy(doc, row, "since", gw_time_format(server->taken_us, text));
+	if (server->refused_us != 0) {
+		yyjson_mut_obj_add_strcpy(doc, row, "refused_at", gw_time_format(server->refused_us, text));
+		yyjson_mut_obj_add_strcpy(doc, row, "refused", server->refused.text);
+	}
+	pthread_mutex_unlock(&server->lock);
+}
+
+// ---- Open and close ----
+
+static enum gw_error
+seed(struct gw_tls_server *server, struct gw_why *why)
+{
+	int rc;
+
+	if (psa_crypto_init() != PSA_SUCCESS)
+		return gw_fail(why, GW_E_SYSTEM, "psa_crypto_init failed: no source of randomness?");
+	if ((rc = mbedtls_ctr_drbg_seed(&server->random, mbedtls_entropy_func, &server->entropy, NULL, 0)) != 0)
+		return mbed_failed(why, GW_E_SYSTEM, rc, "random", "generator");
+	return GW_OK;
+}
+
+static enum gw_error
+open_tickets(struct gw_tls_server *server, const struct gw_tls_options *o, struct gw_why *why)
+{
+	struct gw_why words = { "" };
+	enum gw_error error;
+
+	if (o->ticket_s == 0)
+		return GW_OK;
+	error = gw_ticket_keys_open(o->ticket_file, o->door, o->ticket_s, &server->tickets, &words);
+	if (words.text[0] != '\0')
+		(void)!gw_fail(why, GW_OK, "%s", words.text);
+	return error;
 }
 
 enum gw_error
 gw_tls_server_open(const struct gw_tls_options *options, struct gw_tls_server **out, struct gw_why *why)
 {
-	struct gw_tls_server *server = server_new(options);
+	struct gw_tls_server *server = calloc(1, sizeof(*server));
 	enum gw_error error;
-	int rc;
 
 	*out = NULL;
 	if (server == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
-	if (psa_crypto_init() != PSA_SUCCESS)
-		error = gw_fail(why, GW_E_SYSTEM, "psa_crypto_init failed: no source of randomness?");
-	else if ((rc = mbedtls_ctr_drbg_seed(&server->random, mbedtls_entropy_func, &server->entropy, NULL, 0)) != 0)
-		error = mbed_failed(why, GW_E_SYSTEM, rc, "random", "generator");
-	else if ((rc = mbedtls_ssl_config_defaults(&server->shared, MBEDTLS_SSL_IS_SERVER, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT)) != 0)
-		error = mbed_failed(why, GW_E_MEMORY, rc, "TLS", "configuration");
-	else
-		error = read_files(server, options, why);
-	if (error == GW_OK) {
-		set_suites(server, options);
-		error = set_tickets(server, options->ticket_s, why);
-	}
+	server->options = *options;
+	pthread_mutex_init(&server->lock, NULL);
+	mbedtls_entropy_init(&server->entropy);
+	mbedtls_ctr_drbg_init(&server->random);
+	if ((error = seed(server, why)) == GW_OK && (error = open_tickets(server, options, why)) == GW_OK)
+		error = gw_tls_server_renew(server, &options->trust, why);
 	if (error != GW_OK) {
 		gw_tls_server_close(server);
 		return error;
@@ -218,12 +297,10 @@ gw_tls_server_close(struct gw_tls_server *server)
 {
 	if (server == NULL)
 		return;
-	mbedtls_ssl_config_free(&server->shared);
-	mbedtls_ssl_ticket_free(&server->tickets);
-	mbedtls_pk_free(&server->key);
-	mbedtls_x509_crt_free(&server->authorities);
-	mbedtls_x509_crt_free(&server->chain);
+	gw_tls_setup_drop(server->setup);
+	gw_ticket_keys_close(server->tickets);
 	mbedtls_ctr_drbg_free(&server->random);
 	mbedtls_entropy_free(&server->entropy);
+	pthread_mutex_destroy(&server->lock);
 	free(server);
 }

@@ -194,7 +194,7 @@ end(void)
 static void *
 ask(void *arg)
 {
-	gw_reload_ask(hub.reload, arg);
+	gw_reload_ask(hub.reload, GW_RELOAD_ALL, arg);
 	return NULL;
 }
 

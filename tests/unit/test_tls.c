@@ -23,7 +23,7 @@
 
 static mbedtls_entropy_context entropy;
 static mbedtls_ctr_drbg_context random_source;
-static char folder[] = "/tmp/test-tls-XXXXXX";
+static char folder[] = "/tmp/test-tls-XXXXXX", key_file[64];
 
 // ---- A small PKI ----
 
@@ -93,6 +93,8 @@ set_up(void **state)
 	mbedtls_ctr_drbg_init(&random_source);
 	assert_int_equal(mbedtls_ctr_drbg_seed(&random_source, mbedtls_entropy_func, &entropy, NULL, 0), 0);
 	assert_non_null(mkdtemp(folder));
+	snprintf(key_file, sizeof(key_file), "%s/tickets", folder);
+	umask(077);
 	issue(&ca, "ca", &ca, NULL, far);
 	issue(&other_ca, "other-ca", &other_ca, NULL, far);
 	issue(&server_cert, "localhost", &ca, "localhost", far);
@@ -116,7 +118,8 @@ tear_down(void **state)
 		mbedtls_pk_free(&all[i]->key);
 		mbedtls_x509_crt_free(&all[i]->crt);
 	}
-	rmdir(folder);
+	unlink(key_file);
+	assert_int_equal(rmdir(folder), 0);
 	mbedtls_ctr_drbg_free(&random_source);
 	mbedtls_entropy_free(&entropy);
 	return 0;
@@ -147,7 +150,8 @@ static struct gw_tls_server *
 open_server(const char *authorities)
 {
 	struct gw_tls_options options = {
-		.certificate = server_cert.file, .key = server_cert.key_file, .ca = authorities, .ticket_s = 3600, .psk = find_psk, .subject = find_subject,
+		.trust = { .certificate = server_cert.file, .key = server_cert.key_file, .ca = authorities },
+		.ticket_s = 3600, .ticket_file = key_file, .door = "test", .psk = find_psk, .subject = find_subject,
 	};
 	struct gw_tls_server *server;
 	struct gw_why why = { "" };
@@ -499,25 +503,25 @@ test_garbage(void **state)
 static void
 test_files(void **state)
 {
-	struct gw_tls_options good = { .certificate = server_cert.file, .key = server_cert.key_file, .ca = ca.file };
+	struct gw_tls_options good = { .trust = { .certificate = server_cert.file, .key = server_cert.key_file, .ca = ca.file } };
 	struct gw_tls_server *server;
 	struct gw_tls_options bad;
 	struct gw_why why;
 
 	(void)state;
 	bad = good;
-	bad.certificate = "";
+	bad.trust.certificate = "";
 	assert_int_equal(gw_tls_server_open(&bad, &server, &why), GW_E_CONFIG);
 	bad = good;
-	bad.key = "/nonexistent";
+	bad.trust.key = "/nonexistent";
 	assert_int_equal(gw_tls_server_open(&bad, &server, &why), GW_E_CONFIG);
 	assert_non_null(strstr(why.text, "/nonexistent"));
 	bad = good;
-	bad.key = mon1.key_file;
+	bad.trust.key = mon1.key_file;
 	assert_int_equal(gw_tls_server_open(&bad, &server, &why), GW_E_CONFIG);
 	assert_non_null(strstr(why.text, "does not belong"));
 	bad = good;
-	bad.ca = server_cert.key_file;
+	bad.trust.ca = server_cert.key_file;
 	assert_int_equal(gw_tls_server_open(&bad, &server, &why), GW_E_CONFIG);
 	assert_null(server);
 	assert_int_equal(gw_tls_server_open(&good, &server, &why), GW_OK);
