@@ -386,13 +386,39 @@ gw_watch_clear(struct gw_watch *watch)
 	}
 }
 
-enum gw_error
-gw_watch_add(struct gw_watch *watch, unsigned owner, const char *path)
+static void
+drop_unlisted(struct gw_watch *watch)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < watch->file_count; i++) {
+		if (watch->files[i].listed)
+			watch->files[kept++] = watch->files[i];
+		else
+			free(watch->files[i].path);
+	}
+	watch->file_count = kept;
+}
+
+static struct file *
+find_file(struct gw_watch *watch, const char *path)
 {
 	struct file *file = watch->files;
 
 	while (file < watch->files + watch->file_count && strcmp(file->path, path) != 0)
 		file++;
+	return file;
+}
+
+enum gw_error
+gw_watch_add(struct gw_watch *watch, unsigned owner, const char *path)
+{
+	struct file *file = find_file(watch, path);
+
+	if (file == watch->files + GW_WATCH_FILES_MAX) {
+		drop_unlisted(watch);
+		file = find_file(watch, path);
+	}
 	if (file == watch->files + GW_WATCH_FILES_MAX || owner >= GW_WATCH_OWNERS_MAX)
 		return GW_E_TOO_LARGE;
 	if (file == watch->files + watch->file_count) {
@@ -411,15 +437,7 @@ gw_watch_add(struct gw_watch *watch, unsigned owner, const char *path)
 void
 gw_watch_begin(struct gw_watch *watch)
 {
-	size_t kept = 0;
-
-	for (size_t i = 0; i < watch->file_count; i++) {
-		if (watch->files[i].listed)
-			watch->files[kept++] = watch->files[i];
-		else
-			free(watch->files[i].path);
-	}
-	watch->file_count = kept;
+	drop_unlisted(watch);
 	watch->looked_us = gw_clock_mono_us();
 	watch_all(watch);
 }
