@@ -339,11 +339,11 @@ overdue(const struct gw_hl7_door *door, const struct gw_hl7_conn *conn)
 	return NULL;
 }
 
-// Why a peer that was let in may not stay; NULL: it may.
-static const char *
+// Why a peer that was let in may not stay.
+static enum gw_refused
 lapsed(const struct gw_hl7_conn *conn, int64_t now_s)
 {
-	return conn->tls != NULL && conn->state == GW_HL7_SERVED ? gw_tls_lapsed(conn->tls, now_s) : NULL;
+	return conn->tls != NULL && conn->state == GW_HL7_SERVED ? gw_tls_lapsed(conn->tls, now_s) : GW_REFUSED_NONE;
 }
 
 static void
@@ -351,6 +351,7 @@ tick(struct gw_hl7_door *door)
 {
 	int64_t now_s = gw_clock_wall_us() / 1000000;
 	struct gw_hl7_conn *conn, *next;
+	enum gw_refused why;
 	const char *words;
 
 	if (door->now_us < door->tick_us)
@@ -359,8 +360,8 @@ tick(struct gw_hl7_door *door)
 	listen_again(door, true);
 	for (conn = door->first; conn != NULL; conn = next) {
 		next = conn->next;
-		if ((words = lapsed(conn, now_s)) != NULL) {
-			gw_hl7_door_refused(door, conn, GW_AUTH_CERTIFICATE, conn->peer->name, words);
+		if ((why = lapsed(conn, now_s)) != GW_REFUSED_NONE) {
+			gw_hl7_door_refused(door, conn, GW_AUTH_CERTIFICATE, why, conn->peer->certificate, NULL);
 			gw_hl7_conn_close(conn);
 			continue;
 		}

@@ -538,19 +538,32 @@ check_keep_alive(struct gw_mqtt_worker *worker)
 	}
 }
 
+// On record, as a refusal of what was let in before.
+static void
+tell_lapsed(const struct gw_mqtt_conn *conn, enum gw_refused why)
+{
+	struct gw_attempt attempt = { .door = GW_DOOR_MQTT, .auth = GW_AUTH_CERTIFICATE, .protocol = GW_PROTOCOL_MQTTS, .reason = why, .peer = conn->at,
+		.device = gw_span_text(conn->principal) };
+	struct gw_tls_identity identity;
+
+	gw_tls_identity(conn->tls, &identity);
+	attempt.claimed = gw_span_text(identity.name);
+	gw_refusals_tell(conn->mqtt->core->refusals, &attempt);
+}
+
 // What a certificate proved must go on being so: it may have expired, or other files been taken up since.
 static void
 check_certificates(struct gw_mqtt_worker *worker)
 {
 	struct gw_mqtt_conn *conn = worker->conns, *next;
 	int64_t now_s = gw_clock_wall_us() / 1000000;
-	const char *words;
+	enum gw_refused why;
 
 	for (; conn != NULL; conn = next) {
 		next = conn->next;
-		if ((words = gw_tls_lapsed(conn->tls, now_s)) == NULL)
+		if ((why = gw_tls_lapsed(conn->tls, now_s)) == GW_REFUSED_NONE)
 			continue;
-		gw_diag(GW_NOTICE, "mqtt.cut", "peer=%s principal=%s: %s", conn->peer, conn->principal, words);
+		tell_lapsed(conn, why);
 		end_with(worker, conn, GW_MQTT_ADMINISTRATIVE);
 	}
 }

@@ -81,9 +81,9 @@ const char *gw_tls_reason(const struct gw_tls_conn *conn, struct gw_tls_identity
 enum gw_refused gw_tls_refused(const struct gw_tls_conn *conn);
 const char *gw_tls_version(const struct gw_tls_conn *conn);
 bool gw_tls_resumed(const struct gw_tls_conn *conn);
-// After DONE: whether the peer's certificate still holds by what is believed now. NULL, or why not. Compares two numbers where nothing has changed since it was
+// After DONE: whether the peer's certificate still holds by what is believed now. GW_REFUSED_NONE, or why not. Compares two numbers where nothing has changed since it was
 // last asked; to be asked about twice a second. now_s: seconds since 1970. The thread that owns the connection.
-const char *gw_tls_lapsed(struct gw_tls_conn *conn, int64_t now_s);
+enum gw_refused gw_tls_lapsed(struct gw_tls_conn *conn, int64_t now_s);
 
 // DONE with *len > 0 bytes, or WANT_READ (*len 0), CLOSED, FAILED.
 enum gw_tls_step gw_tls_read(struct gw_tls_conn *conn, void *buf, size_t cap, size_t *len);

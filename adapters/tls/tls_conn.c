@@ -292,18 +292,18 @@ gw_tls_resumed(const struct gw_tls_conn *conn)
 	return conn->resumed;
 }
 
-const char *
+enum gw_refused
 gw_tls_lapsed(struct gw_tls_conn *conn, int64_t now_s)
 {
 	uint64_t generation = atomic_load_explicit(&conn->server->generation, memory_order_acquire);
 	struct gw_tls_setup *setup;
-	const char *why;
+	enum gw_refused why;
 
 	if (conn->identity.auth != GW_AUTH_CERTIFICATE || (generation == conn->looked && now_s <= conn->check.proof.until_s))
-		return NULL;
+		return GW_REFUSED_NONE;
 	setup = gw_tls_setup_hold(conn->server);
 	why = gw_trust_lapsed(setup->trust, &conn->check.proof, now_s);
-	if (why == NULL)
+	if (why == GW_REFUSED_NONE)
 		conn->looked = setup->generation;
 	gw_tls_setup_drop(setup);
 	return why;

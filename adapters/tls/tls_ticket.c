@@ -116,7 +116,7 @@ is_good(struct gw_tls_conn *conn, const struct gw_ticket_claim *claim)
 		return check_of_psk(conn->server, claim->identity.name, check) && memcmp(check, claim->psk_check, sizeof(check)) == 0;
 	case GW_AUTH_CERTIFICATE:
 		return claim->proof.proved && claim->identity.known && (o->subject == NULL || o->subject(o->arg, gw_span_text(claim->identity.name))) &&
-		    !gw_trust_stale(trust, now_us / SECOND_US) && gw_trust_lapsed(trust, &claim->proof, now_us / SECOND_US) == NULL;
+		    !gw_trust_stale(trust, now_us / SECOND_US) && gw_trust_lapsed(trust, &claim->proof, now_us / SECOND_US) == GW_REFUSED_NONE;
 	default:
 		return false;
 	}

@@ -81,8 +81,8 @@ struct gw_trust_check {
 // long, and notes the proof, which counts only where no flag is left in the end.
 int gw_trust_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 
-// Whether what was proved then would be believed now: NULL, or why not, in words ("has expired"...). now_s: seconds since 1970.
-const char *gw_trust_lapsed(const struct gw_trust *trust, const struct gw_trust_proof *proof, int64_t now_s);
+// Whether what was proved then would be believed now: GW_REFUSED_NONE, or why not (expired, revoked, foreign). now_s: seconds since 1970.
+enum gw_refused gw_trust_lapsed(const struct gw_trust *trust, const struct gw_trust_proof *proof, int64_t now_s);
 // Whether a handshake would refuse everybody whose authority has a list, because a list is past its time and the policy says so.
 bool gw_trust_stale(const struct gw_trust *trust, int64_t now_s);
 // Changes with what turns a certificate into a device: rules and policy, not with authorities and lists (those are the proof's matter).

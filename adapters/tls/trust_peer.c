@@ -92,19 +92,19 @@ gw_trust_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 	return 0;
 }
 
-const char *
+enum gw_refused
 gw_trust_lapsed(const struct gw_trust *trust, const struct gw_trust_proof *proof, int64_t now_s)
 {
 	if (!proof->proved)
-		return NULL;
+		return GW_REFUSED_NONE;
 	if (now_s > proof->until_s)
-		return "the certificate has expired";
+		return GW_REFUSED_CERTIFICATE_EXPIRED;
 	for (size_t i = 0; i < proof->links && i < GW_TRUST_LINKS_MAX; i++)
 		if (has(trust->revoked, trust->revoked_count, proof->link[i]))
-			return "the certificate was revoked";
+			return GW_REFUSED_CERTIFICATE_REVOKED;
 	if (!has(trust->anchors, trust->anchor_count, proof->anchor))
-		return "the certificate's authority is not believed any more";
-	return NULL;
+		return GW_REFUSED_CERTIFICATE_FOREIGN;
+	return GW_REFUSED_NONE;
 }
 
 bool
