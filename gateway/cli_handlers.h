@@ -5,7 +5,7 @@
 
 #include "gateway/cli.h"
 
-gw_cli_fn gw_cli_run, gw_cli_check, gw_cli_options, gw_cli_help, gw_cli_backup_key, gw_cli_restore;
+gw_cli_fn gw_cli_run, gw_cli_check, gw_cli_options, gw_cli_help, gw_cli_backup_key, gw_cli_restore, gw_cli_salvage;
 
 gw_show_fn gw_show_status, gw_show_device_added, gw_show_device, gw_show_devices, gw_show_imported, gw_show_readings, gw_show_quarantine;
 gw_show_fn gw_show_quarantined, gw_show_parked, gw_show_filed, gw_show_message, gw_show_outlets, gw_show_profiles, gw_show_profile, gw_show_lines;

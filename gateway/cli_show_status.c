@@ -27,6 +27,7 @@ show_store(FILE *out, yyjson_val *store)
 	gw_show_words(out, "", "[{full:if}FULL: nothing new is taken: {full_why}]", store);
 	gw_show_words(out, "quarantine", "{quarantined:frame}, {quarantined_bytes:bytes}", store);
 	gw_show_words(out, "", "[NO ROOM for {quarantine_left_out} copies of partly understood frames (their readings were taken)]", store);
+	gw_show_words(out, "", "[DAMAGED ROWS were met {rows_damaged} times: `vitalgate verify` names them, `vitalgate salvage` makes the store whole]", store);
 }
 
 static void

@@ -34,6 +34,8 @@ add_store(const struct gw_core *core, yyjson_mut_doc *doc, yyjson_mut_val *root)
 	yyjson_mut_obj_add_uint(doc, store, "quarantined", stats.quarantine_count);
 	yyjson_mut_obj_add_uint(doc, store, "quarantined_bytes", stats.quarantine_bytes);
 	yyjson_mut_obj_add_uint(doc, store, "quarantine_left_out", stats.quarantine_left_out);
+	if (stats.rows_damaged > 0)
+		yyjson_mut_obj_add_uint(doc, store, "rows_damaged", stats.rows_damaged);
 }
 
 // Since start.

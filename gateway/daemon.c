@@ -330,6 +330,7 @@ gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table
 {
 	struct daemon daemon = { .signal_fd = -1, .failed_fd = -1, .ended_fd = -1 };
 	struct gw_why why = { "" };
+	enum gw_error error;
 	int code = 0;
 
 	pthread_rwlock_init(&daemon.parts_lock, NULL);
@@ -337,9 +338,9 @@ gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table
 	gw_diag_open(config->log_json, gw_level_of(config->log_level));
 	umask(077);
 	raise_files_limit();
-	if (open_signals(&daemon, &why) != GW_OK || open_core(&daemon, config, table, count, &why) != GW_OK) {
+	if ((error = open_signals(&daemon, &why)) != GW_OK || (error = open_core(&daemon, config, table, count, &why)) != GW_OK) {
 		gw_diag(GW_ERROR, "gateway.start", "%s", why.text);
-		return GW_EXIT_START;
+		return error == GW_E_CORRUPT ? GW_EXIT_DAMAGED : GW_EXIT_START;
 	}
 	if (start_all(&daemon, &why) == GW_OK) {
 		say_ready(&daemon);

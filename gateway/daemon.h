@@ -7,10 +7,11 @@
 
 #include <pthread.h>
 
-// Exit codes beside 0: a supervisor starts the program again after each of them.
+// Exit codes beside 0: a supervisor starts the program again after each of them but GW_EXIT_DAMAGED.
 enum {
 	GW_EXIT_USAGE = 2,
 	GW_EXIT_START = 1,
+	GW_EXIT_DAMAGED = 65, // the journal is damaged where it cannot be opened: a person has to look, starting again changes nothing
 	GW_EXIT_SYNC = 74, // the store could not be written or synced: everything unanswered was told "later"
 	GW_EXIT_STUCK = 75, // an orderly stop took too long; the store is safe, it needs no orderly end
 };

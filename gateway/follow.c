@@ -61,6 +61,12 @@ load(struct gw_follow *follow, bool *found, struct gw_why *why)
 		return GW_OK;
 	if (error == GW_OK && len != sizeof(value))
 		error = GW_E_CORRUPT;
+	if (error == GW_E_CORRUPT) { // rather once more than not at all: receivers know what they have by its identifiers
+		gw_diag(GW_ERROR, "outlet.cursor", "outlet=%s: the cursor is damaged: all that the journal holds is taken again", follow->name);
+		gw_put64(value, gw_journal_first(follow->journal) - (gw_journal_first(follow->journal) > 0));
+		*found = true;
+		error = GW_OK;
+	}
 	if (error != GW_OK)
 		return gw_fail(why, error, "cursor of outlet %s: %s", follow->name, gw_error_text(error));
 	follow->cursor = gw_get64(value);

@@ -35,6 +35,7 @@ gw_journal_open(const struct gw_journal_options *options, struct gw_journal **ou
 	if ((error = gw_store_open(journal, why)) != GW_OK || (error = gw_newest_open(journal, why)) != GW_OK ||
 	    (error = gw_quarantine_open(journal, why)) != GW_OK || (error = gw_room_open(journal, why)) != GW_OK)
 		goto fail;
+	journal->opened = true;
 	*out = journal;
 	return GW_OK;
 
@@ -409,6 +410,7 @@ gw_journal_stats(struct gw_journal *journal, struct gw_journal_stats *stats)
 		.quarantine_bytes = (uint64_t)atomic_load(&journal->quarantine_bytes),
 		.quarantine_left_out = journal->quarantine_left_out,
 		.series = atomic_load(&journal->series),
+		.rows_damaged = atomic_load(&journal->rows_damaged),
 		.full = full != GW_FULL_NOT,
 	};
 	if (full == GW_FULL_MAP)

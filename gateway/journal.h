@@ -97,10 +97,11 @@ enum gw_error gw_journal_range(struct gw_journal *journal, struct gw_span device
     gw_journal_fn *fn, void *arg);
 
 // The table of small durable rows: keys of 1..500 bytes, by prefix ("device/", "mqtt/session/", "outlet/bus/cursor",
-// "outbox/..."); written by tickets only. Copies the value out: GW_E_NOT_FOUND, GW_E_TOO_LARGE (*len then tells the need).
+// "outbox/..."); written by tickets only. Copies the value out: GW_E_NOT_FOUND,
+// GW_E_TOO_LARGE (*len then tells the need), GW_E_CORRUPT where it does not match its checksum.
 enum gw_error gw_journal_get(struct gw_journal *journal, struct gw_span key, void *buf, size_t cap, size_t *len);
 // Calls back for every row whose key begins with prefix, in key order, from key `after` (exclusive; empty: from the start). No transaction is open
-// while fn runs; rows that change meanwhile are seen or not.
+// while fn runs; rows that change meanwhile are seen or not. Damaged rows are left out, named in diagnostics and counted.
 typedef bool gw_row_fn(void *arg, struct gw_span key, struct gw_span value);
 enum gw_error gw_journal_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, void *arg);
 
@@ -123,6 +124,7 @@ struct gw_journal_stats {
 	uint64_t budget_bytes, used_bytes, disk_free_bytes;
 	uint64_t quarantine_count, quarantine_bytes, series;
 	uint64_t quarantine_left_out; // copies of partly understood frames for which there was no room; their readings were taken
+	uint64_t rows_damaged; // small rows that did not match their checksums, as often as they were met
 	bool full;
 	char full_why[96];
 };

@@ -123,3 +123,18 @@ gw_journal_begin_anew(struct gw_journal *journal, struct gw_ticket *ticket)
 		journal->incarnation = fresh;
 	return error;
 }
+
+enum gw_error
+gw_journal_go_on(struct gw_journal *journal, struct gw_ticket *ticket, uint64_t position)
+{
+	enum gw_error error;
+
+	if ((error = gw_journal_begin(journal)) != GW_OK)
+		return error;
+	if (position > journal->next)
+		journal->next = position;
+	if ((error = gw_journal_apply(journal, ticket)) == GW_OK && (error = ticket->result) == GW_OK)
+		return gw_journal_commit(journal);
+	gw_journal_abort(journal);
+	return error;
+}

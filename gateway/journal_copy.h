@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole copies of a journal: making one while the journal is written, opening one, giving one a new incarnation, checking one. Any thread, but for
-// gw_journal_begin_anew(): the writer's.
+// gw_journal_begin_anew() and gw_journal_go_on(): the writer's.
 #ifndef GW_JOURNAL_COPY_H
 #define GW_JOURNAL_COPY_H
 
@@ -26,6 +26,9 @@ enum gw_error gw_journal_open_copy(const char *path, struct gw_journal **journal
 
 // A journal that goes on from a copy: a new incarnation, so that no identifier is given twice, in one commit with the ticket's operations.
 enum gw_error gw_journal_begin_anew(struct gw_journal *journal, struct gw_ticket *ticket);
+
+// A journal goes on at a later position, in one commit with the ticket's operations: none that may have been given before is given again.
+enum gw_error gw_journal_go_on(struct gw_journal *journal, struct gw_ticket *ticket, uint64_t position);
 
 // What a check has seen. Counts of damage; the first places are given one by one.
 struct gw_verified {

@@ -184,8 +184,8 @@ gw_index_aborted(struct gw_journal *journal)
 	journal->behind = journal->behind_before;
 }
 
-static enum gw_error
-add_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes)
+enum gw_error
+gw_index_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes)
 {
 	struct gw_record record;
 	struct gw_batch batch;
@@ -219,7 +219,7 @@ gw_index_open(struct gw_journal *journal, MDB_txn *txn)
 		rc = gw_walk_from(&walk, indexed + 1);
 	while (rc == 0 && error == GW_OK && (rc = gw_walk_next(&walk, &position, &record)) == 0) {
 		journal->behind += record.len;
-		error = add_record(journal, position, record);
+		error = gw_index_record(journal, position, record);
 	}
 	gw_walk_close(&walk);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);

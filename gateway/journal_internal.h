@@ -14,7 +14,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define GW_STORE_FORMAT 2
+#define GW_STORE_FORMAT 3
+#define GW_SUM_BYTES 4        // CRC-32C over key and value, behind every small value: gw_sum()
 #define GW_BLOCK_BYTES (16384 - 16) // of records that lie together: four of LMDB's pages
 #define GW_INDEX_KEY 24     // time (sign flipped), device's hash, position: big-endian u64 each
 #define GW_READERS_SPARE 32
@@ -60,6 +61,8 @@ struct gw_journal {
 	struct gw_journal_options options;
 	char *dir;
 	int lock_fd;
+	bool marked, opened;    // STORE/open is there; all of it could be opened
+	bool summed;            // every row has its checksum: since format 3, once older ones were given theirs
 	MDB_env *env;
 	MDB_dbi tables[GW_T_COUNT];
 	uint64_t incarnation;
@@ -100,6 +103,8 @@ struct gw_journal {
 	struct gw_room room;
 
 	_Atomic int holds;      // while above 0 nothing is trimmed
+	_Atomic uint64_t rows_damaged; // met since start
+	_Atomic int64_t row_told_us;   // when one was named last
 
 	pthread_mutex_t pool_lock;
 	MDB_txn *spare[GW_READERS_SPARE];
@@ -147,6 +152,24 @@ gw_val_u64(MDB_val val)
 	return v;
 }
 
+// ---- gateway/journal_look.c ----
+// Before LMDB is let near the store, whose lock is held: its pages, where it was not closed in order, or where that is done at once. GW_E_CORRUPT names the
+// first damage and what to do. Then marks it as open.
+enum gw_error gw_store_look(struct gw_journal *journal, struct gw_why *why);
+// It is closed in order.
+void gw_store_unmark(struct gw_journal *journal);
+
+// ---- gateway/journal_sum.c: checksums of small values ----
+uint32_t gw_sum(struct gw_span key, struct gw_span value);
+// The value without its checksum; false where it does not match. Where not all have one (`all` false), what does not match has none.
+bool gw_sum_open(bool all, struct gw_span key, struct gw_span stored, struct gw_span *value);
+// Puts value and checksum into a table of the transaction.
+int gw_sum_put(MDB_txn *txn, MDB_dbi table, struct gw_span key, struct gw_span value);
+// A row as it lies in the table. False: it is damaged, which was counted and named.
+bool gw_row_open(struct gw_journal *journal, MDB_val key, MDB_val stored, struct gw_span *value);
+// Gives older rows their checksums, some thousands in a transaction; where there is no room the next start goes on. Before anybody else uses the store.
+enum gw_error gw_rows_sum(struct gw_journal *journal);
+
 // ---- gateway/journal_index.c ----
 static inline uint64_t
 gw_index_time(int64_t time_us)
@@ -160,6 +183,8 @@ int gw_index_compare(const void *left, const void *right);
 // At opening: the entries of records after meta "indexed".
 enum gw_error gw_index_open(struct gw_journal *journal, MDB_txn *txn);
 // Remembers an entry; in the table after gw_index_flush(), which says that it then holds all records up to `upto`.
+// The entries of a record; none where it is damaged.
+enum gw_error gw_index_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes);
 enum gw_error gw_index_add(struct gw_journal *journal, uint64_t device, int64_t time_us, uint64_t position);
 enum gw_error gw_index_flush(struct gw_journal *journal, uint64_t upto);
 // Before a commit: flushes where enough have come together. After it, or after an abort.
@@ -217,6 +242,8 @@ enum gw_error gw_erase_readings(struct gw_journal *journal, const struct gw_op *
 
 // ---- gateway/journal_newest.c ----
 enum gw_error gw_newest_open(struct gw_journal *journal, struct gw_why *why);
+// The times of a record come into the map.
+enum gw_error gw_newest_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes);
 // Whether newest times wait to be written; then every commit takes a piece of them along.
 bool gw_sweep_due(struct gw_journal *journal);
 enum gw_error gw_sweep_piece(struct gw_journal *journal);
@@ -245,6 +272,8 @@ bool gw_room_pressure(struct gw_journal *journal);
 enum gw_error gw_rows_put(struct gw_journal *journal, const struct gw_op *op);
 enum gw_error gw_rows_del(struct gw_journal *journal, const struct gw_op *op);
 enum gw_error gw_rows_del_prefix(struct gw_journal *journal, const struct gw_op *op);
+// gw_journal_each() that gives damaged rows, too.
+enum gw_error gw_rows_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, gw_row_fn *damaged, void *arg);
 // The least of the outlets' cursors; UINT64_MAX where there is none.
 enum gw_error gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *position);
 enum gw_error gw_quarantine_open(struct gw_journal *journal, struct gw_why *why);

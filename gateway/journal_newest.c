@@ -4,6 +4,7 @@
 #include "gateway/journal_internal.h"
 #include "gateway/bytes.h"
 #include "gateway/clock.h"
+#include "gateway/diag.h"
 
 #define ROW_SIZE 16 // time_us, position: little-endian
 #define SWEEP_EVERY_US 10000000
@@ -20,23 +21,32 @@ load_rows(struct gw_journal *journal, MDB_txn *txn)
 	MDB_cursor *cursor;
 	MDB_val key, data;
 	enum gw_error error = GW_OK;
+	uint64_t damaged = 0;
 	int rc = mdb_cursor_open(txn, journal->tables[GW_T_NEWEST], &cursor);
 
 	if (rc != 0)
 		return gw_store_error(rc);
 	while (error == GW_OK && (rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0) {
-		const uint8_t *row = data.mv_data;
-		if (data.mv_size != ROW_SIZE)
-			error = GW_E_CORRUPT;
-		else
-			error = gw_newest_load(&journal->newest, gw_val_u64(key), (int64_t)gw_get64(row), gw_get64(row + 8), false);
+		struct gw_span row;
+		if (data.mv_size == ROW_SIZE) // older rows have no checksum
+			row = gw_val_span(data);
+		else if (!gw_sum_open(true, gw_val_span(key), gw_val_span(data), &row) || row.len != ROW_SIZE) {
+			damaged++;
+			continue;
+		}
+		error = gw_newest_load(&journal->newest, gw_val_u64(key), (int64_t)gw_get64(row.at), gw_get64(row.at + 8), false);
 	}
 	mdb_cursor_close(cursor);
+	if (damaged > 0) { // and what they were of is not known: all that the journal still holds tells it again
+		gw_diag(GW_ERROR, "store.damaged", "%llu newest times of series do not match their checksums: all records are read for them", (unsigned long long)damaged);
+		atomic_fetch_add(&journal->rows_damaged, damaged);
+		journal->checkpoint = 0;
+	}
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
 }
 
-static enum gw_error
-replay_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes)
+enum gw_error
+gw_newest_record(struct gw_journal *journal, uint64_t position, struct gw_span bytes)
 {
 	struct gw_record record;
 	struct gw_batch batch;
@@ -67,9 +77,33 @@ replay(struct gw_journal *journal, MDB_txn *txn)
 	if (rc == 0)
 		rc = gw_walk_from(&walk, journal->checkpoint + 1);
 	while (rc == 0 && error == GW_OK && (rc = gw_walk_next(&walk, &position, &record)) == 0)
-		error = replay_record(journal, position, record);
+		error = gw_newest_record(journal, position, record);
 	gw_walk_close(&walk);
 	return error != GW_OK || rc == MDB_NOTFOUND ? error : gw_store_error(rc);
+}
+
+// What does not match its checksum may stand under any key: it would stay.
+static enum gw_error
+drop_damaged(struct gw_journal *journal)
+{
+	struct gw_span row;
+	MDB_cursor *cursor;
+	MDB_val key, data;
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(journal->env, NULL, 0, &txn);
+
+	if (rc != 0)
+		return gw_store_error(rc);
+	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_NEWEST], &cursor)) == 0) {
+		while ((rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) == 0)
+			if (data.mv_size != ROW_SIZE && !gw_sum_open(true, gw_val_span(key), gw_val_span(data), &row) && (rc = mdb_cursor_del(cursor, 0)) != 0)
+				break;
+		mdb_cursor_close(cursor);
+	}
+	if (rc == MDB_NOTFOUND && (rc = gw_meta_put(journal, txn, "checkpoint", 0) == GW_OK ? 0 : MDB_MAP_FULL) == 0)
+		return gw_store_error(mdb_txn_commit(txn));
+	mdb_txn_abort(txn);
+	return gw_store_error(rc);
 }
 
 enum gw_error
@@ -84,6 +118,8 @@ gw_newest_open(struct gw_journal *journal, struct gw_why *why)
 		if (error == GW_OK)
 			error = replay(journal, txn);
 		gw_reader_end(journal, txn);
+		if (error == GW_OK && atomic_load(&journal->rows_damaged) > 0 && (error = drop_damaged(journal)) == GW_E_FULL)
+			error = GW_OK; // the next start finds them again
 	}
 	journal->sweep.done_us = gw_clock_mono_us();
 	atomic_store(&journal->series, journal->newest.count);
@@ -96,13 +132,12 @@ static enum gw_error
 put_row(struct gw_journal *journal, const struct gw_newest *entry)
 {
 	uint8_t row[ROW_SIZE];
-	MDB_val key = gw_val(&entry->series, sizeof(entry->series)), data = gw_val(row, sizeof(row));
 
 	gw_put64(row, (uint64_t)entry->time_us);
 	gw_put64(row + 8, entry->position);
 	journal->bytes += 32;
 	journal->copies++;
-	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_NEWEST], &key, &data, 0));
+	return gw_store_error(gw_sum_put(journal->txn, journal->tables[GW_T_NEWEST], gw_span(&entry->series, sizeof(entry->series)), gw_span(row, sizeof(row))));
 }
 
 bool

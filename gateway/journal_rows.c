@@ -14,15 +14,13 @@ op_key(const struct gw_op *op)
 enum gw_error
 gw_rows_put(struct gw_journal *journal, const struct gw_op *op)
 {
-	MDB_val key = op_key(op), data = gw_val(gw_op_body(op), op->body_len);
-
 	journal->bytes += op->key_len + 32;
 	if (op->body_len <= 1500)
 		journal->bytes += op->body_len;
 	else
-		gw_room_run(journal, op->body_len);
+		gw_room_run(journal, op->body_len + GW_SUM_BYTES);
 	journal->copies++;
-	return gw_store_error(mdb_put(journal->txn, journal->tables[GW_T_ROWS], &key, &data, 0));
+	return gw_store_error(gw_sum_put(journal->txn, journal->tables[GW_T_ROWS], gw_span(op + 1, op->key_len), gw_span(gw_op_body(op), op->body_len)));
 }
 
 enum gw_error
@@ -122,7 +120,8 @@ gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *positio
 	while (rc == 0 && has_prefix(key, prefix)) {
 		if (gw_cursor_name(gw_val_span(key)).len > 0) {
 			// A cursor that cannot be read holds everything back.
-			uint64_t at = data.mv_size == 8 ? gw_get64(data.mv_data) : 0;
+			struct gw_span value;
+			uint64_t at = gw_row_open(journal, key, data, &value) && value.len == 8 ? gw_get64(value.at) : 0;
 			if (at < *position)
 				*position = at;
 			len = 0;
@@ -140,6 +139,7 @@ enum gw_error
 gw_journal_get(struct gw_journal *journal, struct gw_span key, void *buf, size_t cap, size_t *len)
 {
 	MDB_val k = gw_val(key.at, key.len), data;
+	struct gw_span value;
 	MDB_txn *txn;
 	enum gw_error error;
 
@@ -148,12 +148,14 @@ gw_journal_get(struct gw_journal *journal, struct gw_span key, void *buf, size_t
 	if ((error = gw_reader_begin(journal, &txn)) != GW_OK)
 		return error;
 	error = gw_store_error(mdb_get(txn, journal->tables[GW_T_ROWS], &k, &data));
+	if (error == GW_OK && !gw_row_open(journal, k, data, &value))
+		error = GW_E_CORRUPT;
 	if (error == GW_OK) {
-		*len = data.mv_size;
-		if (data.mv_size > cap)
+		*len = value.len;
+		if (value.len > cap)
 			error = GW_E_TOO_LARGE;
-		else if (data.mv_size > 0)
-			memcpy(buf, data.mv_data, data.mv_size);
+		else if (value.len > 0)
+			memcpy(buf, value.at, value.len);
 	}
 	gw_reader_end(journal, txn);
 	return error;
@@ -162,21 +164,25 @@ gw_journal_get(struct gw_journal *journal, struct gw_span key, void *buf, size_t
 // ---- Walking: rows are copied out a block at a time, then given without a transaction ----
 
 #define BLOCK (64u << 10)
+#define DAMAGED (1u << 31)
 
 struct walk {
 	struct gw_span prefix;
 	uint8_t last[GW_ROW_KEY_MAX]; // the last key that was copied
 	size_t last_len;
-	uint8_t *block;               // [u32 key_len][u32 value_len][key][value]...
+	uint8_t *block;               // [u32 key_len, its highest bit: damaged][u32 value_len][key][value]...
+	bool gives_damaged, full;     // full: not one row could be taken
 	size_t used, cap;
 	bool end;
 };
 
 // False where the row does not fit any more.
 static bool
-copy_row(struct walk *walk, MDB_val key, MDB_val data)
+copy_row(struct gw_journal *journal, struct walk *walk, MDB_val key, MDB_val data)
 {
 	size_t need = walk->used + 8 + key.mv_size + data.mv_size;
+	struct gw_span value;
+	bool sound;
 
 	if (need > walk->cap) {
 		uint8_t *bigger = walk->used == 0 ? realloc(walk->block, need) : NULL;
@@ -185,10 +191,16 @@ copy_row(struct walk *walk, MDB_val key, MDB_val data)
 		walk->block = bigger;
 		walk->cap = need;
 	}
-	gw_put32(walk->block + walk->used, (uint32_t)key.mv_size);
-	gw_put32(walk->block + walk->used + 4, (uint32_t)data.mv_size);
-	gw_put_bytes(gw_put_bytes(walk->block + walk->used + 8, key.mv_data, key.mv_size), data.mv_data, data.mv_size);
-	walk->used = need;
+	sound = gw_row_open(journal, key, data, &value);
+	if (!sound)
+		value = gw_val_span(data);
+	if (sound || walk->gives_damaged) {
+		gw_put32(walk->block + walk->used, (uint32_t)key.mv_size | (sound ? 0 : DAMAGED));
+		gw_put32(walk->block + walk->used + 4, (uint32_t)value.len);
+		gw_put_bytes(gw_put_bytes(walk->block + walk->used + 8, key.mv_data, key.mv_size), value.at, value.len);
+		walk->used += 8 + key.mv_size + value.len;
+	}
+	walk->full = false;
 	walk->last_len = key.mv_size;
 	memcpy(walk->last, key.mv_data, key.mv_size);
 	return true;
@@ -207,32 +219,34 @@ copy_block(struct gw_journal *journal, struct walk *walk)
 	if (error != GW_OK)
 		return error;
 	walk->used = 0;
+	walk->full = true;
 	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_ROWS], &cursor)) == 0) {
 		rc = key.mv_size > 0 ? mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE) : mdb_cursor_get(cursor, &key, &data, MDB_FIRST);
 		if (rc == 0 && after && key.mv_size == walk->last_len && memcmp(key.mv_data, walk->last, walk->last_len) == 0)
 			rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT);
 		for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &data, MDB_NEXT)) {
-			if ((walk->end = !has_prefix(key, walk->prefix)) || !copy_row(walk, key, data))
+			if ((walk->end = !has_prefix(key, walk->prefix)) || !copy_row(journal, walk, key, data))
 				break;
 		}
 		walk->end |= rc == MDB_NOTFOUND;
 		mdb_cursor_close(cursor);
 	}
 	gw_reader_end(journal, txn);
-	if (rc == 0 && !walk->end && walk->used == 0)
+	if (rc == 0 && !walk->end && walk->full)
 		return GW_E_MEMORY;
 	return rc == MDB_NOTFOUND ? GW_OK : gw_store_error(rc);
 }
 
 static bool
-give_block(const struct walk *walk, gw_row_fn *fn, void *arg)
+give_block(const struct walk *walk, gw_row_fn *fn, gw_row_fn *damaged, void *arg)
 {
 	const uint8_t *at = walk->block, *end = at + walk->used;
 
 	while (at < end) {
-		size_t key_len = gw_get32(at), value_len = gw_get32(at + 4);
+		size_t key_len = gw_get32(at) & ~DAMAGED, value_len = gw_get32(at + 4);
+		bool sound = (gw_get32(at) & DAMAGED) == 0;
 		at += 8;
-		if (!fn(arg, gw_span(at, key_len), gw_span(at + key_len, value_len)))
+		if (!(sound ? fn : damaged)(arg, gw_span(at, key_len), gw_span(at + key_len, value_len)))
 			return false;
 		at += key_len + value_len;
 	}
@@ -240,9 +254,9 @@ give_block(const struct walk *walk, gw_row_fn *fn, void *arg)
 }
 
 enum gw_error
-gw_journal_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, void *arg)
+gw_rows_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, gw_row_fn *damaged, void *arg)
 {
-	struct walk walk = { .prefix = prefix, .cap = BLOCK, .last_len = after.len };
+	struct walk walk = { .prefix = prefix, .cap = BLOCK, .last_len = after.len, .gives_damaged = damaged != NULL };
 	enum gw_error error = GW_OK;
 
 	if (prefix.len > GW_ROW_KEY_MAX || after.len > GW_ROW_KEY_MAX)
@@ -254,8 +268,14 @@ gw_journal_each(struct gw_journal *journal, struct gw_span prefix, struct gw_spa
 	if ((walk.block = malloc(walk.cap)) == NULL)
 		return GW_E_MEMORY;
 	while (error == GW_OK && !walk.end)
-		if ((error = copy_block(journal, &walk)) == GW_OK && !give_block(&walk, fn, arg))
+		if ((error = copy_block(journal, &walk)) == GW_OK && !give_block(&walk, fn, damaged, arg))
 			break;
 	free(walk.block);
 	return error;
+}
+
+enum gw_error
+gw_journal_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, void *arg)
+{
+	return gw_rows_each(journal, prefix, after, fn, NULL, arg);
 }

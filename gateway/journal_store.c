@@ -54,23 +54,23 @@ enum gw_error
 gw_meta_put(struct gw_journal *journal, MDB_txn *txn, const char *name, uint64_t value)
 {
 	uint8_t bytes[8];
-	MDB_val key = gw_val(name, strlen(name)), data = gw_val(bytes, sizeof(bytes));
 
 	gw_put64(bytes, value);
-	return gw_store_error(mdb_put(txn, journal->tables[GW_T_META], &key, &data, 0));
+	return gw_store_error(gw_sum_put(txn, journal->tables[GW_T_META], gw_span_text(name), gw_span(bytes, sizeof(bytes))));
 }
 
 enum gw_error
 gw_meta_get(struct gw_journal *journal, MDB_txn *txn, const char *name, uint64_t *value)
 {
 	MDB_val key = gw_val(name, strlen(name)), data;
+	struct gw_span number;
 	int rc = mdb_get(txn, journal->tables[GW_T_META], &key, &data);
 
 	if (rc != 0)
 		return gw_store_error(rc);
-	if (data.mv_size != 8)
+	if (!gw_sum_open(data.mv_size != 8, gw_span_text(name), gw_val_span(data), &number) || number.len != 8) // older ones have no checksum
 		return GW_E_CORRUPT;
-	*value = gw_get64(data.mv_data);
+	*value = gw_get64(number.at);
 	return GW_OK;
 }
 
@@ -200,13 +200,14 @@ open_env(const struct gw_journal_options *options, const char *dir, MDB_env **en
 static enum gw_error
 check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why *why)
 {
-	uint64_t format = 0;
+	uint64_t format = 0, summed = 0;
 	enum gw_error error;
 
 	if (make) {
 		randombytes_buf(&journal->incarnation, sizeof(journal->incarnation));
 		journal->incarnation |= journal->incarnation == 0;
 		if ((error = gw_meta_put(journal, txn, "format", GW_STORE_FORMAT)) != GW_OK ||
+		    (error = gw_meta_put(journal, txn, "summed", 1)) != GW_OK ||
 		    (error = gw_meta_put(journal, txn, "indexed", 0)) != GW_OK)
 			return error;
 		return gw_meta_put(journal, txn, "incarnation", journal->incarnation);
@@ -217,11 +218,15 @@ check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why 
 	if (format > GW_STORE_FORMAT)
 		return gw_fail(why, GW_E_VERSION, "the store in %s is of format %llu, this program knows %d: use a newer one",
 		    journal->dir, (unsigned long long)format, GW_STORE_FORMAT);
+	error = gw_meta_get(journal, txn, "summed", &summed);
+	if (error != GW_OK && error != GW_E_NOT_FOUND)
+		return gw_fail(why, error, "a number of the store in %s does not match its checksum", journal->dir);
+	journal->summed = error == GW_OK && summed != 0;
 	error = gw_meta_get(journal, txn, "incarnation", &journal->incarnation);
 	return error == GW_OK ? GW_OK : gw_fail(why, GW_E_CORRUPT, "the store in %s has lost its incarnation", journal->dir);
 }
 
-// Format 1 had a value for each record, which is a block of one, and all of them in the index.
+// Format 1 had a value for each record, which is a block of one, and all of them in the index. Format 2 had no checksums of rows.
 static enum gw_error
 raise_format(struct gw_journal *journal, MDB_txn *txn)
 {
@@ -233,6 +238,8 @@ raise_format(struct gw_journal *journal, MDB_txn *txn)
 
 	if (error != GW_OK || format == GW_STORE_FORMAT)
 		return error;
+	if (format != 1)
+		return gw_meta_put(journal, txn, "format", GW_STORE_FORMAT);
 	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor)) != 0)
 		return gw_store_error(rc);
 	rc = mdb_cursor_get(cursor, &key, &data, MDB_LAST);
@@ -324,6 +331,23 @@ load_ends(struct gw_journal *journal, MDB_txn *txn)
 	mdb_cursor_close(cursor);
 }
 
+// Ids are never given twice; where the number is damaged, those that are there are known.
+static void
+load_quarantine_id(struct gw_journal *journal, MDB_txn *txn)
+{
+	MDB_cursor *cursor;
+	MDB_val key, data;
+
+	if (gw_meta_get(journal, txn, "quarantine", &journal->quarantine_id) == GW_OK)
+		return;
+	journal->quarantine_id = 0;
+	if (mdb_cursor_open(txn, journal->tables[GW_T_QUARANTINE], &cursor) != 0)
+		return;
+	if (mdb_cursor_get(cursor, &key, &data, MDB_LAST) == 0)
+		journal->quarantine_id = gw_val_u64(key);
+	mdb_cursor_close(cursor);
+}
+
 enum gw_error
 gw_store_open_tables(struct gw_journal *journal, struct gw_why *why)
 {
@@ -363,18 +387,19 @@ gw_store_open(struct gw_journal *journal, struct gw_why *why)
 	snprintf(data, sizeof(data), "%s/data.mdb", journal->dir);
 	if (access(data, F_OK) != 0 && (error = make_store(journal, data, why)) != GW_OK)
 		return error;
-	if ((error = open_env(&journal->options, journal->dir, &journal->env, why)) != GW_OK ||
+	if ((error = gw_store_look(journal, why)) != GW_OK || (error = open_env(&journal->options, journal->dir, &journal->env, why)) != GW_OK ||
 	    (error = open_tables(journal, journal->env, false, why)) != GW_OK)
 		return error;
+	if ((error = gw_rows_sum(journal)) != GW_OK)
+		return gw_fail(why, error, "rows of the store in %s cannot be given their checksums", journal->dir);
 	mdb_env_stat(journal->env, &stat);
 	journal->page_size = stat.ms_psize;
 	if ((error = gw_reader_begin(journal, &txn)) != GW_OK)
 		return gw_fail(why, error, "cannot read the store in %s", journal->dir);
 	load_ends(journal, txn);
-	if (gw_meta_get(journal, txn, "checkpoint", &journal->checkpoint) != GW_OK)
+	if (gw_meta_get(journal, txn, "checkpoint", &journal->checkpoint) != GW_OK || journal->checkpoint > atomic_load(&journal->last))
 		journal->checkpoint = 0;
-	if (gw_meta_get(journal, txn, "quarantine", &journal->quarantine_id) != GW_OK)
-		journal->quarantine_id = 0;
+	load_quarantine_id(journal, txn);
 	error = gw_index_open(journal, txn);
 	gw_reader_end(journal, txn);
 	return error == GW_OK ? GW_OK : gw_fail(why, error, "cannot read the journal's end in %s", journal->dir);
@@ -387,6 +412,8 @@ gw_store_close(struct gw_journal *journal)
 		mdb_txn_abort(journal->spare[--journal->spare_count]);
 	if (journal->env != NULL)
 		mdb_env_close(journal->env);
+	if (journal->opened && !journal->broken)
+		gw_store_unmark(journal);
 	if (journal->lock_fd >= 0)
 		close(journal->lock_fd);
 }

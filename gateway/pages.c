@@ -47,12 +47,15 @@ struct walk {
 	int fd;
 	uint32_t page_size;
 	uint64_t last, txn;      // pages 0..last; the newest transaction
+	uint64_t file_last;      // the file's last page; pages after `last` are nobody's
 	uint8_t *met;            // a bit for each page
+	uint8_t *freed;          // those of the list of free pages; NULL: nobody asks
 	uint8_t *level[DEPTH_MAX];
 	uint8_t *value;
 	size_t value_cap;
 	struct tree tables[TABLES_MAX];
 	size_t table_count;
+	uint64_t total;          // pages of trees, as the tables tell; 0: not known yet
 	bool (*entry)(struct walk *walk, struct tree *tree, uint64_t page, struct gw_span key, struct gw_span value, bool is_tree);
 	bool wants_values;
 	enum gw_error error;
@@ -72,6 +75,14 @@ damage(struct walk *walk, struct tree *tree, uint64_t page, const char *format, 
 		tree->broken = true;
 	if (walk->options->damage != NULL)
 		walk->options->damage(walk->options->arg, page, tree != NULL ? tree->name : "", text);
+}
+
+// What hangs on a page that is damaged.
+static void
+lose(struct walk *walk, const struct tree *tree, struct gw_span low, struct gw_span high)
+{
+	if (walk->options->lost != NULL)
+		walk->options->lost(walk->options->arg, tree->name, low, high);
 }
 
 static bool
@@ -109,7 +120,8 @@ tell(struct walk *walk)
 {
 	const struct gw_pages_walk *options = walk->options;
 
-	if (++walk->seen->pages % TELL_EVERY == 0 && options->progress != NULL && !options->progress(options->arg, walk->seen->pages, walk->last + 1))
+	if (++walk->seen->pages % TELL_EVERY == 0 && options->progress != NULL && !options->progress(options->arg, walk->seen->pages,
+	    walk->total > walk->seen->pages ? walk->total : walk->seen->pages))
 		walk->error = GW_E_STOPPING;
 }
 
@@ -170,7 +182,7 @@ node_of(const struct walk *walk, const uint8_t *page, size_t i, bool leaf, const
 static bool
 reads_heads(const struct walk *walk)
 {
-	return walk->wants_values || walk->options->deep;
+	return walk->wants_values || walk->options->deep || walk->options->contents;
 }
 
 static bool
@@ -217,7 +229,7 @@ look_at_run(struct walk *walk, struct tree *tree, uint64_t page, uint64_t first,
 	tree->runs_seen += count;
 	if (!reads_heads(walk))
 		return true;
-	if (!read_at(walk, first * walk->page_size, head, sizeof(head)) || (walk->wants_values && !read_value(walk, first, len))) {
+	if (!read_at(walk, first * walk->page_size, head, sizeof(head)) || ((walk->wants_values || walk->options->contents) && !read_value(walk, first, len))) {
 		if (walk->error == GW_OK)
 			damage(walk, tree, first, "it cannot be read");
 		return false;
@@ -245,22 +257,27 @@ look_at_leaf(struct walk *walk, struct tree *tree, uint64_t number, const uint8_
 
 		if (!node_of(walk, page, i, true, &node, &key, &len)) {
 			damage(walk, tree, number, "entry %zu does not lie within it", i);
+			lose(walk, tree, last, high);
 			return;
 		}
 		if ((last.at != NULL && (i > 0 ? compare(tree, last, key) >= 0 : compare(tree, last, key) > 0)) ||
 		    (high.at != NULL && compare(tree, key, high) >= 0) || ((tree->flags & TREE_INTEGER) != 0 && key.len != 8)) {
 			damage(walk, tree, number, "the key of entry %zu is out of order", i);
+			lose(walk, tree, last, high);
 			return;
 		}
 		flags = gw_get16(node + NODE_FLAGS);
 		if ((flags & ~(unsigned)(NODE_RUN | NODE_TREE)) != 0) {
 			damage(walk, tree, number, "entry %zu is of an unknown kind", i);
+			lose(walk, tree, last, high);
 			return;
 		}
 		tree->entries_seen++;
 		value = gw_span(key.at + key.len, len);
-		if ((flags & NODE_RUN) != 0 && !look_at_run(walk, tree, number, gw_get64(key.at + key.len), len, &value))
+		if ((flags & NODE_RUN) != 0 && !look_at_run(walk, tree, number, gw_get64(key.at + key.len), len, &value)) {
+			lose(walk, tree, key, key);
 			continue;
+		}
 		if (walk->error == GW_OK && !walk->entry(walk, tree, number, key, value, (flags & NODE_TREE) != 0))
 			walk->error = walk->error == GW_OK ? GW_E_STOPPING : walk->error;
 	}
@@ -282,12 +299,14 @@ look_at_branch(struct walk *walk, struct tree *tree, uint64_t number, const uint
 
 		if (!node_of(walk, page, i, false, &node, &key, &len) || (has_next && !node_of(walk, page, i + 1, false, &after, &next, &len))) {
 			damage(walk, tree, number, "entry %zu does not lie within it", i);
+			lose(walk, tree, i == 0 ? low : key, high);
 			return;
 		}
 		if (i == 0)
 			key = low;
 		if (has_next && ((key.at != NULL && compare(tree, key, next) >= 0) || (high.at != NULL && compare(tree, next, high) >= 0))) {
 			damage(walk, tree, number, "the key of entry %zu is out of order", i + 1);
+			lose(walk, tree, key, high);
 			return;
 		}
 		look_at(walk, tree, (uint64_t)gw_get16(node + NODE_LO) | (uint64_t)gw_get16(node + NODE_HI) << 16 | (uint64_t)gw_get16(node + NODE_FLAGS) << 32,
@@ -305,6 +324,7 @@ look_at(struct walk *walk, struct tree *tree, uint64_t number, unsigned depth, s
 
 	if (!claim(walk, number, 1)) {
 		damage(walk, tree, number, "the tree leads to it, but it is free, another's or not there");
+		lose(walk, tree, low, high);
 		return;
 	}
 	tell(walk);
@@ -321,6 +341,7 @@ look_at(struct walk *walk, struct tree *tree, uint64_t number, unsigned depth, s
 		problem = "it holds too little";
 	if (problem != NULL) {
 		damage(walk, tree, number, "%s", problem);
+		lose(walk, tree, low, high);
 		return;
 	}
 	if (leaf)
@@ -335,20 +356,25 @@ static void
 look_at_tree(struct walk *walk, struct tree *tree)
 {
 	if (tree->root == NONE) {
-		if (tree->entries != 0 || tree->depth != 0)
+		if (tree->entries != 0 || tree->depth != 0) {
 			damage(walk, tree, 0, "the table says that it is empty, and that it is not");
+			lose(walk, tree, gw_span(NULL, 0), gw_span(NULL, 0));
+		}
 		return;
 	}
 	if (tree->depth == 0 || tree->depth > DEPTH_MAX) {
 		damage(walk, tree, tree->root, "the table's depth cannot be");
+		lose(walk, tree, gw_span(NULL, 0), gw_span(NULL, 0));
 		return;
 	}
 	look_at(walk, tree, tree->root, 0, gw_span(NULL, 0), gw_span(NULL, 0));
 	walk->seen->entries += tree->entries_seen;
 	if (walk->error == GW_OK && !tree->broken && (tree->branches_seen != tree->branches || tree->leaves_seen != tree->leaves ||
-	    tree->runs_seen > tree->runs || (reads_heads(walk) && tree->runs_seen != tree->runs) || tree->entries_seen != tree->entries))
+	    tree->runs_seen > tree->runs || (reads_heads(walk) && tree->runs_seen != tree->runs) || tree->entries_seen != tree->entries)) {
 		damage(walk, tree, tree->root, "the table does not hold what it says: %llu entries instead of %llu", (unsigned long long)tree->entries_seen,
 		    (unsigned long long)tree->entries);
+		lose(walk, tree, gw_span(NULL, 0), gw_span(NULL, 0));
+	}
 }
 
 static bool
@@ -379,6 +405,8 @@ take_free(struct walk *walk, struct tree *tree, uint64_t page, struct gw_span ke
 			return true;
 		}
 		last = number;
+		if (walk->freed != NULL)
+			walk->freed[number / 8] |= (uint8_t)(1u << number % 8);
 		walk->seen->pages_free++;
 	}
 	return true;
@@ -387,9 +415,10 @@ take_free(struct walk *walk, struct tree *tree, uint64_t page, struct gw_span ke
 static bool
 take_table(struct walk *walk, struct tree *tree, uint64_t page, struct gw_span key, struct gw_span value, bool is_tree)
 {
-	if (!is_tree || value.len != TREE_BYTES || walk->table_count == TABLES_MAX || !parse_tree(value.at, key, &walk->tables[walk->table_count]))
+	if (!is_tree || value.len != TREE_BYTES || walk->table_count == TABLES_MAX || !parse_tree(value.at, key, &walk->tables[walk->table_count])) {
 		damage(walk, tree, page, "an entry of the table of tables does not fit");
-	else
+		lose(walk, tree, gw_span(NULL, 0), gw_span(NULL, 0));
+	} else
 		walk->table_count++;
 	return true;
 }
@@ -401,7 +430,105 @@ take_entry(struct walk *walk, struct tree *tree, uint64_t page, struct gw_span k
 		damage(walk, tree, page, "an entry is of another kind than its table");
 		return true;
 	}
-	return !walk->wants_values || walk->options->entry(walk->options->arg, key, value);
+	if (!walk->wants_values)
+		return true;
+	return walk->options->each != NULL ? walk->options->each(walk->options->arg, tree->name, key, value) : walk->options->entry(walk->options->arg, key, value);
+}
+
+// ---- What no tree leads to ----
+
+static bool
+is_met(const struct walk *walk, uint64_t page)
+{
+	return (walk->met[page / 8] & 1u << page % 8) != 0;
+}
+
+static uint64_t
+run_of(const struct walk *walk, const uint8_t *head, uint64_t number)
+{
+	uint64_t count = gw_get32(head + PAGE_RUN);
+	bool fits = gw_get64(head + PAGE_NUMBER) == number && gw_get16(head + PAGE_FLAGS) == RUN && count > 0 && count <= walk->last - number + 1 &&
+	    count <= VALUE_MAX / walk->page_size;
+
+	for (uint64_t i = 0; fits && i < count; i++)
+		fits = !is_met(walk, number + i);
+	return fits ? count : 0;
+}
+
+static void
+give_stray(struct walk *walk, struct gw_span key, struct gw_span value, uint64_t offset)
+{
+	if (walk->error == GW_OK && !walk->options->stray(walk->options->arg, key, value, offset))
+		walk->error = GW_E_STOPPING;
+}
+
+static void
+give_stray_leaf(struct walk *walk, uint64_t number, const uint8_t *page)
+{
+	size_t count = (gw_get16(page + PAGE_LOWER) - PAGE_HEAD) / 2u;
+	uint8_t head[PAGE_HEAD];
+	const uint8_t *node;
+	struct gw_span key;
+	uint32_t len;
+
+	(void)claim(walk, number, 1);
+	for (size_t i = 0; i < count && walk->error == GW_OK; i++) {
+		uint64_t first, pages;
+
+		if (!node_of(walk, page, i, true, &node, &key, &len) || key.len == 0 || (gw_get16(node + NODE_FLAGS) & NODE_TREE) != 0)
+			continue;
+		if ((gw_get16(node + NODE_FLAGS) & NODE_RUN) == 0) {
+			give_stray(walk, key, gw_span(key.at + key.len, len), number * walk->page_size + (uint64_t)(key.at + key.len - page));
+			continue;
+		}
+		first = gw_get64(key.at + key.len);
+		if (first < 2 || first > walk->last || !read_at(walk, first * walk->page_size, head, sizeof(head)) || (pages = run_of(walk, head, first)) == 0 ||
+		    (uint64_t)len + PAGE_HEAD > pages * walk->page_size || !read_value(walk, first, len))
+			continue;
+		(void)claim(walk, first, pages);
+		give_stray(walk, key, gw_span(walk->value, len), first * walk->page_size + PAGE_HEAD);
+	}
+}
+
+// One look over the pages that are left. What lies inside a long value is never taken for a page: it may be anything.
+static void
+look_for_strays(struct walk *walk, bool runs, uint8_t *page)
+{
+	for (uint64_t number = 2; number <= walk->last && walk->error == GW_OK; number++) {
+		uint64_t count;
+
+		tell(walk);
+		if (is_met(walk, number) || !read_at(walk, number * walk->page_size, page, walk->page_size))
+			continue;
+		if ((count = run_of(walk, page, number)) > 0 && !runs) {
+			number += count - 1;
+		} else if (count > 0) {
+			(void)claim(walk, number, count);
+			if (read_value(walk, number, (uint32_t)(count * walk->page_size - PAGE_HEAD)))
+				give_stray(walk, gw_span(NULL, 0), gw_span(walk->value, count * walk->page_size - PAGE_HEAD), number * walk->page_size + PAGE_HEAD);
+		} else if (!runs && page_problem(walk, page, number, true) == NULL) {
+			give_stray_leaf(walk, number, page);
+		}
+	}
+}
+
+static void
+find_strays(struct walk *walk)
+{
+	uint8_t *page = malloc(walk->page_size);
+
+	if (page == NULL) {
+		walk->error = GW_E_MEMORY;
+		return;
+	}
+	if (walk->seen->older || !walk->seen->free_known) { // what is free in one state may be in use in the other
+		for (uint64_t i = 0; walk->freed != NULL && i <= walk->last / 8; i++)
+			walk->met[i] &= (uint8_t)~walk->freed[i];
+		walk->last = walk->file_last;
+	}
+	look_for_strays(walk, false, page);
+	look_for_strays(walk, true, page);
+	free(page);
 }
 
 static void
@@ -411,6 +538,22 @@ count_lost(struct walk *walk)
 		walk->seen->pages_lost += (walk->met[i / 8] & 1u << i % 8) == 0;
 }
 
+// Those of the trees are what takes time.
+static void
+count_pages(struct walk *walk)
+{
+	uint64_t most = walk->last + 1;
+
+	walk->total = walk->seen->pages;
+	for (size_t i = 0; i < walk->table_count; i++) {
+		uint64_t more = walk->tables[i].branches < most && walk->tables[i].leaves < most ? walk->tables[i].branches + walk->tables[i].leaves : most;
+
+		walk->total = walk->total + more < most ? walk->total + more : most;
+	}
+	if (walk->error == GW_OK && walk->options->progress != NULL && !walk->options->progress(walk->options->arg, walk->seen->pages, walk->total))
+		walk->error = GW_E_STOPPING;
+}
+
 static enum gw_error
 walk_all(struct walk *walk, const uint8_t *meta)
 {
@@ -418,21 +561,28 @@ walk_all(struct walk *walk, const uint8_t *meta)
 
 	if (!parse_tree(meta + META_FREE, gw_span_text("free pages"), &free_pages) || !parse_tree(meta + META_MAIN, gw_span_text("tables"), &tables)) {
 		damage(walk, NULL, 0, "the file's head does not fit");
-		return GW_OK;
+		lose(walk, &(struct tree){ .name = "tables" }, gw_span(NULL, 0), gw_span(NULL, 0));
+		if (walk->options->stray != NULL)
+			find_strays(walk);
+		return walk->error;
 	}
 	free_pages.flags |= TREE_SHORT;
 	walk->entry = take_free;
 	walk->wants_values = true;
 	look_at_tree(walk, &free_pages);
+	walk->seen->free_known = !free_pages.broken;
 	walk->entry = take_table;
 	walk->wants_values = false;
 	if (walk->error == GW_OK)
 		look_at_tree(walk, &tables);
 	walk->entry = take_entry;
+	count_pages(walk);
 	for (size_t i = 0; walk->error == GW_OK && i < walk->table_count; i++) {
-		walk->wants_values = walk->options->table != NULL && strcmp(walk->tables[i].name, walk->options->table) == 0;
+		walk->wants_values = walk->options->each != NULL || (walk->options->table != NULL && strcmp(walk->tables[i].name, walk->options->table) == 0);
 		look_at_tree(walk, &walk->tables[i]);
 	}
+	if (walk->error == GW_OK && walk->seen->damaged > 0 && walk->options->stray != NULL)
+		find_strays(walk);
 	if (walk->error == GW_OK && walk->seen->damaged == 0)
 		count_lost(walk);
 	return walk->error;
@@ -461,12 +611,15 @@ choose_meta(struct walk *walk, uint8_t meta[META_BYTES], struct gw_why *why)
 	walk->page_size = gw_get32(both[0] + META_FREE + TREE_PAD);
 	if (walk->page_size < 512 || walk->page_size > PAGE_MAX || (walk->page_size & (walk->page_size - 1)) != 0)
 		walk->page_size = 4096;
+	walk->file_last = (uint64_t)at.st_size / walk->page_size - ((uint64_t)at.st_size >= walk->page_size);
 	fits[0] = meta_fits(both[0], 0);
 	fits[1] = read_at(walk, walk->page_size, both[1], META_BYTES) && meta_fits(both[1], 1);
 	if (!fits[0] && !fits[1])
 		return gw_fail(why, GW_E_CORRUPT, "the file's head is damaged");
-	if (!fits[0] || !fits[1])
+	if (!fits[0] || !fits[1]) {
 		damage(walk, NULL, fits[0] ? 1 : 0, "the file's head is damaged");
+		walk->seen->older = true;
+	}
 	newer = !fits[0] || (fits[1] && gw_get64(both[1] + META_TXN) > gw_get64(both[0] + META_TXN));
 	memcpy(meta, both[newer], META_BYTES);
 	walk->last = gw_get64(meta + META_LAST);
@@ -476,21 +629,41 @@ choose_meta(struct walk *walk, uint8_t meta[META_BYTES], struct gw_why *why)
 	return GW_OK;
 }
 
+// Nothing tells where the trees are: all pages are strays.
+static enum gw_error
+walk_headless(struct walk *walk, const struct gw_why *why)
+{
+	damage(walk, NULL, 0, "%s", why != NULL ? why->text : "the file's head is damaged");
+	lose(walk, &(struct tree){ .name = "tables" }, gw_span(NULL, 0), gw_span(NULL, 0));
+	walk->seen->older = true;
+	walk->last = walk->file_last;
+	find_strays(walk);
+	return walk->error;
+}
+
 enum gw_error
 gw_pages_walk(int fd, const struct gw_pages_walk *options, struct gw_pages_seen *seen, struct gw_why *why)
 {
 	struct walk *walk = calloc(1, sizeof(*walk));
 	uint8_t meta[META_BYTES] = { 0 };
 	enum gw_error error;
+	bool headless;
 
 	*seen = (struct gw_pages_seen){ 0 };
 	if (walk == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	*walk = (struct walk){ .options = options, .seen = seen, .fd = fd };
-	if ((error = choose_meta(walk, meta, why)) == GW_OK) {
-		walk->met = calloc(1, walk->last / 8 + 1);
-		error = walk->met != NULL ? walk_all(walk, meta) : GW_E_MEMORY;
+	error = choose_meta(walk, meta, why);
+	headless = error == GW_E_CORRUPT && options->stray != NULL && walk->file_last > 1;
+	if (error == GW_OK || headless) {
+		walk->met = calloc(1, walk->file_last / 8 + 1);
+		walk->freed = options->stray != NULL ? calloc(1, walk->file_last / 8 + 1) : NULL;
+		if (walk->met == NULL || (options->stray != NULL && walk->freed == NULL))
+			error = GW_E_MEMORY;
+		else
+			error = headless ? walk_headless(walk, why) : walk_all(walk, meta);
 	}
+	free(walk->freed);
 	for (size_t i = 0; i < DEPTH_MAX; i++)
 		free(walk->level[i]);
 	free(walk->value);

@@ -19,14 +19,24 @@ struct gw_pages_walk {
 	const char *table; // whose entries are given; NULL: no table's
 	// An entry; borrowed for the call. False: stop. Entries of pages that are whole are given in order, also where others are damaged.
 	bool (*entry)(void *arg, struct gw_span key, struct gw_span value);
-	// Every now and then: pages looked at, of about so many. False: stop. May be NULL.
+	// When it is known how many there are, and every now and then: pages of trees looked at, of about so many. False: stop. May be NULL.
 	bool (*progress)(void *arg, uint64_t pages, uint64_t total);
+	// To save what can be saved; NULL otherwise. The entries of all tables, as `entry`.
+	bool (*each)(void *arg, const char *table, struct gw_span key, struct gw_span value);
+	// Keys from low on and below high may have been in what could not be read; empty: no bound. "tables": of every table.
+	void (*lost)(void *arg, const char *table, struct gw_span low, struct gw_span high);
+	// Where pages are damaged: what lies in pages that no tree leads to any more, though they are not free. An entry of a leaf; or, with an empty key, a long
+	// value without its entry, up to the end of its pages. Of which table, and whether it is whole, the caller has to find out.
+	bool (*stray)(void *arg, struct gw_span key, struct gw_span value, uint64_t offset); // of the value, in the file
 	void *arg;
+	bool contents;     // long values are read to their ends, so that what the disk cannot give is found
 	bool deep;         // also the heads of long values' pages, which are most of a file. Without it a walk reads about a hundredth
 };
 struct gw_pages_seen {
 	uint64_t pages, entries, damaged;
 	uint64_t pages_free, pages_lost; // lost: neither in a tree nor free; they cost room alone
+	bool older;      // one of the file's two heads is damaged: what is seen may be the state before the last. Strays are looked for in free pages as well
+	bool free_known; // else strays may be of older states
 };
 
 // Every page of every tree, and the list of free pages: numbers within the file, kinds and sizes that fit, keys in order, nothing twice, counts as told.

@@ -8,23 +8,15 @@
 #include "gateway/journal_copy.h"
 #include "gateway/ledger.h"
 #include "gateway/patients.h"
-#include "gateway/restore_internal.h"
+#include "gateway/restore_stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
-#define PATH 4096
-#define MIB (1u << 20)
 #define MAP_MORE (64u << 20) // for the new incarnation and its record
 
 // Where an environment goes back to. A folder of its own: its name before the '/'.
@@ -37,8 +29,8 @@ struct restore {
 	const struct gw_restore_options *options;
 	struct gw_restored *restored;
 	struct gw_why *why;
-	int from_fd, store_fd, lock_fd, stage_fd;
-	char stage[PATH];
+	int from_fd;
+	struct gw_stage stage;
 	struct gw_backup_key key;
 	uint64_t done, total;
 	int64_t told_us;
@@ -127,118 +119,19 @@ check_backup(struct restore *restore)
 	return error;
 }
 
-// ---- The store's folder ----
-
-static enum gw_error
-sync_path(const char *path, struct gw_why *why)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool synced = fd >= 0 && fsync(fd) == 0;
-
-	if (fd >= 0)
-		close(fd);
-	return synced ? GW_OK : gw_fail(why, GW_E_SYNC, "cannot sync %.120s: %s", path, strerror(errno));
-}
-
-static enum gw_error
-open_store(struct restore *restore)
-{
-	const char *to = restore->options->to;
-	char up[PATH + 4];
-	enum gw_error error;
-
-	if (strlen(to) > PATH - 64)
-		return gw_fail(restore->why, GW_E_ARGUMENT, "the store's path is too long");
-	snprintf(up, sizeof(up), "%s/..", to);
-	if (mkdir(to, 0700) == 0) {
-		if ((error = sync_path(up, restore->why)) != GW_OK)
-			return error;
-	} else if (errno != EEXIST) {
-		return gw_fail(restore->why, GW_E_SYSTEM, "cannot make %.120s: %s", to, strerror(errno));
-	}
-	restore->store_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (restore->store_fd < 0)
-		return gw_fail(restore->why, GW_E_SYSTEM, "cannot open %.120s: %s", to, strerror(errno));
-	restore->lock_fd = openat(restore->store_fd, "vitalgate.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (restore->lock_fd < 0)
-		return gw_fail(restore->why, GW_E_SYSTEM, "cannot open %.100s/vitalgate.lock: %s", to, strerror(errno));
-	if (flock(restore->lock_fd, LOCK_EX | LOCK_NB) != 0)
-		return gw_fail(restore->why, GW_E_BUSY, "a gateway runs on the store in %.120s: stop it first", to);
-	if ((error = gw_restore_finish(to, restore->why)) != GW_OK)
-		return error;
-	if (!restore->options->replace && faccessat(restore->store_fd, "data.mdb", F_OK, 0) == 0)
-		return gw_fail(restore->why, GW_E_EXISTS, "there is a store in %.120s: restore to another folder, or move it aside with --replace", to);
-	return GW_OK;
-}
-
-static int
-remove_one(const char *path, const struct stat *at, int type, struct FTW *walk)
-{
-	(void)at, (void)type, (void)walk;
-	return remove(path);
-}
-
-static enum gw_error
-check_room(const struct restore *restore)
-{
-	struct statvfs at;
-	uint64_t need = restore->total / 2, free_bytes;
-
-	if (fstatvfs(restore->store_fd, &at) != 0)
-		return GW_OK; // writing will tell
-	free_bytes = (uint64_t)at.f_bavail * at.f_frsize;
-	if (need <= free_bytes)
-		return GW_OK;
-	return gw_fail(restore->why, GW_E_FULL, "%llu MB are needed in %.100s, %llu MB are free", (unsigned long long)((need + MIB - 1) / MIB), restore->options->to,
-	    (unsigned long long)(free_bytes / MIB));
-}
-
-// "replaced-20261120T081500Z-3fa2": no name that is taken, also where clocks go back and restores follow each other within a second.
-static void
-name_aside(const struct restore *restore, char *out, size_t cap)
-{
-	time_t now = (time_t)(gw_clock_wall_us() / 1000000);
-	char stamp[20];
-	struct tm tm;
-
-	gmtime_r(&now, &tm);
-	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
-	do
-		snprintf(out, cap, GW_RESTORE_ASIDE "%s-%04x", stamp, (unsigned)randombytes_uniform(65536));
-	while (faccessat(restore->store_fd, out, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-}
-
-// An empty stage: a folder for each place, one for what will be replaced.
-static enum gw_error
-make_stage(struct restore *restore)
-{
-	char aside[sizeof(restore->restored->aside)];
-
-	snprintf(restore->stage, sizeof(restore->stage), "%s/" GW_RESTORE_STAGE, restore->options->to);
-	nftw(restore->stage, remove_one, 8, FTW_DEPTH | FTW_PHYS); // of a restore that was cut off
-	name_aside(restore, aside, sizeof(aside));
-	if (mkdirat(restore->store_fd, GW_RESTORE_STAGE, 0700) != 0 ||
-	    (restore->stage_fd = openat(restore->store_fd, GW_RESTORE_STAGE, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
-	    mkdirat(restore->stage_fd, "series", 0700) != 0 || mkdirat(restore->stage_fd, aside, 0700) != 0)
-		return gw_fail(restore->why, GW_E_SYSTEM, "cannot make %.120s: %s", restore->stage, strerror(errno));
-	if (faccessat(restore->store_fd, "data.mdb", F_OK, 0) == 0 || faccessat(restore->store_fd, "series", F_OK, 0) == 0)
-		snprintf(restore->restored->aside, sizeof(restore->restored->aside), "%s", aside);
-	return GW_OK;
-}
-
 static enum gw_error
 extract(struct restore *restore, const struct gw_backup_file *file)
 {
 	const char *place = place_of(file);
-	int fd = openat(restore->stage_fd, place, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	int fd = openat(restore->stage.fd, place, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	enum gw_error error;
 
 	if (fd < 0)
-		return gw_fail(restore->why, GW_E_SYSTEM, "cannot make %.100s/%s: %s", restore->stage, place, strerror(errno));
+		return gw_fail(restore->why, GW_E_SYSTEM, "cannot make %.100s/%s: %s", restore->stage.path, place, strerror(errno));
 	restore->name = file->name;
 	error = gw_backup_extract(restore->from_fd, file, &restore->key, restore->restored->manifest.id, fd, progress, restore, restore->why);
 	if (error == GW_OK && fsync(fd) != 0)
-		error = gw_fail(restore->why, GW_E_SYNC, "cannot sync %.100s/%s: %s", restore->stage, place, strerror(errno));
+		error = gw_fail(restore->why, GW_E_SYNC, "cannot sync %.100s/%s: %s", restore->stage.path, place, strerror(errno));
 	close(fd);
 	return error;
 }
@@ -284,17 +177,11 @@ begin_anew(struct restore *restore, struct gw_journal *journal)
 	return error == GW_OK ? GW_OK : gw_fail(restore->why, error, "the restored store cannot be given a new incarnation: %s", gw_error_text(error));
 }
 
-// Nothing in the copy is limited here: the gateway's own limits hold when it opens the store.
 static enum gw_error
 renew(struct restore *restore)
 {
-	const struct gw_journal_options options = {
-		.dir = restore->stage, .budget_bytes = restore->total + MAP_MORE, .reserve_bytes = 2u << 20, .disk_reserve_bytes = 0, .retention_us = INT64_MAX,
-		.retention_full_us = INT64_MAX, .quarantine_bytes = UINT64_MAX / 4, .quarantine_share_percent = 100, .series_max = UINT32_MAX,
-		.series_share_percent = 100, .audit_us = INT64_MAX, .audit_bytes = UINT64_MAX,
-	};
 	struct gw_journal *journal;
-	enum gw_error error = gw_journal_open(&options, &journal, restore->why);
+	enum gw_error error = gw_stage_journal(&restore->stage, restore->total + MAP_MORE, &journal, restore->why);
 
 	if (error != GW_OK)
 		return error;
@@ -309,76 +196,43 @@ renew(struct restore *restore)
 	return error;
 }
 
-// ---- It counts ----
-
-static struct stat owner; // nftw() passes nothing along; one restore in a process
-
-static int
-own_one(const char *path, const struct stat *at, int type, struct FTW *walk)
-{
-	(void)at, (void)type, (void)walk;
-	return lchown(path, owner.st_uid, owner.st_gid);
-}
-
-// root restores for the store's owner, so that no file becomes root's and locks the gateway out.
-static enum gw_error
-give_to_owner(const struct restore *restore)
-{
-	if (geteuid() != 0 || fstat(restore->store_fd, &owner) != 0 || owner.st_uid == 0)
-		return GW_OK;
-	if (nftw(restore->stage, own_one, 8, FTW_PHYS) == 0 && fchown(restore->lock_fd, owner.st_uid, owner.st_gid) == 0)
-		return GW_OK;
-	return gw_fail(restore->why, GW_E_SYSTEM, "cannot give %.120s to the store's owner: %s", restore->stage, strerror(errno));
-}
-
-static enum gw_error
-make_it_count(struct restore *restore)
-{
-	char series[PATH + 16];
-	enum gw_error error;
-
-	// The stage's own; the store has another of each.
-	unlinkat(restore->stage_fd, "lock.mdb", 0);
-	unlinkat(restore->stage_fd, "vitalgate.lock", 0);
-	snprintf(series, sizeof(series), "%s/series", restore->stage);
-	if ((error = give_to_owner(restore)) != GW_OK || (error = sync_path(series, restore->why)) != GW_OK ||
-	    (error = sync_path(restore->stage, restore->why)) != GW_OK)
-		return error;
-	if (renameat(restore->store_fd, GW_RESTORE_STAGE, restore->store_fd, GW_RESTORE_READY) != 0 || fsync(restore->store_fd) != 0)
-		return gw_fail(restore->why, GW_E_SYNC, "cannot rename %.120s: %s", restore->stage, strerror(errno));
-	return gw_restore_finish(restore->options->to, restore->why);
-}
-
 static enum gw_error
 restore_all(struct restore *restore)
 {
 	const struct gw_manifest *manifest = &restore->restored->manifest;
 	enum gw_error error;
 
-	if ((error = gw_restore_check_erasures(restore->options, restore->why)) != GW_OK || (error = open_backup(restore)) != GW_OK || (error = open_store(restore)) != GW_OK || (error = check_backup(restore)) != GW_OK ||
-	    (error = check_room(restore)) != GW_OK || (error = make_stage(restore)) != GW_OK)
+	if ((error = gw_restore_check_erasures(restore->options, restore->why)) != GW_OK || (error = open_backup(restore)) != GW_OK ||
+	    (error = gw_stage_open(&restore->stage, restore->options->to, restore->why)) != GW_OK)
+		return error;
+	if (!restore->options->replace && faccessat(restore->stage.store_fd, "data.mdb", F_OK, 0) == 0)
+		return gw_fail(restore->why, GW_E_EXISTS, "there is a store in %.120s: restore to another folder, or move it aside with --replace", restore->options->to);
+	if ((error = check_backup(restore)) != GW_OK || (error = gw_stage_room(&restore->stage, restore->total / 2, restore->why)) != GW_OK ||
+	    (error = gw_stage_make(&restore->stage, true, restore->why)) != GW_OK)
 		return error;
 	for (size_t i = 0; error == GW_OK && i < manifest->file_count; i++)
 		error = extract(restore, &manifest->files[i]);
 	if (error == GW_OK && (error = renew(restore)) == GW_OK)
-		error = make_it_count(restore);
+		error = gw_stage_count(&restore->stage, restore->why);
 	if (error != GW_OK)
-		nftw(restore->stage, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+		gw_stage_drop(&restore->stage);
+	else
+		snprintf(restore->restored->aside, sizeof(restore->restored->aside), "%s", restore->stage.aside);
 	return error;
 }
 
 enum gw_error
 gw_restore(const struct gw_restore_options *options, struct gw_restored *restored, struct gw_why *why)
 {
-	struct restore restore = { .options = options, .restored = restored, .why = why, .from_fd = -1, .store_fd = -1, .lock_fd = -1, .stage_fd = -1 };
-	int *const fds[] = { &restore.stage_fd, &restore.lock_fd, &restore.store_fd, &restore.from_fd };
+	struct restore restore = { .options = options, .restored = restored, .why = why, .from_fd = -1 };
 	enum gw_error error;
 
 	*restored = (struct gw_restored){ 0 };
+	gw_stage_init(&restore.stage);
 	error = restore_all(&restore);
-	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-		if (*fds[i] >= 0)
-			close(*fds[i]);
+	gw_stage_fini(&restore.stage);
+	if (restore.from_fd >= 0)
+		close(restore.from_fd);
 	sodium_memzero(&restore.key, sizeof(restore.key));
 	return error;
 }

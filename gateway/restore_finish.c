@@ -2,7 +2,8 @@
 // The last part of a restore: from STORE/restored to the places (gateway/restore.h). Every step can be done again: what has been moved is not there to be
 // moved any more. Whoever holds the store's lock.
 //
-// Every place exists in STORE/restored at first (an empty folder where the backup had none), so that "not there" always means "moved already".
+// Every place exists in STORE/restored at first (an empty folder where the backup had none), so that "not there" always means "moved already"; or that the one
+// that is there stays, as the series do in a salvage.
 #include "gateway/restore.h"
 
 #include "gateway/restore_internal.h"
@@ -75,6 +76,7 @@ finish(int store_fd, int ready_fd, struct gw_why *why)
 	if (aside[0] != '\0')
 		aside_fd = openat(ready_fd, aside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	unlinkat(store_fd, "lock.mdb", 0); // LMDB's readers of the old file; nobody has it open
+	unlinkat(store_fd, "open", 0);     // and how its last process ended
 	for (size_t i = 0; moved && i < sizeof(places) / sizeof(places[0]); i++)
 		moved = move_place(store_fd, ready_fd, aside_fd, places[i]);
 	if (aside_fd >= 0)

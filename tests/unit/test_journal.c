@@ -628,7 +628,7 @@ static void
 newer_format_is_refused(void **state)
 {
 	struct gw_journal *journal = store_open();
-	uint64_t incarnation = gw_journal_incarnation(journal), format = 3;
+	uint64_t incarnation = gw_journal_incarnation(journal), format = 4;
 	MDB_val key = { 6, (void *)(uintptr_t)"format" }, data = { 8, &format };
 	MDB_env *env;
 	MDB_txn *txn;
