@@ -10,11 +10,11 @@
 
 // The block without the readings, in *out, which the caller frees. NULL and GW_OK: nothing is to be changed.
 static enum gw_error
-without(struct gw_block block, struct gw_span bytes, const struct gw_op_erase *erase, uint8_t **out, size_t *len)
+without(struct gw_block block, const struct gw_op_erase *erase, uint8_t **out, size_t *len)
 {
+	struct gw_span bytes = block.rest, span; // without the seal, which is made anew
 	struct gw_record record;
-	struct gw_span span;
-	uint64_t position;
+	uint64_t position, last = block.last;
 	size_t erased = 0, rest, at, made;
 	uint8_t *copy;
 
@@ -22,7 +22,7 @@ without(struct gw_block block, struct gw_span bytes, const struct gw_op_erase *e
 	while (gw_block_next(&block, &position, &span) && position < erase->position) {}
 	if (span.len == 0 || position != erase->position || gw_record_open(position, span, &record, NULL) != GW_OK)
 		return GW_OK;
-	if ((copy = malloc(bytes.len)) == NULL)
+	if ((copy = malloc(bytes.len + GW_SEAL_BYTES)) == NULL)
 		return GW_E_MEMORY;
 	at = (size_t)(span.at - bytes.at);
 	made = gw_record_erase(&record, erase->places, erase->count, copy + at, &erased);
@@ -33,8 +33,9 @@ without(struct gw_block block, struct gw_span bytes, const struct gw_op_erase *e
 	rest = bytes.len - at - span.len;
 	memcpy(copy, bytes.at, at);
 	memcpy(copy + at + made, span.at + span.len, rest);
+	gw_block_seal(last, copy, at + made + rest);
 	*out = copy;
-	*len = at + made + rest;
+	*len = at + made + rest + GW_SEAL_BYTES;
 	return GW_OK;
 }
 
@@ -51,7 +52,7 @@ rewrite(struct gw_journal *journal, MDB_cursor *cursor, MDB_val key, MDB_val dat
 
 	if (!block.sound || block.first > erase->position)
 		return GW_OK;
-	if ((error = without(block, gw_val_span(data), erase, &bytes, &value.mv_size)) != GW_OK || bytes == NULL)
+	if ((error = without(block, erase, &bytes, &value.mv_size)) != GW_OK || bytes == NULL)
 		return error;
 	value.mv_data = bytes;
 	key = gw_val(&last, sizeof(last));

@@ -16,7 +16,8 @@
 
 #define GW_STORE_FORMAT 3
 #define GW_SUM_BYTES 4        // CRC-32C over key and value, behind every small value: gw_sum()
-#define GW_BLOCK_BYTES (16384 - 16) // of records that lie together: four of LMDB's pages
+#define GW_SEAL_BYTES 8     // behind a block's records: that they are those of these positions
+#define GW_BLOCK_BYTES (16384 - 16 - GW_SEAL_BYTES) // of records that lie together: four of LMDB's pages
 #define GW_INDEX_KEY 24     // time (sign flipped), device's hash, position: big-endian u64 each
 #define GW_READERS_SPARE 32
 #define GW_TOUCHED 1024
@@ -213,9 +214,13 @@ int gw_block_pending(const struct gw_journal *journal, uint64_t position, struct
 struct gw_block {
 	uint64_t first, last;
 	uint32_t count;
-	bool sound; // the lengths add up; else what follows the damage counts as one record
+	bool sound; // it is what was put there, but for the insides of records; else all of it counts as one record
+	size_t gap_rest, gap_len; // where so much is left a record is of that length, whatever it says
 	struct gw_span rest;
 };
+// Puts the seal behind len bytes of whole records. Of such records: what the seal of that position would be.
+void gw_block_seal(uint64_t last, uint8_t *bytes, size_t len);
+uint32_t gw_block_seal_of(uint64_t last, struct gw_span records);
 struct gw_block gw_block_of(uint64_t last, struct gw_span bytes);
 bool gw_block_next(struct gw_block *block, uint64_t *position, struct gw_span *record);
 

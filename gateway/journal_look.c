@@ -59,7 +59,7 @@ static enum gw_error
 look_at(struct gw_journal *journal, const char *path, off_t ends, struct gw_why *why)
 {
 	struct look look = { .journal = journal, .must = ends > 0, .tell_us = gw_clock_mono_us() + TELL_US };
-	struct gw_pages_walk walk = { .damage = damaged, .progress = progress, .arg = &look, .deep = ends >= ENDS_MAX, .contents = ends >= ENDS_MAX };
+	struct gw_pages_walk walk = { .damage = damaged, .progress = progress, .arg = &look, .deep = ends > 0, .contents = ends >= ENDS_MAX };
 	struct gw_pages_seen seen;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	enum gw_error error;

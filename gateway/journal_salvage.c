@@ -37,6 +37,8 @@ struct salvage {
 	struct gw_strays strays;
 	size_t stray_at;
 	int64_t last_us;
+	uint64_t twice[GW_PAGES_TWICE]; // pages that two places lead to
+	size_t twice_count;
 	struct lost lost[LOST_MAX];
 	size_t lost_count;
 	bool lost_all;           // more than that
@@ -339,7 +341,7 @@ take_strays(struct salvage *salvage, uint64_t before)
 		if (bytes == NULL) {
 			salvage->error = GW_E_MEMORY;
 		} else if (pread(salvage->fd, bytes, stray->len, (off_t)stray->offset) == (ssize_t)stray->len) {
-			block = gw_block_of(stray->last, gw_span(bytes, stray->len));
+			block = stray->keyed ? gw_block_of(stray->last, gw_span(bytes, stray->len)) : (struct gw_block){ .sound = true, .rest = gw_span(bytes, stray->len) };
 			block.first = stray->first;
 			while (salvage->error == GW_OK && gw_block_next(&block, &position, &record) && position <= stray->last && take_record(salvage, position, record))
 				salvage->out->strays++;
@@ -502,10 +504,18 @@ static enum gw_error
 survey(struct survey *survey, struct gw_why *why)
 {
 	struct salvage *salvage = &survey->salvage;
-	const struct gw_pages_walk walk = { .damage = page_damaged, .each = take_entry, .lost = take_loss, .stray = survey_stray, .progress = walk_progress, .arg = survey,
+	struct gw_pages_walk walk = { .damage = page_damaged, .each = take_entry, .lost = take_loss, .stray = survey_stray, .progress = walk_progress, .arg = survey,
 		.deep = true };
-	enum gw_error error = gw_pages_walk(salvage->fd, &walk, &survey->seen, why);
+	const struct gw_pages_walk first = { .progress = walk_progress, .arg = survey, .deep = true };
+	enum gw_error error = gw_pages_walk(salvage->fd, &first, &survey->seen, why);
 
+	if (error != GW_OK && error != GW_E_CORRUPT)
+		return error;
+	salvage->twice_count = survey->seen.twice_count;
+	memcpy(salvage->twice, survey->seen.twice, sizeof(salvage->twice));
+	walk.shunned = salvage->twice;
+	walk.shunned_count = salvage->twice_count;
+	error = gw_pages_walk(salvage->fd, &walk, &survey->seen, why);
 	salvage->out->tail_lost |= survey->seen.older;
 	(void)end_batch(salvage, 0);
 	if (salvage->error != GW_OK)
@@ -517,7 +527,7 @@ static enum gw_error
 take_records(struct salvage *salvage, struct gw_why *why)
 {
 	const struct gw_pages_walk walk = { .table = "journal", .entry = take_only_blocks, .lost = take_loss, .damage = page_damaged, .progress = walk_progress,
-		.arg = salvage };
+		.shunned = salvage->twice, .shunned_count = salvage->twice_count, .arg = salvage };
 	struct gw_pages_seen seen;
 	enum gw_error error;
 

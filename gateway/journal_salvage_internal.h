@@ -13,6 +13,8 @@ struct gw_stray {
 	int64_t received_us;    // of its first record
 	uint64_t base;          // the first one's position, as entries of the index say; 0: none does
 	uint32_t votes;
+	bool keyed, sealed;     // an entry leads to it; its seal tells whether a position is its own
+	uint32_t seal[2];
 };
 // What trees lead to, in order.
 struct gw_stretch { uint64_t first, last; int64_t first_us, last_us; };

@@ -29,6 +29,7 @@ enum gw_error
 gw_strays_add(struct gw_strays *strays, struct gw_span value, uint64_t last, uint64_t offset)
 {
 	struct gw_stray stray = { .last = last, .offset = offset };
+	struct gw_block block = gw_block_of(last, value);
 	struct gw_span rest = value;
 	struct gw_record record;
 
@@ -37,9 +38,18 @@ gw_strays_add(struct gw_strays *strays, struct gw_span value, uint64_t last, uin
 			stray.received_us = record.received_us;
 		stray.len = (uint32_t)(value.len - rest.len);
 	}
-	if (stray.count == 0 || (last != 0 && (rest.len > 0 || stray.count > last))) // damaged, or no records at all
+	if (stray.count == 0 || (last != 0 && (!block.sound || block.count > last))) // damaged, or no records at all
 		return GW_OK;
-	stray.first = last != 0 ? last - stray.count + 1 : 0;
+	if (last != 0) {
+		stray.keyed = true;
+		stray.count = block.count;
+		stray.len = (uint32_t)value.len;
+		stray.first = block.first;
+	} else if (rest.len >= GW_SEAL_BYTES) {
+		stray.seal[0] = gw_get32(rest.at);
+		stray.seal[1] = ~gw_get32(rest.at + 4);
+		stray.sealed = stray.seal[0] == stray.seal[1]; // else none, or damaged
+	}
 	if (strays->count == strays->cap) {
 		size_t cap = strays->cap > 0 ? strays->cap * 2 : 256;
 		struct gw_stray *bigger = realloc(strays->at, cap * sizeof(*bigger));
@@ -240,6 +250,54 @@ compare_places(const void *left, const void *right)
 	return (a->len > b->len) - (a->len < b->len); // of two states the one in which readings were erased
 }
 
+#define TAIL_MAX 200000 // positions after all that are known of which a seal is asked
+
+static bool
+try_seal(struct gw_stray *stray, struct gw_span records, uint64_t first, uint64_t last)
+{
+	for (uint64_t position = first + stray->count - 1; position <= last; position++)
+		if (gw_block_seal_of(position, records) == stray->seal[0]) {
+			stray->first = position - stray->count + 1;
+			stray->last = position;
+			return true;
+		}
+	return false;
+}
+
+// A seal fits one position: of those that are missing.
+static enum gw_error
+ask_seal(const struct gw_strays *strays, int fd, struct gw_stray *stray)
+{
+	uint8_t *bytes = malloc(stray->len);
+	struct gw_span records = gw_span(bytes, stray->len);
+	bool found = false;
+
+	if (bytes == NULL)
+		return GW_E_MEMORY;
+	if (pread(fd, bytes, stray->len, (off_t)stray->offset) == (ssize_t)stray->len) {
+		uint64_t from = strays->have_count > 0 ? strays->have[strays->have_count - 1].last + 1 : 1;
+
+		for (size_t i = 0; !found && i + 1 < strays->have_count; i++)
+			found = try_seal(stray, records, strays->have[i].last + 1, strays->have[i + 1].first - 1);
+		found = found || try_seal(stray, records, from, from + TAIL_MAX);
+		if (!found && strays->have_count > 0 && strays->have[0].first > 1)
+			(void)try_seal(stray, records, strays->have[0].first > TAIL_MAX ? strays->have[0].first - TAIL_MAX : 1, strays->have[0].first - 1);
+	}
+	free(bytes);
+	return GW_OK;
+}
+
+static enum gw_error
+ask_seals(struct gw_strays *strays, int fd)
+{
+	enum gw_error error = GW_OK;
+
+	for (size_t i = 0; error == GW_OK && i < strays->count; i++)
+		if (strays->at[i].last == 0 && strays->at[i].sealed)
+			error = ask_seal(strays, fd, &strays->at[i]);
+	return error;
+}
+
 // Those whose place is known by an entry, or by the index: it has to be free, and what lies behind a block's end is none of it.
 static void
 place_known(struct gw_strays *strays)
@@ -259,6 +317,8 @@ place_known(struct gw_strays *strays)
 		room = room_at(strays, stray->first);
 		if (room == 0 || ((!strays->known || !strays->head_lost) && stray->first < first)) // there already; or trimmed
 			stray->count = 0;
+		else if (room < stray->count && stray->keyed)
+			stray->count = 0; // of another state
 		else if (room < stray->count) {
 			stray->count = (uint32_t)room;
 			stray->last = stray->first + room - 1;
@@ -273,7 +333,8 @@ tidy(struct gw_strays *strays)
 	uint64_t end = 0;
 	size_t kept = 0;
 
-	qsort(strays->at, strays->count, sizeof(*strays->at), compare_places);
+	if (strays->count > 0)
+		qsort(strays->at, strays->count, sizeof(*strays->at), compare_places);
 	for (size_t i = 0; i < strays->count; i++) {
 		struct gw_stray stray = strays->at[i];
 
@@ -334,11 +395,11 @@ fill_gap(struct gw_strays *strays, size_t placed, uint64_t from, int64_t from_us
 enum gw_error
 gw_strays_settle(struct gw_strays *strays, int fd, uint64_t *next, uint64_t *moved)
 {
-	enum gw_error error = ask_index(strays, fd);
 	size_t placed = 0;
+	enum gw_error error;
 
 	*moved = 0;
-	if (error != GW_OK)
+	if ((error = ask_seals(strays, fd)) != GW_OK || (error = ask_index(strays, fd)) != GW_OK)
 		return error;
 	place_known(strays);
 	tidy(strays);

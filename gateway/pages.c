@@ -115,6 +115,23 @@ claim(struct walk *walk, uint64_t page, uint64_t count)
 	return fresh;
 }
 
+// Another place leads there, too: one of them is wrong, and nobody knows which.
+static void
+note_twice(struct walk *walk, uint64_t page)
+{
+	if (page >= 2 && page <= walk->last && walk->seen->twice_count < GW_PAGES_TWICE)
+		walk->seen->twice[walk->seen->twice_count++] = page;
+}
+
+static bool
+is_shunned(const struct walk *walk, uint64_t page)
+{
+	for (size_t i = 0; i < walk->options->shunned_count; i++)
+		if (walk->options->shunned[i] == page)
+			return true;
+	return false;
+}
+
 static void
 tell(struct walk *walk)
 {
@@ -222,7 +239,13 @@ look_at_run(struct walk *walk, struct tree *tree, uint64_t page, uint64_t first,
 	uint8_t head[PAGE_HEAD];
 
 	*value = gw_span(NULL, 0);
-	if (len > VALUE_MAX || !claim(walk, first, count)) {
+	if (first < 2 || first > walk->last || len > VALUE_MAX || is_shunned(walk, first) ||
+	    (reads_heads(walk) && read_at(walk, first * walk->page_size, head, sizeof(head)) && gw_get64(head + PAGE_NUMBER) != first)) {
+		damage(walk, tree, page, "a value leads to page %llu, which is not its own", (unsigned long long)first);
+		return false;
+	}
+	if (!claim(walk, first, count)) {
+		note_twice(walk, first);
 		damage(walk, tree, page, "a value leads to page %llu, which is not its own", (unsigned long long)first);
 		return false;
 	}
@@ -322,21 +345,22 @@ look_at(struct walk *walk, struct tree *tree, uint64_t number, unsigned depth, s
 	const char *problem = NULL;
 	uint8_t *page;
 
-	if (!claim(walk, number, 1)) {
-		damage(walk, tree, number, "the tree leads to it, but it is free, another's or not there");
-		lose(walk, tree, low, high);
-		return;
-	}
 	tell(walk);
 	if (walk->level[depth] == NULL && (walk->level[depth] = malloc(walk->page_size)) == NULL) {
 		walk->error = GW_E_MEMORY;
 		return;
 	}
 	page = walk->level[depth];
-	if (!read_at(walk, number * walk->page_size, page, walk->page_size))
+	if (number < 2 || number > walk->last || is_shunned(walk, number))
+		problem = "the tree leads to it, but it is free, another's or not there";
+	else if (!read_at(walk, number * walk->page_size, page, walk->page_size))
 		problem = "it cannot be read";
 	else
 		problem = page_problem(walk, page, number, leaf);
+	if (problem == NULL && !claim(walk, number, 1)) {
+		note_twice(walk, number);
+		problem = "the tree leads to it, but it is free, another's or not there";
+	}
 	if (problem == NULL && gw_get16(page + PAGE_LOWER) < PAGE_HEAD + (leaf || (tree->flags & TREE_SHORT) != 0 ? 2 : 4))
 		problem = "it holds too little";
 	if (problem != NULL) {
@@ -591,10 +615,10 @@ walk_all(struct walk *walk, const uint8_t *meta)
 // ---- The head ----
 
 static bool
-meta_fits(const uint8_t *meta, uint64_t number)
+meta_fits(const uint8_t *meta, uint64_t number, uint32_t page_size)
 {
 	return gw_get64(meta + PAGE_NUMBER) == number && gw_get16(meta + PAGE_FLAGS) == META && gw_get32(meta + META_MAGIC) == MAGIC &&
-	    gw_get32(meta + META_VERSION) == 1;
+	    gw_get32(meta + META_VERSION) == 1 && gw_get32(meta + META_FREE + TREE_PAD) == page_size;
 }
 
 // The newer one of the two that fit.
@@ -612,8 +636,8 @@ choose_meta(struct walk *walk, uint8_t meta[META_BYTES], struct gw_why *why)
 	if (walk->page_size < 512 || walk->page_size > PAGE_MAX || (walk->page_size & (walk->page_size - 1)) != 0)
 		walk->page_size = 4096;
 	walk->file_last = (uint64_t)at.st_size / walk->page_size - ((uint64_t)at.st_size >= walk->page_size);
-	fits[0] = meta_fits(both[0], 0);
-	fits[1] = read_at(walk, walk->page_size, both[1], META_BYTES) && meta_fits(both[1], 1);
+	fits[0] = meta_fits(both[0], 0, walk->page_size);
+	fits[1] = read_at(walk, walk->page_size, both[1], META_BYTES) && meta_fits(both[1], 1, walk->page_size);
 	if (!fits[0] && !fits[1])
 		return gw_fail(why, GW_E_CORRUPT, "the file's head is damaged");
 	if (!fits[0] || !fits[1]) {

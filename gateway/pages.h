@@ -28,11 +28,16 @@ struct gw_pages_walk {
 	// Where pages are damaged: what lies in pages that no tree leads to any more, though they are not free. An entry of a leaf; or, with an empty key, a long
 	// value without its entry, up to the end of its pages. Of which table, and whether it is whole, the caller has to find out.
 	bool (*stray)(void *arg, struct gw_span key, struct gw_span value, uint64_t offset); // of the value, in the file
+	const uint64_t *shunned; // pages that two places lead to, as an earlier walk found: neither is followed, they are strays
+	size_t shunned_count;
 	void *arg;
 	bool contents;     // long values are read to their ends, so that what the disk cannot give is found
 	bool deep;         // also the heads of long values' pages, which are most of a file. Without it a walk reads about a hundredth
 };
+#define GW_PAGES_TWICE 64
 struct gw_pages_seen {
+	uint64_t twice[GW_PAGES_TWICE]; // pages that two places lead to, the first ones
+	size_t twice_count;
 	uint64_t pages, entries, damaged;
 	uint64_t pages_free, pages_lost; // lost: neither in a tree nor free; they cost room alone
 	bool older;      // one of the file's two heads is damaged: what is seen may be the state before the last. Strays are looked for in free pages as well
