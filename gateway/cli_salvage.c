@@ -105,6 +105,8 @@ say_salvaged(const char *dir, const struct report *report)
 	if (salvaged->strays > 0)
 		printf("%" PRIu64 " of the records lay where nothing led to them any more; %" PRIu64 " have new positions\n", salvaged->strays, salvaged->moved);
 	printf("%" PRIu64 " positions missing, %" PRIu64 " damaged rows left out\n", salvaged->missing, salvaged->rows_damaged);
+	if (salvaged->head_lost)
+		puts("The oldest records may be missing as well: how many there were is not known.");
 	if (salvaged->tail_lost)
 		puts("The newest records may be missing as well: how many there were is not known.");
 	say_identity(salvaged);

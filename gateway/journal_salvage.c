@@ -32,11 +32,12 @@ struct salvage {
 	enum gw_error error;
 	bool taking;             // the second walk
 	bool records_lost, summed, gap_before; // gap_before: pages of records were lost since the last block
+	uint64_t oldest;         // the least position in the index
 	uint64_t seen, tree_last; // the greatest position that anything names; of a block that a tree leads to
 	uint64_t patient, patient_next;
 	struct gw_strays strays;
 	size_t stray_at;
-	int64_t last_us;
+	int64_t first_us, last_us; // of the first record taken, and of the last
 	uint64_t twice[GW_PAGES_TWICE]; // pages that two places lead to
 	size_t twice_count;
 	struct lost lost[LOST_MAX];
@@ -318,6 +319,7 @@ take_record(struct salvage *salvage, uint64_t position, struct gw_span bytes)
 	}
 	out->first = out->records++ == 0 ? position : out->first;
 	out->last = position;
+	salvage->first_us = out->records == 1 ? record.received_us : salvage->first_us;
 	salvage->last_us = record.received_us;
 	if ((salvage->error = gw_journal_append(into, bytes)) == GW_OK && (salvage->error = gw_index_record(into, position, bytes)) == GW_OK) {
 		pthread_mutex_lock(&into->lock);
@@ -442,6 +444,11 @@ take_entry(void *arg, const char *table, struct gw_span key, struct gw_span valu
 		return take_quarantine(salvage, key, value, false);
 	if (strcmp(table, "meta") == 0)
 		take_number(salvage, key, value);
+	else if (strcmp(table, "index") == 0 && key.len == GW_INDEX_KEY) {
+		uint64_t position = gw_index_entry(key.at).position;
+
+		salvage->oldest = salvage->oldest == 0 || position < salvage->oldest ? position : salvage->oldest;
+	}
 	return true;
 }
 
@@ -523,6 +530,23 @@ survey(struct survey *survey, struct gw_why *why)
 	return error == GW_E_CORRUPT && salvage->out->pages_damaged > 0 ? GW_OK : error;
 }
 
+// Before the oldest record that is left there may have been others, of which the index may know.
+static void
+note_head(struct salvage *salvage)
+{
+	struct gw_salvaged *out = salvage->out;
+
+	out->head_lost = salvage->strays.head_lost && out->first != 1;
+	if (!out->head_lost || salvage->oldest == 0 || salvage->oldest >= out->first)
+		return;
+	if (out->gap_count < GW_SALVAGE_GAPS) {
+		memmove(out->gaps + 1, out->gaps, out->gap_count * sizeof(out->gaps[0]));
+		out->gaps[0] = (struct gw_salvage_gap){ salvage->oldest, out->first - 1, 0, salvage->first_us };
+		out->gap_count++;
+	}
+	out->missing += out->first - salvage->oldest;
+}
+
 static enum gw_error
 take_records(struct salvage *salvage, struct gw_why *why)
 {
@@ -540,6 +564,7 @@ take_records(struct salvage *salvage, struct gw_why *why)
 		(void)take_strays(salvage, UINT64_MAX);
 	}
 	(void)end_batch(salvage, 0);
+	note_head(salvage);
 	return salvage->error == GW_OK ? error : gw_fail(why, salvage->error, "cannot write the new store: %s", gw_error_text(salvage->error));
 }
 
@@ -645,7 +670,7 @@ static enum gw_error
 settle_numbers(struct salvage *salvage)
 {
 	struct gw_salvaged *out = salvage->out;
-	bool whole = out->missing == 0 && !out->tail_lost && out->records_damaged == 0 && salvage->lost_count == 0 && !salvage->lost_all && out->before != 0;
+	bool whole = out->missing == 0 && !out->tail_lost && !out->head_lost && out->records_damaged == 0 && salvage->lost_count == 0 && !salvage->lost_all && out->before != 0;
 
 	if (whole && open_batch(salvage) && (salvage->error = gw_meta_put(salvage->into, salvage->into->txn, "incarnation", out->before)) == GW_OK &&
 	    end_batch(salvage, 0))

@@ -28,7 +28,7 @@ struct gw_salvaged {
 	uint64_t pages_damaged, records, rows, quarantined;
 	uint64_t strays, moved;         // of the records: found where no tree led to them; and of those, at new positions
 	uint64_t records_damaged, rows_damaged, missing; // missing: positions
-	bool rows_lost, tail_lost;      // rows that nobody knows of may be gone; the newest records may be
+	bool rows_lost, head_lost, tail_lost; // rows that nobody knows of may be gone; the oldest records may be, the newest
 	uint64_t first, last, next;     // next: the position from which the journal goes on
 	uint64_t before, incarnation;   // before: 0 where it could not be read
 	struct gw_salvage_gap gaps[GW_SALVAGE_GAPS];

@@ -265,8 +265,12 @@ look_and_salvage(const char *dir, size_t page)
 		fprintf(stderr, "after: %s, %llu cursors, %u rows (before: %u)\n", after.words, (unsigned long long)after.cursors, after.rows, before.rows);
 		return 25;
 	}
-	if (code == LOST_RECORDS && salvaged.incarnation == salvaged.before)
+	if (code == LOST_RECORDS && salvaged.incarnation == salvaged.before)  {
+		for (size_t i = 0; i < RECORDS; i++)
+			if (after.at[i] == 0)
+				fprintf(stderr, "lost without a word: record %zu (%llu missing)\n", i, (unsigned long long)salvaged.missing);
 		return 26;
+	}
 	if (after.rows < ROWS && !salvaged.rows_lost && salvaged.rows_damaged == 0)
 		return 27;
 	gw_journal_close(journal);
