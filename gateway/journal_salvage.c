@@ -18,7 +18,6 @@
 #define BATCH_BYTES (4u << 20)
 #define LOST_MAX 128
 #define BEHIND 1000000      // positions that nobody saw may have been given: the newest pages are lost
-#define PATIENTS_BEHIND (1u << 20)
 
 struct lost { uint8_t low[GW_ROW_KEY_MAX], high[GW_ROW_KEY_MAX]; size_t low_len, high_len; bool open; };
 
@@ -34,7 +33,6 @@ struct salvage {
 	bool records_lost, summed, gap_before; // gap_before: pages of records were lost since the last block
 	uint64_t oldest;         // the least position in the index
 	uint64_t seen, tree_last; // the greatest position that anything names; of a block that a tree leads to
-	uint64_t patient, patient_next;
 	struct gw_strays strays;
 	size_t stray_at;
 	int64_t first_us, last_us; // of the first record taken, and of the last
@@ -178,18 +176,8 @@ may_be_lost(const struct salvage *salvage, const char *prefix)
 static void
 note_numbers(struct salvage *salvage, struct gw_span key, struct gw_span value)
 {
-	uint64_t number = 0;
-
 	if (gw_cursor_name(key).len > 0 && value.len == 8 && gw_get64(value.at) < UINT64_MAX / 2 && gw_get64(value.at) > salvage->seen)
 		salvage->seen = gw_get64(value.at);
-	if (key.len == 12 && begins(key, "patient-next") && value.len == 8)
-		salvage->patient_next = gw_get64(value.at);
-	if (key.len == 24 && begins(key, "patient/")) {
-		for (size_t i = 8; i < key.len; i++)
-			number = number << 4 | (uint64_t)(key.at[i] <= '9' ? key.at[i] - '0' : (key.at[i] | 32) - 'a' + 10);
-		if (number < UINT64_MAX / 2 && number > salvage->patient)
-			salvage->patient = number;
-	}
 }
 
 // What was passed, left out and refused is told in rows that nothing is sent by.
@@ -639,9 +627,6 @@ set_back(struct salvage *salvage)
 		if (may_be_lost(salvage, prefix))
 			begin_again(salvage, names->at[i]);
 	}
-	if (error == GW_OK && (may_be_lost(salvage, "patient/") || may_be_lost(salvage, "patient-next")))
-		(void)put_number_row(salvage, "patient-next",
-		    (salvage->patient_next > salvage->patient ? salvage->patient_next : salvage->patient + 1) + PATIENTS_BEHIND);
 	(void)end_batch(salvage, 0);
 	free(names);
 	return error == GW_OK ? salvage->error : error;

@@ -6,6 +6,7 @@
 #include "gateway/intake.h"
 #include "gateway/journal_copy.h"
 #include "gateway/ledger.h"
+#include "gateway/patients.h"
 #include "gateway/restore_stage.h"
 
 #include <errno.h>
@@ -87,6 +88,8 @@ put_note(struct salvage *salvage)
 {
 	enum gw_error error = describe(salvage);
 
+	if (error == GW_OK && salvage->out->incarnation != salvage->out->before)
+		error = gw_patients_begin_anew(salvage->journal, salvage->ticket);
 	if (error == GW_OK && (error = gw_outlets_each(salvage->journal, note_gaps, salvage)) == GW_OK)
 		error = salvage->error;
 	return error == GW_OK ? gw_journal_go_on(salvage->journal, salvage->ticket, salvage->out->next) : error;
