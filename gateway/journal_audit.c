@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define ROW_OVERHEAD 48 // of the key and LMDB's own
 #define EXPIRE_MAX 256  // rows of one piece
 #define KEY (sizeof(GW_AUDIT_PREFIX) + 15)
 
@@ -16,25 +15,24 @@ bytes_kept(struct gw_journal *journal, uint64_t *bytes)
 {
 	enum gw_error error = gw_meta_get(journal, journal->txn, "audit_bytes", bytes);
 
-	if (error == GW_E_NOT_FOUND)
-		*bytes = 0;
-	return error == GW_E_NOT_FOUND ? GW_OK : error;
+	if (error == GW_E_NOT_FOUND || error == GW_E_CORRUPT)
+		*bytes = error == GW_E_CORRUPT; // damaged: it counts from there on, and rows go by their age
+	return error == GW_E_NOT_FOUND || error == GW_E_CORRUPT ? GW_OK : error;
 }
 
 static enum gw_error
 keep_one(struct gw_journal *journal, uint64_t position, struct gw_span record, uint64_t *bytes)
 {
 	char text[KEY + 1];
-	MDB_val key = gw_val(text, KEY), data = gw_val(record.at, record.len);
 	int rc;
 
 	snprintf(text, sizeof(text), GW_AUDIT_PREFIX "%016" PRIx64, position);
-	rc = mdb_put(journal->txn, journal->tables[GW_T_ROWS], &key, &data, MDB_NOOVERWRITE);
+	rc = gw_sum_put(journal->txn, journal->tables[GW_T_ROWS], gw_span(text, KEY), record, MDB_NOOVERWRITE);
 	if (rc == MDB_KEYEXIST)
 		return GW_OK;
 	journal->bytes += KEY + 32 + record.len;
 	journal->copies++;
-	*bytes += record.len + ROW_OVERHEAD;
+	*bytes += record.len + GW_SUM_BYTES + GW_AUDIT_OVERHEAD;
 	return gw_store_error(rc);
 }
 
@@ -59,13 +57,14 @@ gw_audit_keep(struct gw_journal *journal, struct gw_block block)
 
 // Whether the oldest row is to go: one that cannot be read tells no time, and goes with the others by its place.
 static bool
-is_over(const struct gw_journal *journal, struct gw_span row, int64_t now_us, uint64_t bytes)
+is_over(struct gw_journal *journal, MDB_val key, MDB_val data, int64_t now_us, uint64_t bytes)
 {
 	struct gw_record record;
+	struct gw_span row;
 
 	if (bytes > journal->options.audit_bytes)
 		return true;
-	return gw_record_open(1, row, &record, NULL) != GW_OK || (record.received_us < now_us && now_us - record.received_us > journal->options.audit_us);
+	return !gw_row_open(journal, key, data, &row) || gw_record_open(1, row, &record, NULL) != GW_OK || (record.received_us < now_us && now_us - record.received_us > journal->options.audit_us);
 }
 
 enum gw_error
@@ -95,9 +94,9 @@ gw_audit_expire(struct gw_journal *journal, int64_t now_us, bool *more)
 			bytes = 0; // none is left
 			break;
 		}
-		if (!is_over(journal, gw_val_span(data), now_us, bytes))
+		if (!is_over(journal, key, data, now_us, bytes))
 			break;
-		size = data.mv_size + ROW_OVERHEAD;
+		size = data.mv_size + GW_AUDIT_OVERHEAD;
 		bytes -= size < bytes ? size : bytes;
 		journal->copies++;
 		rc = mdb_cursor_del(cursor, 0);

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #define GW_STORE_FORMAT 3
+#define GW_AUDIT_OVERHEAD 48  // bytes of a row of the audit beside its value: the key and LMDB's own
 #define GW_SUM_BYTES 4        // CRC-32C over key and value, behind every small value: gw_sum()
 #define GW_SEAL_BYTES 8     // behind a block's records: that they are those of these positions
 #define GW_BLOCK_BYTES (16384 - 16 - GW_SEAL_BYTES) // of records that lie together: four of LMDB's pages
@@ -165,7 +166,7 @@ uint32_t gw_sum(struct gw_span key, struct gw_span value);
 // The value without its checksum; false where it does not match. Where not all have one (`all` false), what does not match has none.
 bool gw_sum_open(bool all, struct gw_span key, struct gw_span stored, struct gw_span *value);
 // Puts value and checksum into a table of the transaction.
-int gw_sum_put(MDB_txn *txn, MDB_dbi table, struct gw_span key, struct gw_span value);
+int gw_sum_put(MDB_txn *txn, MDB_dbi table, struct gw_span key, struct gw_span value, unsigned flags);
 // A row as it lies in the table. False: it is damaged, which was counted and named.
 bool gw_row_open(struct gw_journal *journal, MDB_val key, MDB_val stored, struct gw_span *value);
 // Gives older rows their checksums, some thousands in a transaction; where there is no room the next start goes on. Before anybody else uses the store.

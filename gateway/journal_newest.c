@@ -137,7 +137,7 @@ put_row(struct gw_journal *journal, const struct gw_newest *entry)
 	gw_put64(row + 8, entry->position);
 	journal->bytes += 32;
 	journal->copies++;
-	return gw_store_error(gw_sum_put(journal->txn, journal->tables[GW_T_NEWEST], gw_span(&entry->series, sizeof(entry->series)), gw_span(row, sizeof(row))));
+	return gw_store_error(gw_sum_put(journal->txn, journal->tables[GW_T_NEWEST], gw_span(&entry->series, sizeof(entry->series)), gw_span(row, sizeof(row)), 0));
 }
 
 bool

@@ -20,7 +20,7 @@ gw_rows_put(struct gw_journal *journal, const struct gw_op *op)
 	else
 		gw_room_run(journal, op->body_len + GW_SUM_BYTES);
 	journal->copies++;
-	return gw_store_error(gw_sum_put(journal->txn, journal->tables[GW_T_ROWS], gw_span(op + 1, op->key_len), gw_span(gw_op_body(op), op->body_len)));
+	return gw_store_error(gw_sum_put(journal->txn, journal->tables[GW_T_ROWS], gw_span(op + 1, op->key_len), gw_span(gw_op_body(op), op->body_len), 0));
 }
 
 enum gw_error

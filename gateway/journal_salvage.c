@@ -31,6 +31,7 @@ struct salvage {
 	enum gw_error error;
 	bool taking;             // the second walk
 	bool records_lost, summed, gap_before; // gap_before: pages of records were lost since the last block
+	uint64_t audit_bytes;
 	uint64_t oldest;         // the least position in the index
 	uint64_t seen, tree_last; // the greatest position that anything names; of a block that a tree leads to
 	struct gw_strays strays;
@@ -86,7 +87,7 @@ put_row(struct salvage *salvage, struct gw_span key, struct gw_span value)
 {
 	if (!open_batch(salvage))
 		return false;
-	salvage->error = gw_store_error(gw_sum_put(salvage->into->txn, salvage->into->tables[GW_T_ROWS], key, value));
+	salvage->error = gw_store_error(gw_sum_put(salvage->into->txn, salvage->into->tables[GW_T_ROWS], key, value, 0));
 	salvage->into->bytes += key.len + value.len + 64;
 	salvage->bytes += key.len + value.len + 64;
 	return end_batch(salvage, BATCH_BYTES);
@@ -211,6 +212,8 @@ take_row(struct salvage *salvage, struct gw_span key, struct gw_span stored, boo
 	if (stray && has_row(salvage, key))
 		return salvage->error == GW_OK;
 	note_numbers(salvage, key, value);
+	if (begins(key, GW_AUDIT_PREFIX))
+		salvage->audit_bytes += value.len + GW_SUM_BYTES + GW_AUDIT_OVERHEAD;
 	salvage->out->rows++;
 	return put_row(salvage, key, value);
 }
@@ -477,7 +480,7 @@ take_stray(void *arg, struct gw_span key, struct gw_span value, uint64_t offset)
 		take_number(salvage, key, value);
 		return true;
 	}
-	if (value.len == 12 && (is_name(key, "format") || is_name(key, "indexed") || is_name(key, "checkpoint")))
+	if (value.len == 12 && (is_name(key, "format") || is_name(key, "indexed") || is_name(key, "checkpoint") || is_name(key, "audit_bytes")))
 		return true;
 	return !salvage->out->rows_lost || take_row(salvage, key, value, true);
 }
@@ -657,6 +660,9 @@ settle_numbers(struct salvage *salvage)
 	struct gw_salvaged *out = salvage->out;
 	bool whole = out->missing == 0 && !out->tail_lost && !out->head_lost && out->records_damaged == 0 && salvage->lost_count == 0 && !salvage->lost_all && out->before != 0;
 
+	if (salvage->audit_bytes > 0 && open_batch(salvage))
+		salvage->error = gw_meta_put(salvage->into, salvage->into->txn, "audit_bytes", salvage->audit_bytes);
+	(void)end_batch(salvage, 0);
 	if (whole && open_batch(salvage) && (salvage->error = gw_meta_put(salvage->into, salvage->into->txn, "incarnation", out->before)) == GW_OK &&
 	    end_batch(salvage, 0))
 		salvage->into->incarnation = out->before;

@@ -56,7 +56,7 @@ gw_meta_put(struct gw_journal *journal, MDB_txn *txn, const char *name, uint64_t
 	uint8_t bytes[8];
 
 	gw_put64(bytes, value);
-	return gw_store_error(gw_sum_put(txn, journal->tables[GW_T_META], gw_span_text(name), gw_span(bytes, sizeof(bytes))));
+	return gw_store_error(gw_sum_put(txn, journal->tables[GW_T_META], gw_span_text(name), gw_span(bytes, sizeof(bytes)), 0));
 }
 
 enum gw_error

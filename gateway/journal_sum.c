@@ -27,10 +27,10 @@ gw_sum_open(bool all, struct gw_span key, struct gw_span stored, struct gw_span 
 }
 
 int
-gw_sum_put(MDB_txn *txn, MDB_dbi table, struct gw_span key, struct gw_span value)
+gw_sum_put(MDB_txn *txn, MDB_dbi table, struct gw_span key, struct gw_span value, unsigned flags)
 {
 	MDB_val k = gw_val(key.at, key.len), data = gw_val(NULL, value.len + GW_SUM_BYTES);
-	int rc = mdb_put(txn, table, &k, &data, MDB_RESERVE);
+	int rc = mdb_put(txn, table, &k, &data, flags | MDB_RESERVE);
 
 	if (rc == 0)
 		gw_put32(gw_put_bytes(data.mv_data, value.at, value.len), gw_sum(key, value));
@@ -79,7 +79,7 @@ raise_row(struct gw_journal *journal, MDB_txn *txn, struct raise *raise, MDB_val
 		raise->cap = value.len;
 	}
 	gw_put_bytes(raise->value, value.at, value.len);
-	return gw_store_error(gw_sum_put(txn, journal->tables[GW_T_ROWS], gw_span(raise->key, raise->key_len), gw_span(raise->value, value.len)));
+	return gw_store_error(gw_sum_put(txn, journal->tables[GW_T_ROWS], gw_span(raise->key, raise->key_len), gw_span(raise->value, value.len), 0));
 }
 
 static enum gw_error
