@@ -232,7 +232,7 @@ static bool
 look_at_part(struct gw_series_whose *whose, const char *device, const struct gw_series_span *all, const struct gw_clock_part *part, struct known *known)
 {
 	struct gw_series_span span = *all;
-	int64_t first_us, last_us, bound_first_us, bound_last_us;
+	int64_t first_us = 0, last_us = 0, bound_first_us, bound_last_us;
 
 	span.first_us = most_of(span.first_us, part->from_us - span.delay_most);
 	span.last_us = least_of(span.last_us, part->to_us - span.delay_least);

@@ -10,6 +10,7 @@
 #include "gateway/series_whose.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #define SECOND INT64_C(1000000)
 #define HOUR (60 * MINUTE)
@@ -626,6 +627,76 @@ a_step_without_end_is_bounded(void **state)
 	assert_true(all.count > 0);
 }
 
+// ---- While all of it changes ----
+
+#define READERS 2
+static _Atomic bool over;
+
+// How many there are by bed, by the hour: those of a bed at which the device always stood are never fewer.
+static uint64_t
+count_by_bed(void)
+{
+	struct gw_series_want want = { .bed = gw_span_text("B1"), .from_us = INT64_MIN, .to_us = INT64_MAX, .step_us = HOUR };
+	struct gw_series_query *query;
+	struct gw_series_row row;
+	struct gw_why why = { "" };
+	enum gw_error error;
+	uint64_t count = 0;
+
+	if (gw_series_query_open(store, hub.patients, &want, &query, &why) != GW_OK)
+		abort();
+	while ((error = gw_series_query_next(query, &row)) == GW_OK) {
+		count += row.series != NULL ? row.step->count : 0;
+		gw_series_query_pause(query);
+		gw_series_query_resume(query, store);
+	}
+	gw_series_query_close(query);
+	if (error != GW_E_NOT_FOUND)
+		abort();
+	return count;
+}
+
+static void *
+counts(void *arg)
+{
+	uint64_t least = 0, count;
+
+	(void)arg;
+	do {
+		if ((count = count_by_bed()) < least)
+			abort();
+		least = count;
+	} while (!over);
+	return (void *)(uintptr_t)count_by_bed();
+}
+
+static void
+readers_are_never_told_of_fewer(void **state)
+{
+	struct device m1 = { .name = "m1" };
+	pthread_t threads[READERS];
+	void *count;
+
+	(void)state;
+	seed = 7;
+	told_of = 0;
+	told(EVENT(PLACE, -60, DEVICE("m1"), BED("B1")));
+	over = false;
+	for (size_t i = 0; i < READERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, counts, NULL), 0);
+	for (int day = 0; day < 6; day++) {
+		live(&m1, T0 + day * DAY, T0 + (day + 1) * DAY, 20 * SECOND);
+		stay(T0 + day * DAY, T0 + (day + 1) * DAY - HOUR, "B1");
+		series_take_rest(store);
+		series_flush(store, day % 2 == 0 ? 0 : -1);
+	}
+	over = true;
+	for (size_t i = 0; i < READERS; i++) {
+		assert_int_equal(pthread_join(threads[i], &count), 0);
+		assert_int_equal((uintptr_t)count, 6 * DAY / (20 * SECOND));
+	}
+}
+
 int
 main(void)
 {
@@ -633,6 +704,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(life_1, open_all, close_all),
 		cmocka_unit_test_setup_teardown(life_2, open_all, close_all),
 		cmocka_unit_test_setup_teardown(long_ranges_look_at_few_readings, open_all, close_all),
+		cmocka_unit_test_setup_teardown(readers_are_never_told_of_fewer, open_all, close_all),
 		cmocka_unit_test_setup_teardown(a_step_may_be_none, open_all, close_all),
 		cmocka_unit_test_setup_teardown(a_step_without_end_is_bounded, open_all, close_all),
 	};
