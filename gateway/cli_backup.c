@@ -316,6 +316,7 @@ walk_series(struct backup_check *check, const char *path)
 {
 	const struct gw_series_watch watch = { series_progress, name_damage, check };
 	struct gw_series_verified seen;
+	char readings[64], chunks[64];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	enum gw_error error;
 
@@ -328,7 +329,7 @@ walk_series(struct backup_check *check, const char *path)
 		return GW_OK;
 	}
 	if (error == GW_OK)
-		say(check, "series", "%" PRIu64 " readings in %" PRIu64 " chunks, %" PRIu64 " bytes", seen.readings, seen.chunks, seen.bytes);
+		say(check, "series", "%s in %s, %" PRIu64 " bytes", gw_show_count(seen.readings, "reading", readings), gw_show_count(seen.chunks, "chunk", chunks), seen.bytes);
 	return error;
 }
 

@@ -13,6 +13,7 @@ struct gw_column {
 	const char *name; // in CSV, where it is not the key
 	bool right;    // numbers
 	bool csv_only; // too much for a table
+	bool maybe;    // left out of a table as long as nothing is in it
 };
 
 struct gw_table;
@@ -43,6 +44,8 @@ void gw_show_row_or(struct gw_show *show, const struct gw_column *columns, size_
 const char *gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap);
 // A string member, or "".
 const char *gw_show_string(yyjson_val *line, const char *key);
+// "1 reading", "2 readings"
+const char *gw_show_count(uint64_t count, const char *what, char out[64]);
 // "1.5 GiB"
 const char *gw_show_bytes(uint64_t bytes, char out[32]);
 // A line "label  words" with an object's members in its words (cli_show_parts.c tells how); false: nothing was left of them, and none was written.

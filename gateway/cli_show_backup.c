@@ -54,6 +54,8 @@ gw_show_backup(struct gw_show *show, yyjson_val *line)
 void
 gw_show_verify(struct gw_show *show, yyjson_val *line)
 {
+	char a[64], b[64];
+
 	if (line == NULL || show_progress(line))
 		return;
 	if (yyjson_obj_get(line, "damaged") != NULL) {
@@ -64,19 +66,22 @@ gw_show_verify(struct gw_show *show, yyjson_val *line)
 		fprintf(show->out, "differs: %s\n", gw_show_string(line, "difference"));
 		return;
 	}
-	fprintf(show->out, "%llu readings in %llu records (positions %llu to %llu), %llu entries of the index, %llu rows, %llu frames in quarantine; "
-	    "%llu chunks of series with %llu readings: ",
-	    (unsigned long long)number(line, "readings"), (unsigned long long)number(line, "records"), (unsigned long long)number(line, "first_position"),
-	    (unsigned long long)number(line, "last_position"), (unsigned long long)number(line, "index_entries"), (unsigned long long)number(line, "rows"),
-	    (unsigned long long)number(line, "quarantined"), (unsigned long long)number(line, "chunks"), (unsigned long long)number(line, "chunk_readings"));
+	fprintf(show->out, "%s in %s (positions %llu to %llu), ", gw_show_count(number(line, "readings"), "reading", a), gw_show_count(number(line, "records"), "record", b),
+	    (unsigned long long)number(line, "first_position"), (unsigned long long)number(line, "last_position"));
+	fprintf(show->out, "%llu entries of the index, %s, %s in quarantine; ", (unsigned long long)number(line, "index_entries"), gw_show_count(number(line, "rows"), "row", a),
+	    gw_show_count(number(line, "quarantined"), "frame", b));
+	if (number(line, "chunks") > 0)
+		fprintf(show->out, "series: %s in %s: ", gw_show_count(number(line, "chunk_readings"), "reading", a), gw_show_count(number(line, "chunks"), "chunk", b));
+	else
+		fputs("series: nothing in chunks yet: ", show->out);
 	if (number(line, "damaged_places") == 0)
 		fputs("all whole\n", show->out);
 	else
-		fprintf(show->out, "%llu damaged places\n", (unsigned long long)number(line, "damaged_places"));
+		fprintf(show->out, "%s\n", gw_show_count(number(line, "damaged_places"), "damaged place", a));
 	if (yyjson_obj_get(line, "compared_readings") == NULL)
 		return;
-	fprintf(show->out, "journal and series: %llu readings compared, %llu in the journal alone, %llu in the series alone",
-	    (unsigned long long)number(line, "compared_readings"), (unsigned long long)number(line, "missing_readings"), (unsigned long long)number(line, "extra_readings"));
+	fprintf(show->out, "journal and series: %s compared, %llu in the journal alone, %llu in the series alone",
+	    gw_show_count(number(line, "compared_readings"), "reading", a), (unsigned long long)number(line, "missing_readings"), (unsigned long long)number(line, "extra_readings"));
 	if (number(line, "left_out_readings") + number(line, "retired_readings") > 0)
 		fprintf(show->out, " (beside %llu in recorded gaps and %llu gone by retention)", (unsigned long long)number(line, "left_out_readings"),
 		    (unsigned long long)number(line, "retired_readings"));
@@ -86,21 +91,25 @@ gw_show_verify(struct gw_show *show, yyjson_val *line)
 void
 gw_show_rebuild(struct gw_show *show, yyjson_val *line)
 {
+	char a[64], b[64], c[64];
+
 	if (line == NULL || show_progress(line))
 		return;
 	if (yyjson_obj_get(line, "damaged") != NULL) {
 		fprintf(show->out, "damaged: %s\n", gw_show_string(line, "damaged"));
 		return;
 	}
-	fprintf(show->out, "%llu chunks with %llu readings; ", (unsigned long long)number(line, "rebuilt_chunks"), (unsigned long long)number(line, "rebuilt_readings"));
+	if (number(line, "rebuilt_chunks") == 0)
+		fputs("there is nothing to put into chunks; ", show->out);
+	else
+		fprintf(show->out, "%s in %s; ", gw_show_count(number(line, "rebuilt_readings"), "reading", a), gw_show_count(number(line, "rebuilt_chunks"), "chunk", b));
 	if (number(line, "journal_readings") > 0)
-		fprintf(show->out, "%llu readings of the journal taken again, %llu of them were missing; ", (unsigned long long)number(line, "journal_readings"),
+		fprintf(show->out, "%s of the journal taken again, %llu of them were missing; ", gw_show_count(number(line, "journal_readings"), "reading", a),
 		    (unsigned long long)number(line, "journal_added"));
 	if (number(line, "salvaged_chunks") + number(line, "salvaged_damaged") > 0)
-		fprintf(show->out, "%llu readings in %llu chunks taken over from the store before, where %llu places could not be read; ",
-		    (unsigned long long)number(line, "salvaged_readings"), (unsigned long long)number(line, "salvaged_chunks"),
-		    (unsigned long long)number(line, "salvaged_damaged"));
-	fprintf(show->out, "%llu damaged places\n", (unsigned long long)number(line, "damaged_places"));
+		fprintf(show->out, "%s in %s taken over from the store before, where %s could not be read; ", gw_show_count(number(line, "salvaged_readings"), "reading", a),
+		    gw_show_count(number(line, "salvaged_chunks"), "chunk", b), gw_show_count(number(line, "salvaged_damaged"), "place", c));
+	fprintf(show->out, "%s\n", gw_show_count(number(line, "damaged_places"), "damaged place", a));
 	if (yyjson_obj_get(line, "kept") != NULL)
 		fprintf(show->out, "the store before is kept in %s: remove it when nobody needs it any more (it holds patients' readings)\n", gw_show_string(line, "kept"));
 }

@@ -48,7 +48,7 @@ gw_show_erasure(struct gw_show *show, yyjson_val *line)
 
 	if (line == NULL) {
 		if (show->lines == 0)
-			fputs("nothing\n", out);
+			fputs("nothing was erased so far\n", out);
 		return;
 	}
 	show->lines++;

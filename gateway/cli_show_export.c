@@ -51,14 +51,16 @@ static void
 show_done(const struct gw_show *show, yyjson_val *exported)
 {
 	double rows = number(exported, "rows"), seconds = number(exported, "took_ms") / 1000;
-	char bytes[32];
+	char bytes[32], count[64];
 
 	if (gw_cli_given(show->cli, "progress") && isatty(STDERR_FILENO))
 		fputs("\r\033[K", stderr);
 	if (!gw_cli_given(show->cli, "progress") && !gw_cli_given(show->cli, "output"))
 		return;
-	fprintf(stderr, "%.0f rows, %s of %s", rows, gw_show_bytes((uint64_t)number(exported, "bytes"), bytes), gw_show_string(exported, "format"));
-	if (rows > 0)
+	fprintf(stderr, "%s, %s of %s", gw_show_count((uint64_t)rows, "row", count), gw_show_bytes((uint64_t)number(exported, "bytes"), bytes), gw_show_string(exported, "format"));
+	if (rows == 1)
+		fprintf(stderr, ", of %s", gw_show_string(exported, "first_time"));
+	else if (rows > 0)
 		fprintf(stderr, ", %s to %s", gw_show_string(exported, "first_time"), gw_show_string(exported, "last_time"));
 	fprintf(stderr, ", in %.1f s\n", seconds);
 }
@@ -78,11 +80,11 @@ static void
 show_lines(const struct gw_show *show, yyjson_val *figures, bool done)
 {
 	bool terminal = isatty(STDERR_FILENO), progress = gw_cli_given(show->cli, "progress");
-	char bytes[32];
+	char bytes[32], count[64];
 
 	if (!progress && !gw_cli_given(show->cli, "output"))
 		return;
-	fprintf(stderr, "%s%.0f lines, %s, in %.1f s%s", terminal && progress ? "\r\033[K" : "", number(figures, "lines"),
+	fprintf(stderr, "%s%s, %s, in %.1f s%s", terminal && progress ? "\r\033[K" : "", gw_show_count((uint64_t)number(figures, "lines"), "line", count),
 	    gw_show_bytes((uint64_t)number(figures, "bytes"), bytes), number(figures, "took_ms") / 1000, terminal && !done ? "" : "\n");
 }
 

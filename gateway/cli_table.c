@@ -15,8 +15,9 @@ struct gw_table {
 	const struct gw_column *columns;
 	size_t count;
 	size_t width[COLUMNS_MAX];
+	bool hidden[COLUMNS_MAX]; // nothing was in it when the head was written
 	char **held; // ROWS_HELD * count cells
-	size_t rows;
+	size_t rows, last; // last: column that is shown
 	bool flowing; // widths are fixed, the head is written
 };
 
@@ -91,6 +92,13 @@ gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap)
 	if (value == NULL && key[len] == '.') // a member of a member; "answers_2.04" is a name of its own
 		value = yyjson_obj_get(yyjson_obj_getn(line, key, len), key + len + 1);
 	value_text(value, out, cap);
+	return out;
+}
+
+const char *
+gw_show_count(uint64_t count, const char *what, char out[64])
+{
+	snprintf(out, 64, "%llu %s%s", (unsigned long long)count, what, count == 1 ? "" : "s");
 	return out;
 }
 
@@ -175,9 +183,40 @@ put_cell(struct gw_show *show, size_t column, const char *text)
 {
 	const struct gw_table *table = show->table;
 	size_t width = width_of(text), pad = table->width[column] > width ? table->width[column] - width : 0;
-	bool last = column + 1 == table->count, right = table->columns[column].right;
+	bool last = column == table->last, right = table->columns[column].right;
 
+	if (table->hidden[column])
+		return;
 	fprintf(show->out, "%*s%s%*s%s", right ? (int)pad : 0, "", text, !right && !last ? (int)pad : 0, "", last ? "\n" : "  ");
+}
+
+static void
+put_head(struct gw_show *show)
+{
+	struct gw_table *table = show->table;
+
+	for (size_t i = 0; i < table->count; i++)
+		table->last = table->hidden[i] ? table->last : i;
+	for (size_t i = 0; i < table->count; i++)
+		put_cell(show, i, table->columns[i].title);
+}
+
+// What was in no row so far may be in this one: then the head is written once more.
+static void
+reveal(struct gw_show *show, yyjson_val *line)
+{
+	struct gw_table *table = show->table;
+	bool revealed = false;
+	char cell[8];
+
+	for (size_t i = 0; i < table->count; i++) {
+		if (!table->hidden[i] || gw_show_text(line, table->columns[i].key, cell, sizeof(cell))[0] == '\0')
+			continue;
+		table->hidden[i] = false;
+		revealed = true;
+	}
+	if (revealed)
+		put_head(show);
 }
 
 static void
@@ -185,8 +224,12 @@ flow(struct gw_show *show)
 {
 	struct gw_table *table = show->table;
 
-	for (size_t i = 0; i < table->count; i++)
-		put_cell(show, i, table->columns[i].title);
+	for (size_t i = 0; i < table->count; i++) {
+		table->hidden[i] = table->columns[i].maybe;
+		for (size_t k = 0; k < table->rows && table->hidden[i]; k++)
+			table->hidden[i] = table->held[k * table->count + i][0] == '\0';
+	}
+	put_head(show);
 	for (size_t i = 0; i < table->rows * table->count; i++) {
 		put_cell(show, i % table->count, table->held[i]);
 		free(table->held[i]);
@@ -218,6 +261,8 @@ table_row(struct gw_show *show, yyjson_val *line)
 	struct gw_table *table = show->table;
 	char cell[CELL_BYTES];
 
+	if (table->flowing)
+		reveal(show, line);
 	for (size_t i = 0; i < table->count; i++) {
 		gw_show_text(line, table->columns[i].key, cell, sizeof(cell));
 		for (char *at = cell; (at = strpbrk(at, "\n\r\t")) != NULL;) // a row is one line

@@ -69,6 +69,36 @@ test_table(void **state)
 	expect(GW_SHOW_TABLE, "", false, ""); // the error says it all
 }
 
+// A column in which there may be nothing is shown where there is something, also where that comes late.
+static void
+test_columns_that_may_be_empty(void **state)
+{
+	static const struct gw_column some[] = { { .key = "id", .title = "ID" }, { .key = "flags", .title = "FLAGS", .maybe = true }, { .key = "at", .title = "AT" },
+		{ .key = "unsure", .title = "UNSURE", .maybe = true } };
+	struct gw_show show = { .format = GW_SHOW_TABLE };
+	char *text = NULL, line[80], *late;
+	size_t len;
+
+	(void)state;
+	show.out = open_memstream(&text, &len);
+	for (int i = 0; i < 300; i++) {
+		int n = snprintf(line, sizeof(line), i < 250 ? "{\"id\":\"%03d\",\"at\":1}" : "{\"id\":\"%03d\",\"at\":1,\"unsure\":true}", i);
+		yyjson_doc *doc = yyjson_read(line, (size_t)n, 0);
+
+		gw_show_row(&show, some, 4, yyjson_doc_get_root(doc));
+		yyjson_doc_free(doc);
+	}
+	gw_show_row(&show, some, 4, NULL);
+	gw_show_fini(&show);
+	fclose(show.out);
+	assert_memory_equal(text, "ID   AT\n000  1\n", 14);
+	assert_non_null(late = strstr(text, "UNSURE"));
+	assert_non_null(strstr(late, "250  1   yes\n"));
+	assert_null(strstr(late + 1, "UNSURE"));
+	assert_null(strstr(text, "FLAGS"));
+	free(text);
+}
+
 // Rows beyond those that are held back to measure go out with the same widths.
 static void
 test_long_table(void **state)
@@ -204,7 +234,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_long_table),
+		cmocka_unit_test(test_columns_that_may_be_empty), cmocka_unit_test(test_long_table),
 		cmocka_unit_test(test_csv),
 		cmocka_unit_test(test_long_cell),
 		cmocka_unit_test(test_control_characters),
