@@ -100,7 +100,7 @@ tell_done(struct exporting *exporting, const struct gw_export_done *done)
 	if (counts->rows + counts->left_out + done->unsure == 0)
 		gw_call_note_nothing(exporting->call);
 	if (counts->left_out > 0)
-		gw_call_note_aside(exporting->call, counts->left_out, "readings were left out: SenML has no word for device times before July 1978");
+		gw_call_note_aside(exporting->call, counts->left_out, "readings were left out: SenML has no word for device times before July 1978, nor for blocks without a single sample");
 }
 
 // ---- What is asked for ----
