@@ -243,7 +243,8 @@ look(struct salvage *salvage, const struct gw_series *series, const struct gw_fi
 	if (points->count != filed->count || points->count == 0 || gw_place_compare(gw_place_of(&points->at[0]), filed->first) != 0 ||
 	    gw_place_compare(gw_place_of(&points->at[points->count - 1]), filed->last) != 0)
 		return "it is not the chunk that its key says";
-	if (salvage->id == filed->id && gw_place_compare(salvage->last, filed->first) >= 0)
+	// What is taken over is merged: a reading in both is one, and of none is any lost.
+	if (salvage->adopt == NULL && salvage->id == filed->id && gw_place_compare(salvage->last, filed->first) >= 0)
 		return "it overlaps the one before";
 	return NULL;
 }

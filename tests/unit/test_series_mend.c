@@ -4,11 +4,13 @@
 
 #include "gateway/clock.h"
 #include "gateway/hash.h"
+#include "gateway/series_internal.h"
 #include "gateway/series_mend.h"
 #include "gateway/series_outlet.h"
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SECOND INT64_C(1000000)
@@ -408,13 +410,79 @@ what_can_be_read_is_salvaged(void **state)
 	part_stop();
 }
 
+#define OVERLAP 300
+
+// Readings [first, first + count), a second each, as a chunk of their own, whatever is there.
+static void
+file_chunk(struct gw_series_store *store, struct gw_series *series, int first, int count)
+{
+	static struct gw_point points[OVERLAP];
+
+	for (int i = 0; i < count; i++)
+		points[i] = (struct gw_point){ .reading = { .signal = 7, .time_us = T0 + (first + i) * SECOND, .type = GW_VALUE_DECIMAL, .unit = 1,
+			.kind = GW_KIND_MEASUREMENT, .decimal = { first + i, 0 } }, .received_us = T0 + (first + i) * SECOND };
+	assert_int_equal(gw_series_put(store, series, points, (size_t)count, NULL), GW_OK);
+}
+
+// Chunks that overlap are a fault of whoever wrote them; what is in them was received all the same.
+static void
+overlapping_chunks_are_taken_over_whole(void **state)
+{
+	const struct gw_series_options one = { .dir = store_dir, .budget_bytes = 32u << 20 };
+	struct gw_series_salvaged salvaged;
+	struct gw_series_verified verified;
+	struct gw_series_store *store;
+	struct gw_series_cursor *cursor;
+	const struct gw_point *point;
+	struct gw_series_info info;
+	struct gw_series *series;
+	char path[600], aside[600];
+	struct gw_why why = { "" };
+	int seen = 0, fd;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/over", store_dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+	struct gw_series_options options = one;
+	options.dir = path;
+	assert_int_equal(gw_series_open(&options, &store, &why), GW_OK);
+	pthread_mutex_lock(&store->write);
+	assert_int_equal(gw_series_begin(store), GW_OK);
+	pthread_mutex_lock(&store->lock);
+	series = gw_series_make(store, gw_series_device_make(store, gw_span_text("o")), 7, 0, 0);
+	pthread_mutex_unlock(&store->lock);
+	assert_non_null(series);
+	assert_int_equal(gw_series_row_put(store, store->txn, series), GW_OK);
+	file_chunk(store, series, 0, OVERLAP);
+	file_chunk(store, series, OVERLAP / 2, OVERLAP);
+	assert_int_equal(gw_series_commit(store, 0), GW_OK);
+	pthread_mutex_unlock(&store->write);
+	gw_series_close(store);
+	snprintf(aside, sizeof(aside), "%s/over/data.mdb", store_dir);
+	assert_true((fd = open(aside, O_RDONLY)) >= 0);
+	assert_int_equal(gw_series_verify_file(fd, NULL, &verified, &why), GW_OK);
+	close(fd);
+	assert_int_equal(verified.damaged, 1); // it is told where nothing is mended
+	part_start();
+	assert_int_equal(gw_series_salvage(gw_series_running(), aside, NULL, &salvaged, &why), GW_OK);
+	assert_int_equal(salvaged.damaged, 0);
+	assert_int_equal(salvaged.added, OVERLAP / 2 * 3);
+	assert_true(gw_series_find(gw_series_running(), gw_span_text("o"), 7, 0, &info));
+	assert_int_equal(gw_series_read(gw_series_running(), info.id, INT64_MIN, INT64_MAX, &cursor), GW_OK);
+	for (; gw_series_next(cursor, &point) == GW_OK; seen++)
+		assert_int_equal(point->reading.decimal.mantissa, seen);
+	gw_series_end(cursor);
+	assert_int_equal(seen, OVERLAP / 2 * 3);
+	part_stop();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 		TEST(they_agree), TEST(what_is_missing_is_told_and_put_back), TEST(what_the_journal_never_had_is_told), TEST(damaged_chunks_are_made_anew),
-		TEST(a_damaged_store_stops_nothing), TEST(what_can_be_read_is_salvaged),
+		TEST(a_damaged_store_stops_nothing), TEST(what_can_be_read_is_salvaged), TEST(overlapping_chunks_are_taken_over_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
