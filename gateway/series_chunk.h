@@ -105,6 +105,7 @@ struct gw_chunk_whole {
 	int64_t delay_unit_us;
 	const int64_t *sequences, *revisions, *forms, *origins; // indexes, the last two
 	const bool *plain;                // by form
+	bool samples;                     // some are blocks of samples
 	const struct gw_decimal *said, *canonical; // of plain ones; the same array where no unit was converted
 };
 enum gw_error gw_chunk_whole(struct gw_chunk_reader *reader, struct gw_chunk_whole *whole, struct gw_why *why);

@@ -227,7 +227,7 @@ gw_chunk_whole(struct gw_chunk_reader *r, struct gw_chunk_whole *whole, struct g
 		return error;
 	*whole = (struct gw_chunk_whole){ .count = r->head.count, .times_us = r->columns[COLUMN_TIME], .delays = r->columns[COLUMN_RECEIVED],
 		.delay_unit_us = chunk_pow10[r->head.received_places], .sequences = r->columns[COLUMN_SEQUENCE], .revisions = r->columns[COLUMN_REVISION],
-		.forms = r->columns[COLUMN_FORM], .origins = r->columns[COLUMN_ORIGIN], .plain = r->plain, .said = r->said, .canonical = converted ? r->canonical : r->said };
+		.forms = r->columns[COLUMN_FORM], .origins = r->columns[COLUMN_ORIGIN], .plain = r->plain, .samples = r->counts.samples > 0, .said = r->said, .canonical = converted ? r->canonical : r->said };
 	return GW_OK;
 }
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOOK_EACH 64 // what finding a block costs, in readings
+
 // ---- Open and close ----
 
 static enum gw_error
@@ -91,6 +93,7 @@ gw_series_query_pause(struct gw_series_query *query)
 	gw_series_end(query->cursor);
 	query->cursor = NULL;
 	query->store = query->whose.store = NULL;
+	query->walk.count = 0;
 }
 
 void
@@ -276,12 +279,82 @@ enter_run(struct gw_series_query *query, struct gw_series_run *run)
 	return GW_OK;
 }
 
+// Where a bed or a patient is asked for: the stretch stays as it is, goes whole, or its readings are asked about one by one.
+static enum gw_error
+ask_owner(struct gw_series_query *query, struct gw_series_run *run)
+{
+	uint32_t last = run->at + run->count - 1;
+	enum gw_belongs belongs = GW_BELONGS_UNSURE;
+	struct gw_series_span span;
+	enum gw_error error;
+
+	if (!gw_query_is_owned(query) || run->count == 0)
+		return GW_OK;
+	if (run->chunk != NULL && !run->whole.samples) {
+		span.first_us = run->whole.times_us[run->at];
+		span.last_us = run->whole.times_us[last];
+		if ((error = gw_chunk_delays(run->chunk, &span.delay_least, &span.delay_most, NULL)) != GW_OK)
+			return error;
+		belongs = gw_series_belongs_all(&query->whose, run->series->device, &span);
+	}
+	if (belongs == GW_BELONGS)
+		return GW_OK;
+	if (belongs == GW_BELONGS_NOT) {
+		set_given(query, &(struct gw_reading){ .time_us = span.last_us, .sequence = (uint32_t)run->whole.sequences[last],
+			.revision = (uint16_t)run->whole.revisions[last] });
+		query->stats.readings += run->count;
+	} else
+		query->walk = *run;
+	run->count = 0;
+	return GW_OK;
+}
+
+static const struct gw_point *
+next_walked(struct gw_series_query *query)
+{
+	struct gw_series_run *walk = &query->walk;
+	enum gw_error error;
+
+	walk->count--;
+	if (walk->chunk == NULL)
+		return &walk->points[walk->at++];
+	if ((error = gw_chunk_seek(walk->chunk, walk->at++, NULL)) == GW_OK && gw_chunk_next(walk->chunk, &query->walked, &error)) {
+		query->walked.reading.signal = walk->series->signal;
+		query->walked.reading.instance = walk->series->instance;
+		return &query->walked;
+	}
+	gw_series_cursor_damaged(query->cursor, error != GW_OK ? error : GW_E_CORRUPT);
+	walk->count = 0;
+	return NULL;
+}
+
+// The next of it that belongs, if any.
+static void
+walk_on(struct gw_series_query *query, struct gw_series_run *run, size_t *looked)
+{
+	const struct gw_point *point;
+	bool unsure;
+
+	for (; run->count == 0 && query->walk.count > 0 && *looked < GW_QUERY_LOOK_MAX; ++*looked)
+		if ((point = next_walked(query)) != NULL && gw_query_is_wanted(query, point, &unsure))
+			*run = (struct gw_series_run){ .series = query->walk.series, .points = point, .count = 1, .unsure = unsure };
+}
+
 static enum gw_error
 next_run(struct gw_series_query *query, struct gw_series_run *run)
 {
 	enum gw_error error = GW_OK;
+	size_t looked = 0;
 
 	while (run->count == 0 && error == GW_OK) {
+		if (query->walk.count > 0 && looked < GW_QUERY_LOOK_MAX) {
+			walk_on(query, run, &looked);
+			continue;
+		}
+		if (looked >= GW_QUERY_LOOK_MAX) {
+			run->series = NULL;
+			break;
+		}
 		if (query->cursor == NULL) {
 			if ((error = gw_query_open_series(query)) != GW_OK)
 				break;
@@ -289,11 +362,12 @@ next_run(struct gw_series_query *query, struct gw_series_run *run)
 		}
 		*run = (struct gw_series_run){ .series = &query->series.at[query->at] };
 		if ((error = gw_series_next_block(query->cursor, &query->block)) == GW_OK)
-			error = enter_run(query, run);
+			error = enter_run(query, run) == GW_OK ? ask_owner(query, run) : GW_E_MEMORY;
 		else if (error == GW_E_NOT_FOUND) {
 			gw_query_end_series(query);
 			error = GW_OK;
 		}
+		looked += LOOK_EACH;
 	}
 	return error;
 }
@@ -302,17 +376,12 @@ enum gw_error
 gw_series_query_next_run(struct gw_series_query *query, struct gw_series_run *run)
 {
 	uint64_t left = query->want.limit - query->stats.rows;
-	struct gw_series_row row = { 0 };
 	enum gw_error error;
 
 	*run = (struct gw_series_run){ 0 };
 	if (query->want.limit > 0 && left == 0)
 		return GW_E_NOT_FOUND;
-	if (gw_query_is_owned(query)) {
-		error = next_point(query, &row);
-		*run = (struct gw_series_run){ .series = row.series, .points = row.point, .count = row.series != NULL, .unsure = row.unsure };
-	} else
-		error = next_run(query, run);
+	error = next_run(query, run);
 	if (query->want.limit > 0 && run->count > left)
 		run->count = (uint32_t)left;
 	return error;
@@ -337,7 +406,7 @@ gw_series_query_used(struct gw_series_query *query, struct gw_series_run *run, u
 			.revision = (uint16_t)run->whole.revisions[last] });
 	else
 		set_given(query, &run->points[last].reading);
-	if (!gw_query_is_owned(query))
+	if (run->chunk != NULL || !gw_query_is_owned(query))
 		query->stats.readings += count;
 	query->stats.rows += count;
 	run->at += count;

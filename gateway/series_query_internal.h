@@ -38,6 +38,10 @@ struct gw_series_query {
 	int64_t on_us;
 	struct gw_place place;
 
+	// Stretches.
+	struct gw_series_run walk;     // what is left of one that has to be asked about reading by reading
+	struct gw_point walked;
+
 	// Steps.
 	struct gw_chunk_reader *reader;
 	struct gw_series_block block;

@@ -149,6 +149,11 @@ fill(size_t count)
 
 // ---- Asking ----
 
+// Readings are taken by stretches.
+static bool by_runs;
+static struct gw_series_query *run_of;
+static struct gw_series_run run;
+
 static struct gw_series_query *
 ask(const struct gw_series_want *want)
 {
@@ -157,7 +162,20 @@ ask(const struct gw_series_want *want)
 
 	if (gw_series_query_open(store, hub.patients, want, &query, &why) != GW_OK)
 		fail_msg("%s", why.text);
+	run_of = NULL;
 	return query;
+}
+
+static void
+pause_query(struct gw_series_query *query)
+{
+	gw_series_query_pause(query);
+	if (draw(200) == 0) {
+		gw_series_close(store);
+		store = series_open();
+		series_take_rest(store);
+	}
+	gw_series_query_resume(query, store);
 }
 
 // The next row; now and then the store is let go of before it.
@@ -167,20 +185,54 @@ next(struct gw_series_query *query, struct gw_series_row *row)
 	enum gw_error error;
 
 	do {
-		if (draw(pause_every) == 0) {
-			gw_series_query_pause(query);
-			if (draw(200) == 0) {
-				gw_series_close(store);
-				store = series_open();
-				series_take_rest(store);
-			}
-			gw_series_query_resume(query, store);
-		}
+		if (draw(pause_every) == 0)
+			pause_query(query);
 		error = gw_series_query_next(query, row);
 	} while (error == GW_OK && row->series == NULL);
 	if (error != GW_OK)
 		assert_int_equal(error, GW_E_NOT_FOUND);
 	return error == GW_OK;
+}
+
+static void
+take_of_run(struct gw_series_row *row)
+{
+	static struct gw_point point;
+
+	*row = (struct gw_series_row){ .series = run.series, .unsure = run.unsure, .point = run.points };
+	if (run.chunk == NULL) {
+		row->point += run.at;
+		return;
+	}
+	assert_int_equal(gw_chunk_seek(run.chunk, run.at, NULL), GW_OK);
+	assert_true(gw_chunk_next(run.chunk, &point, NULL));
+	row->point = &point;
+}
+
+static bool
+next_reading(struct gw_series_query *query, struct gw_series_row *row)
+{
+	enum gw_error error = GW_OK;
+
+	if (!by_runs)
+		return next(query, row);
+	if (run_of == query && draw(pause_every) == 0) {
+		pause_query(query);
+		run_of = NULL;
+	}
+	if (run_of != query || run.count == 0) {
+		run_of = query;
+		do
+			error = gw_series_query_next_run(query, &run);
+		while (error == GW_OK && run.series == NULL);
+	}
+	if (error != GW_OK) {
+		assert_int_equal(error, GW_E_NOT_FOUND);
+		return false;
+	}
+	take_of_run(row);
+	gw_series_query_used(query, &run, 1);
+	return true;
 }
 
 static void
@@ -233,7 +285,7 @@ check_points(struct gw_series_query *query, const struct gw_series_want *want, s
 				continue;
 			if (want->limit > 0 && rows == want->limit)
 				return rows;
-			assert_true(next(query, &row));
+			assert_true(next_reading(query, &row));
 			rows++;
 			check_series(&row, d, s);
 			check_point(&row, kept);
@@ -274,7 +326,7 @@ readings_of_a_device(void **state)
 		draw_range(&want);
 		query = ask(&want);
 		(void)check_points(query, &want, d, wanted, all_belong, &left_out);
-		assert_false(next(query, &row));
+		assert_false(next_reading(query, &row));
 		gw_series_query_close(query);
 	}
 	(void)state;
@@ -469,7 +521,7 @@ check_owned(struct gw_series_want want, belongs_fn *belongs)
 	uint64_t left_out;
 
 	assert_true(check_points(query, &want, 0, wanted, belongs, &left_out) > 100);
-	assert_false(next(query, &row));
+	assert_false(next_reading(query, &row));
 	gw_series_query_stats(query, &stats);
 	assert_int_equal(stats.left_out, left_out);
 	assert_true(want.unsure || left_out > 0);
@@ -670,11 +722,29 @@ the_newest_of_a_ward(void **state)
 	(void)state;
 }
 
+static void
+the_same_by_stretches(void **state)
+{
+	by_runs = true;
+	readings_of_a_device(state);
+	by_runs = false;
+}
+
+static void
+the_same_of_patients_by_stretches(void **state)
+{
+	by_runs = true;
+	only_what_was_measured_while_associated(state);
+	by_runs = false;
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(readings_of_a_device, open_all, close_all),
+		cmocka_unit_test_setup_teardown(the_same_by_stretches, open_all, close_all),
+		cmocka_unit_test_setup_teardown(the_same_of_patients_by_stretches, open_all, close_all),
 		cmocka_unit_test_setup_teardown(steps_of_a_device, open_all, close_all),
 		cmocka_unit_test_setup_teardown(a_chunk_s_last_reading_is_revised_behind_it, open_all, close_all),
 		cmocka_unit_test_setup_teardown(only_what_was_measured_while_associated, open_all, close_all),
