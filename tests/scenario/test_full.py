@@ -84,3 +84,35 @@ def test_disk(hubs, program):
     wait_for(lambda: not hub.status()["store"]["full"], "room again", 60, 0.2)
     fill(hub, program, 99000000)
     assert len(hub.readings(FILLER)) > kept
+
+
+def test_a_disk_that_others_fill(hubs, program):
+    """Somebody else's files take all the room, several times, in the middle of everything: what was acknowledged is there afterwards, in the journal or the series,
+    the gateway has not ended, and nobody has to help it."""
+    hub = hubs(bus=False, options={"store": {"budget_mb": 4096, "disk_reserve_mb": 1, "retention_h": 1, "retention_full_h": 0}, "series": {"hold_min": 1}})
+    data = hub.state / "data"
+    data.mkdir()
+    hub.start_gateway(wrap=["unshare", "-m" if os.getuid() == 0 else "-rm", "sh", "-c", f"mount -t tmpfs -o size=64m none {data} && exec \"$@\"", "sh"])
+    pid = hub.gateway.pid
+    hub.add_device(FILLER, "senml", "--cert-subject", FILLER)
+    ballast = f"/proc/{pid}/root{data}/ballast"
+    acknowledged = fill(hub, program, 0)
+    for i in range(1, 4):
+        with open(ballast, "wb") as file:
+            try:
+                while file.write(b"\0" * 65536):  # to the last block
+                    file.flush()
+            except OSError:
+                pass
+        acknowledged = fill(hub, program, i * 1000000)  # within what is trimmed, or refused
+        hub.cli("rebuild", check=False)  # the series want room, too
+        assert hub.gateway.alive() and hub.status()["store"]["last_position"] > 0
+        os.unlink(ballast)
+        wait_for(lambda: not hub.status()["store"]["full"], "room again", 60, 0.2)
+        before, acknowledged = acknowledged, fill(hub, program, i * 1000000 + 500000)
+        assert acknowledged > before
+    assert hub.gateway.pid == pid and acknowledged > 1000
+    wait_for(lambda: hub.status()["parts"]["series"]["state"] == "running", "the series to go on", 60, 0.2)
+    assert json.loads(hub.cli("verify", "--json").stdout.splitlines()[-1])["damaged_places"] == 0
+    stored = hub.cli("query", "--device", FILLER, "--format", "csv").stdout.count("\n") - 1
+    assert stored >= acknowledged, (stored, acknowledged)
