@@ -5,6 +5,7 @@
 #include "adapters/pki/local.h"
 
 #include "gateway/cli_handlers.h"
+#include "gateway/cli_handout.h"
 #include "gateway/nearest.h"
 
 #include <stdlib.h>
@@ -276,20 +277,13 @@ usage_error(const struct gw_cli *cli, const struct gw_why *why)
 static enum gw_error
 prepare(struct gw_cli *cli, struct gw_why *why)
 {
-	const char *password = gw_cli_argument(cli, "password");
-	char line[1100];
+	enum gw_error error = gw_cli_prepare_handout(cli, why);
 
-	if (strstr(cli->command->arguments, "FILE.csv") != NULL)
-		return gw_cli_read_csv(gw_cli_argument(cli, "file"), cli->request, cli->arguments, why);
-	if (strcmp(cli->command->name, "backup") == 0)
-		return gw_cli_prepare_backup(cli, why);
-	if (strcmp(cli->command->name, "device add") != 0 || password == NULL || strcmp(password, "-") != 0)
-		return GW_OK;
-	if (fgets(line, sizeof(line), stdin) == NULL)
-		return gw_fail(why, GW_E_ARGUMENT, "no password on standard input");
-	line[strcspn(line, "\r\n")] = '\0';
-	yyjson_mut_obj_put(cli->arguments, yyjson_mut_str(cli->request, "password"), yyjson_mut_strcpy(cli->request, line));
-	return GW_OK;
+	if (error == GW_OK && strstr(cli->command->arguments, "FILE.csv") != NULL)
+		error = gw_cli_read_csv(gw_cli_argument(cli, "file"), cli->request, cli->arguments, why);
+	if (error == GW_OK && strcmp(cli->command->name, "backup") == 0)
+		error = gw_cli_prepare_backup(cli, why);
+	return error;
 }
 
 static int

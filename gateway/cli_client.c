@@ -148,7 +148,8 @@ do_here(const struct gw_cli *cli, const struct gw_config *config, const char *re
 
 	umask(077);
 	gw_diag_open(false, GW_WARNING);
-	if (access(config->store_dir, F_OK) != 0 && strncmp(cli->command->name, "device", 6) != 0)
+	if (access(config->store_dir, F_OK) != 0 && strncmp(cli->command->name, "device", 6) != 0 &&
+	    strncmp(cli->command->name, "cert", 4) != 0)
 		return failed(cli, "", "no gateway runs, and there is no store yet: start one with `vitalgate run`");
 	who_am_i(who);
 	if (!become_owner(config->store_dir))

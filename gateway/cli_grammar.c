@@ -8,7 +8,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#define ITEMS_MAX 32
+#define ITEMS_MAX 48
 #define NAME_BYTES 32
 
 enum takes { TAKES_NONE, TAKES_ONE, TAKES_MAYBE };
@@ -103,11 +103,23 @@ add(struct gw_cli *cli, const char *name, const char *value)
 	yyjson_mut_obj_put(cli->arguments, key, value != NULL ? yyjson_mut_strcpy(cli->request, value) : yyjson_mut_bool(cli->request, true));
 }
 
+// Whoever lists processes reads arguments: a secret among them is gone from there once it was read.
+static void
+wipe(const struct item *item, char *value)
+{
+	static const char *const secrets[] = { "psk-key", "password" };
+
+	for (size_t i = 0; value != NULL && i < sizeof(secrets) / sizeof(secrets[0]); i++) {
+		if (strcmp(item->name, secrets[i]) == 0)
+			memset(value, '*', strlen(value));
+	}
+}
+
 // One option at argv[*at]; leaves *at on its last word.
 static bool
 take_option(struct gw_cli *cli, const struct grammar *grammar, int argc, char **argv, int *at, struct gw_why *why)
 {
-	const char *arg = argv[*at], *equals = strchr(arg, '='), *value = equals != NULL ? equals + 1 : NULL;
+	char *arg = argv[*at], *equals = strchr(arg, '='), *value = equals != NULL ? equals + 1 : NULL;
 	size_t len = equals != NULL ? (size_t)(equals - arg) - 2 : strlen(arg) - 2;
 	const struct item *item = option_named(grammar, arg + 2, len);
 
@@ -124,6 +136,7 @@ take_option(struct gw_cli *cli, const struct grammar *grammar, int argc, char **
 		return false;
 	}
 	add(cli, item->name, value);
+	wipe(item, value);
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #include "gateway/cli_show.h"
 
 #include "gateway/cli_export.h"
+#include "gateway/cli_handout.h"
 #include "gateway/cli_handlers.h"
 #include "gateway/nearest.h"
 
@@ -78,8 +79,8 @@ put_aside(struct gw_show *show, const char *text, size_t len)
 	yyjson_doc_free(doc);
 }
 
-bool
-gw_show_line(struct gw_show *show, const char *text, size_t len)
+static void
+put_line(struct gw_show *show, const char *text, size_t len)
 {
 	yyjson_doc *doc;
 
@@ -94,12 +95,41 @@ gw_show_line(struct gw_show *show, const char *text, size_t len)
 		show->cli->command->show(show, yyjson_doc_get_root(doc));
 		yyjson_doc_free(doc);
 	}
+}
+
+// Credentials are written to files on the way.
+static bool
+hand_out(struct gw_show *show, const char *text, size_t len)
+{
+	yyjson_doc *doc = yyjson_read(text, len, YYJSON_READ_ALLOW_INVALID_UNICODE);
+	yyjson_mut_doc *line = yyjson_doc_mut_copy(doc, NULL);
+	char *more = NULL;
+	size_t more_len = 0;
+
+	yyjson_doc_free(doc);
+	if (line != NULL) {
+		gw_cli_handout(show->cli, line, yyjson_mut_doc_get_root(line));
+		more = yyjson_mut_write(line, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &more_len);
+	}
+	yyjson_mut_doc_free(line);
+	put_line(show, more != NULL ? more : text, more != NULL ? more_len : len);
+	free(more);
+	return !ferror(show->out);
+}
+
+bool
+gw_show_line(struct gw_show *show, const char *text, size_t len)
+{
+	if (gw_cli_hands_out(show->cli) && !is_aside(text, len))
+		return hand_out(show, text, len);
+	put_line(show, text, len);
 	return !ferror(show->out);
 }
 
 void
 gw_show_end(struct gw_show *show, bool good)
 {
+	gw_cli_handout_end();
 	if (!good && show->lines == 0)
 		return; // the error says it all
 	if (show->format == GW_SHOW_SENML)

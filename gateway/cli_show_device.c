@@ -3,6 +3,8 @@
 #include "gateway/cli_handlers.h"
 #include "gateway/cli_show.h"
 
+#include "adapters/pki/qr.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -41,21 +43,19 @@ option(FILE *out, const char *name, const char *value)
 }
 
 static const char *
-host(char name[256])
+host(yyjson_val *line)
 {
-	if (gethostname(name, 255) != 0 || name[0] == '\0')
-		return strcpy(name, "localhost");
-	return name;
+	return has(line, "host") ? gw_show_string(line, "host") : "localhost";
 }
 
 // The line up to the credential.
 static void
 mosquitto_head(FILE *out, yyjson_val *line)
 {
-	char port[16], name[256] = "";
+	char port[16];
 
 	fputs("  mosquitto_pub", out);
-	option(out, "-h", host(name));
+	option(out, "-h", host(line));
 	option(out, "-p", gw_show_text(line, "mqtt_port", port, sizeof(port)));
 }
 
@@ -85,7 +85,8 @@ mosquitto_lines(FILE *out, yyjson_val *line)
 	if (has(line, "cert_subject")) {
 		mosquitto_head(out, line);
 		option(out, "--cafile", ca);
-		fprintf(out, " --cert CERTIFICATE.pem --key KEY.pem");
+		option(out, "--cert", has(line, "pem_certificate") ? gw_show_string(line, "pem_certificate") : "CERTIFICATE.pem");
+		option(out, "--key", has(line, "pem_key") ? gw_show_string(line, "pem_key") : "KEY.pem");
 		mosquitto_tail(out, line);
 	}
 	if (has(line, "user")) {
@@ -111,11 +112,11 @@ put_path(FILE *out, const char *path)
 static void
 coap_tail(FILE *out, yyjson_val *line)
 {
-	char port[16], format[16], name[256] = "";
+	char port[16], format[16];
 
 	option(out, "-t", gw_show_text(line, "content_format", format, sizeof(format)));
 	option(out, "-e", gw_show_string(line, "payload"));
-	fprintf(out, " coaps://%s:%s/", host(name), gw_show_text(line, "coap_port", port, sizeof(port)));
+	fprintf(out, strchr(host(line), ':') != NULL ? " coaps://[%s]:%s/" : " coaps://%s:%s/", host(line), gw_show_text(line, "coap_port", port, sizeof(port)));
 	put_path(out, gw_show_string(line, "coap_path"));
 	fputc('\n', out);
 }
@@ -132,7 +133,9 @@ coap_lines(FILE *out, yyjson_val *line)
 		coap_tail(out, line);
 	}
 	if (has(line, "cert_subject")) {
-		fputs("  coap-client-openssl -m post -c CERTIFICATE.pem -j KEY.pem", out);
+		fputs("  coap-client-openssl -m post", out);
+		option(out, "-c", has(line, "pem_certificate") ? gw_show_string(line, "pem_certificate") : "CERTIFICATE.pem");
+		option(out, "-j", has(line, "pem_key") ? gw_show_string(line, "pem_key") : "KEY.pem");
 		option(out, "-C", has(line, "ca") ? gw_show_string(line, "ca") : "CA.pem");
 		coap_tail(out, line);
 	}
@@ -142,7 +145,65 @@ static void
 secret(FILE *out, yyjson_val *line, const char *key, const char *words)
 {
 	if (has(line, key))
-		fprintf(out, "  %-26s %s\n", words, gw_show_string(line, key));
+		fprintf(out, "  %-30s %s\n", words, gw_show_string(line, key));
+}
+
+static void
+head(FILE *out, yyjson_val *line)
+{
+	const char *device = gw_show_string(line, "device");
+	bool used = yyjson_get_bool(yyjson_obj_get(line, "old_until_used"));
+
+	if (device[0] == '\0')
+		fprintf(out, "A certificate for %s is issued. What is secret is shown this once:\n", gw_show_string(line, "name"));
+	else if (strcmp(gw_show_string(line, "done"), "issued") == 0)
+		fprintf(out, "Device %s has a new certificate; the one before stays good until it expires or is revoked. What is secret is shown this once:\n", device);
+	else if (strcmp(gw_show_string(line, "done"), "rotated") == 0 && (used || has(line, "old_until")))
+		fprintf(out, "Device %s has a new key; the old one is good until %s%s%s%s. The new one is shown this once:\n", device, used ? "the new one was used" : "",
+		    used && has(line, "old_until") ? ", at the latest until " : "", has(line, "old_until") ? gw_show_string(line, "old_until") : "", "");
+	else if (strcmp(gw_show_string(line, "done"), "rotated") == 0)
+		fprintf(out, "Device %s has a new key, the old one is gone. It is shown this once:\n", device);
+	else
+		fprintf(out, "Device %s is added. Its secrets are shown this once:\n", device);
+}
+
+static void
+files(FILE *out, yyjson_val *line)
+{
+	secret(out, line, "certificate_serial", "certificate's serial number");
+	secret(out, line, "certificate_until", "certificate good until");
+	secret(out, line, "p12", "PKCS#12 file");
+	secret(out, line, "p12_passphrase", "passphrase of it");
+	secret(out, line, "pem_certificate", "certificate in");
+	secret(out, line, "pem_key", "key in");
+	secret(out, line, "qr", "QR code in");
+	secret(out, line, "sheet", "sheet in");
+}
+
+// What is in no file.
+static void
+put_pem(FILE *out, yyjson_val *line)
+{
+	if (has(line, "certificate") && !has(line, "pem_certificate") && !has(line, "p12"))
+		fprintf(out, "%s", gw_show_string(line, "certificate"));
+	if (has(line, "key"))
+		fprintf(out, "%s", gw_show_string(line, "key"));
+}
+
+static void
+put_qr(struct gw_show *show, yyjson_val *line)
+{
+	struct gw_pki_text block;
+	struct gw_why why;
+
+	if (!gw_cli_given(show->cli, "qr") || gw_cli_argument(show->cli, "qr") != NULL || !has(line, "uri"))
+		return;
+	if (gw_qr_terminal(gw_show_string(line, "uri"), isatty(STDOUT_FILENO) == 1, &block, &why) != GW_OK) {
+		fprintf(stderr, "vitalgate: %s\n", why.text);
+		return;
+	}
+	fwrite(block.at, 1, block.len, show->out);
+	gw_pki_free(&block);
 }
 
 void
@@ -152,13 +213,16 @@ gw_show_device_added(struct gw_show *show, yyjson_val *line)
 
 	if (line == NULL)
 		return;
-	fprintf(out, "Device %s is added. Its secrets are shown this once:\n", gw_show_string(line, "device"));
+	head(out, line);
 	secret(out, line, "psk_identity", "PSK identity");
 	secret(out, line, "psk", "pre-shared key, as text");
 	secret(out, line, "psk_hex", "pre-shared key, as hex");
 	secret(out, line, "user", "user");
 	secret(out, line, "password", "password");
 	secret(out, line, "cert_subject", "certificate's subject");
+	files(out, line);
+	put_pem(out, line);
+	put_qr(show, line);
 	if (!has(line, "mqtt_topic") && !has(line, "coap_path"))
 		return;
 	fputs("To try it:\n", out);
@@ -171,6 +235,7 @@ gw_show_device_added(struct gw_show *show, yyjson_val *line)
 
 static const struct gw_column secret_columns[] = {
 	{ .key = "device" }, { .key = "psk_identity" }, { .key = "psk" }, { .key = "psk_hex" }, { .key = "user" }, { .key = "password" },
+	{ .key = "certificate_serial" }, { .key = "p12" }, { .key = "p12_passphrase" }, { .key = "uri" },
 };
 
 static FILE *

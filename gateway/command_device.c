@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PSK_LETTERS 28
+#define PASSWORD_LETTERS 20
+
 // What is shown of a device, in this order; secrets are not among them.
 static const char *const shown[] = {
 	"id", "profile", "ward", "bed", "manufacturer", "model", "serial", "asset", "mac", "eui64", "cert_subject", "psk_identity", "user",
@@ -175,26 +178,37 @@ gw_command_device_remove(struct gw_call *call)
 
 // ---- add ----
 
-// 22 letters and digits hold 131 random bits. The key is text because half of the tools for constrained devices take it as text only.
+void
+gw_new_secret(char *out, size_t letters)
+{
+	static const char alphabet[] = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+
+	_Static_assert(sizeof(alphabet) - 1 == 32, "5 bits a letter");
+	for (size_t i = 0; i < letters; i++)
+		out[i] = alphabet[randombytes_uniform(sizeof(alphabet) - 1)];
+	out[letters] = '\0';
+}
+
+// 28 letters hold 140 random bits. The key is text because half of the tools for constrained devices take it as text only, and because somebody types it.
 void
 gw_new_device_generate_psk(struct gw_new_device *new)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+	char text[PSK_LETTERS + 1];
 
-	for (new->device.psk_len = 0; new->device.psk_len < 22; new->device.psk_len++)
-		new->device.psk[new->device.psk_len] = (uint8_t)alphabet[randombytes_uniform(sizeof(alphabet) - 1)];
+	gw_new_secret(text, PSK_LETTERS);
+	memcpy(new->device.psk, text, PSK_LETTERS);
+	new->device.psk_len = PSK_LETTERS;
 	new->psk_made = true;
+	sodium_memzero(text, sizeof(text));
 }
 
 enum gw_error
 gw_new_device_password(struct gw_new_device *new, const char *password, struct gw_why *why)
 {
-	uint8_t random[12];
 	enum gw_error error;
 
 	if (password == NULL) {
-		randombytes_buf(random, sizeof(random));
-		sodium_bin2base64(new->password, sizeof(new->password), random, sizeof(random), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+		gw_new_secret(new->password, PASSWORD_LETTERS);
 		password = new->password;
 	}
 	error = gw_registry_hash_password(gw_span_text(password), new->device.password_hash);
@@ -221,6 +235,8 @@ void
 gw_new_device_fini(struct gw_new_device *new)
 {
 	gw_device_fini(&new->device);
+	gw_pki_free(&new->certificate);
+	gw_pki_free(&new->key);
 	sodium_memzero(new->password, sizeof(new->password));
 }
 
@@ -250,7 +266,7 @@ take_credentials(struct gw_call *call, struct gw_new_device *new)
 	struct gw_device *device = &new->device;
 	bool password = gw_call_flag(call, "password") || gw_call_flag(call, "user");
 
-	if (gw_call_flag(call, "cert-subject") && device->subject[0] == '\0')
+	if ((gw_call_flag(call, "cert-subject") || gw_call_flag(call, "issue") || gw_call_flag(call, "csr")) && device->subject[0] == '\0')
 		memcpy(device->subject, device->id, sizeof(device->id));
 	if (device->psk_len == 0 && (gw_call_flag(call, "psk") || gw_call_flag(call, "psk-identity") || (!password && device->subject[0] == '\0')))
 		gw_new_device_generate_psk(new);
@@ -295,8 +311,8 @@ fill_route(const struct gw_device *device, const struct gw_signal *signal, const
 }
 
 // What a first reading looks like and where it goes: an example of the profile's payload and its first routes.
-static void
-add_example(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
+void
+gw_device_example(const struct gw_core *core, const struct gw_device *device, yyjson_mut_doc *doc, yyjson_mut_val *object)
 {
 	const struct gw_profile *profile = gw_profile_by_name(core->profiles, gw_span_text(device->profile));
 	char route[GW_ROUTE_MAX + 1], payload[512];
@@ -320,62 +336,47 @@ add_example(const struct gw_core *core, const struct gw_device *device, yyjson_m
 	}
 }
 
-static bool
-is_plain(const uint8_t *at, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		if (at[i] <= 0x20 || at[i] >= 0x7f)
-			return false;
-	}
-	return true;
-}
-
-void
-gw_new_device_secrets(const struct gw_new_device *new, yyjson_mut_doc *doc, yyjson_mut_val *object)
-{
-	const struct gw_device *device = &new->device;
-	char text[GW_PSK_MAX * 2 + 1];
-
-	if (device->subject[0] != '\0')
-		yyjson_mut_obj_add_strcpy(doc, object, "cert_subject", device->subject);
-	if (device->psk_len > 0) {
-		yyjson_mut_obj_add_strcpy(doc, object, "psk_identity", device->psk_identity);
-		if (is_plain(device->psk, device->psk_len))
-			yyjson_mut_obj_add_strncpy(doc, object, "psk", (const char *)device->psk, device->psk_len);
-		yyjson_mut_obj_add_strcpy(doc, object, "psk_hex", gw_device_get(device, "psk", text, sizeof(text)));
-		sodium_memzero(text, sizeof(text));
-	}
-	if (device->user[0] != '\0')
-		yyjson_mut_obj_add_strcpy(doc, object, "user", device->user);
-	if (new->password[0] != '\0')
-		yyjson_mut_obj_add_strcpy(doc, object, "password", new->password);
-}
-
 static void
 emit_added(struct gw_call *call, const struct gw_new_device *new)
 {
-	const struct gw_config *config = call->core->config;
 	const char *password = gw_call_text(call, "password");
+	struct gw_reach reach;
 	yyjson_mut_val *object;
 	yyjson_mut_doc *doc = gw_call_object(&object);
 
 	if (doc == NULL)
 		return;
+	gw_reach_of(call->core->config, gw_call_text(call, "host"), &reach);
 	yyjson_mut_obj_add_strcpy(doc, object, "device", new->device.id);
 	yyjson_mut_obj_add_strcpy(doc, object, "profile", new->device.profile);
 	gw_new_device_secrets(new, doc, object);
 	if (password != NULL)
 		yyjson_mut_obj_add_strcpy(doc, object, "password", password);
-	add_example(call->core, &new->device, doc, object);
-	yyjson_mut_obj_add_strcpy(doc, object, "ca", config->tls_ca);
+	gw_device_example(call->core, &new->device, doc, object);
+	gw_handout(call->core, &reach, new, password, doc, object);
 	(void)gw_call_emit(call, doc);
+}
+
+static enum gw_error
+issue_one(struct gw_call *call, struct gw_new_device *new)
+{
+	struct gw_issuer *issuer;
+	struct gw_issue issue;
+	enum gw_error error = gw_call_issue(call, &issue);
+
+	if (error != GW_OK || (error = gw_issuer_open(call->core->config, &issuer, call->why)) != GW_OK)
+		return error;
+	error = gw_new_device_issue(issuer, &issue, new, call->why);
+	gw_issuer_close(issuer);
+	return error;
 }
 
 enum gw_error
 gw_command_device_add(struct gw_call *call)
 {
-	struct gw_change change = { .kind = GW_CHANGE_ADD, .count = 1, .who = call->who };
 	struct gw_new_device new = { 0 };
+	struct gw_new_devices made = { &new, 1 };
+	struct gw_change change = { .kind = GW_CHANGE_ADD, .count = 1, .who = call->who, .with = gw_new_devices_rows, .arg = &made };
 	enum gw_error error;
 
 	if (gw_call_text(call, "id") == NULL)
@@ -388,6 +389,8 @@ gw_command_device_add(struct gw_call *call)
 		error = gw_new_device_profile(call->core, &new, call->why);
 	if (error == GW_OK)
 		error = take_credentials(call, &new);
+	if (error == GW_OK && (gw_call_flag(call, "issue") || gw_call_flag(call, "csr")))
+		error = issue_one(call, &new);
 	if (error == GW_OK)
 		error = gw_device_complete(&new.device, call->why);
 	change.devices = &new.device;

@@ -7,6 +7,8 @@
 
 gw_command_fn gw_command_status, gw_command_device_add, gw_command_device_show, gw_command_device_list;
 gw_command_fn gw_command_device_disable, gw_command_device_enable, gw_command_device_remove, gw_command_device_import;
+gw_command_fn gw_command_device_rotate, gw_command_device_issue, gw_command_device_revoke;
+gw_command_fn gw_command_cert_show, gw_command_cert_ca, gw_command_cert_list, gw_command_cert_issue, gw_command_cert_revoke;
 gw_command_fn gw_command_query, gw_command_latest, gw_command_export;
 gw_command_fn gw_command_readings, gw_command_trace, gw_command_quarantine_list, gw_command_quarantine_show, gw_command_quarantine_replay;
 gw_command_fn gw_command_quarantine_drop, gw_command_outlet_list, gw_command_outlet_rewind, gw_command_outlet_retry, gw_command_outlet_drop, gw_command_hl7_list, gw_command_hl7_show, gw_command_hl7_held,

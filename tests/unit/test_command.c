@@ -213,7 +213,7 @@ test_import_is_all_or_nothing(void **state)
 	expect(store, "{\"command\":\"device import\",\"rows\":[{\"line\":2,\"id\":\"a\",\"profile\":\"senml\"},{\"line\":3,\"id\":\"b\",\"profile\":\"senml\","
 	    "\"mac\":\"1\"}]}", GW_E_ARGUMENT, "line 3: mac");
 	expect(store, "{\"command\":\"device import\",\"rows\":[{\"line\":2,\"id\":\"a\",\"profile\":\"senml\"},{\"line\":3,\"id\":\"a\",\"profile\":\"senml\"}]}",
-	    GW_E_EXISTS, "\"a\" exists");
+	    GW_E_EXISTS, "line 3: device \"a\" is in line 2");
 	expect(store, "{\"command\":\"device import\",\"rows\":[]}", GW_E_ARGUMENT, "no devices");
 	assert_int_equal(expect(store, "{\"command\":\"device list\"}", GW_OK, ""), 0);
 	// A key that was generated is told, one that was given is not; state survives a list that is read again.
