@@ -145,6 +145,19 @@ gw_certificate_get(struct gw_journal *journal, const char *serial, struct gw_cer
 	return read_row(gw_span(value, len < sizeof(value) ? len : sizeof(value)), row, why);
 }
 
+bool
+gw_certificate_is_revoked(struct gw_journal *journal, struct gw_span serial)
+{
+	char text[GW_PKI_SERIAL_MAX + 1];
+	struct gw_certificate row;
+
+	if (serial.len == 0 || serial.len * 2 >= sizeof(text))
+		return false; // none of ours
+	for (size_t i = 0; i < serial.len; i++)
+		snprintf(text + i * 2, 3, "%02x", serial.at[i]);
+	return gw_certificate_get(journal, text, &row, NULL) == GW_OK && row.revoked_us != 0;
+}
+
 struct each {
 	gw_certificate_fn *fn;
 	void *arg;

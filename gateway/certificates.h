@@ -26,6 +26,8 @@ enum gw_error gw_certificate_put(struct gw_ticket *ticket, const struct gw_certi
 // "01:AB..." or "01ab" to lower case without colons; GW_E_ARGUMENT for what is no serial number.
 enum gw_error gw_certificate_serial(const char *text, char out[GW_PKI_SERIAL_MAX + 1], struct gw_why *why);
 enum gw_error gw_certificate_get(struct gw_journal *journal, const char *serial, struct gw_certificate *row, struct gw_why *why);
+// Whether one with this serial number (its bytes) was issued here and revoked: for doors that look at no list. Microseconds; any thread.
+bool gw_certificate_is_revoked(struct gw_journal *journal, struct gw_span serial);
 // Every one, in order of serial numbers, until fn says false. A row that cannot be read is left out.
 typedef bool gw_certificate_fn(void *arg, const struct gw_certificate *row);
 enum gw_error gw_certificates_each(struct gw_journal *journal, gw_certificate_fn *fn, void *arg);

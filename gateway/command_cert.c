@@ -291,6 +291,25 @@ gw_command_cert_issue(struct gw_call *call)
 	return error;
 }
 
+static enum gw_error
+put_row(void *arg, struct gw_ticket *ticket)
+{
+	return gw_certificate_put(ticket, arg);
+}
+
+// As a change of its device, so that doors ask again who is connected; or by itself where that is not there (any more).
+static enum gw_error
+commit_revoked(struct gw_call *call, struct gw_certificate *row)
+{
+	char words[200];
+	struct gw_change change = { .kind = GW_CHANGE_CERTIFICATE, .id = gw_span_text(row->device), .who = call->who, .words = words, .with = put_row, .arg = row };
+	enum gw_error error;
+
+	snprintf(words, sizeof(words), "%s%s%.60s", row->serial, row->reason[0] != '\0' ? ", " : "", row->reason);
+	error = row->device[0] != '\0' ? gw_registry_change(call->core->registry, &change, call->why) : GW_E_NOT_FOUND;
+	return error == GW_E_NOT_FOUND ? commit_row(call, row, "cert revoke") : error;
+}
+
 enum gw_error
 gw_command_cert_revoke(struct gw_call *call)
 {
@@ -306,7 +325,7 @@ gw_command_cert_revoke(struct gw_call *call)
 	if (row.revoked_us == 0) { // else only the list is made to say so
 		row.revoked_us = gw_clock_wall_us();
 		snprintf(row.reason, sizeof(row.reason), "%s", reason != NULL ? reason : "");
-		if ((error = commit_row(call, &row, "cert revoke")) != GW_OK)
+		if ((error = commit_revoked(call, &row)) != GW_OK)
 			return error;
 	}
 	if ((error = gw_certificates_publish(call->core, NULL, call->why)) != GW_OK) {

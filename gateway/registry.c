@@ -288,7 +288,7 @@ static enum gw_error
 put_command(struct gw_ticket *ticket, const struct gw_change *change, const struct gw_device *first)
 {
 	static const char *const words[] = { "device add", "device enable", "device disable", "device remove", "device rotate", "device rotated", "device revoke",
-		"device issue" };
+		"device issue", "cert revoke" };
 	struct gw_event event = { .received_us = gw_clock_wall_us(), .door = GW_DOOR_COMMAND, .device = gw_span_text(first->id) };
 	char text[256];
 
@@ -332,6 +332,8 @@ apply(const struct gw_change *change, const struct gw_snapshot *now, struct gw_d
 	case GW_CHANGE_DISABLE:
 	case GW_CHANGE_REVOKE:
 		device->disabled = true;
+		return GW_OK;
+	case GW_CHANGE_CERTIFICATE:
 		return GW_OK;
 	case GW_CHANGE_ENABLE:
 		device->disabled = false;

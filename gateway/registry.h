@@ -91,7 +91,9 @@ enum gw_error gw_registry_tend(struct gw_registry *registry, int64_t *next_us, s
 bool gw_registry_password(struct gw_registry *registry, const struct gw_device *device, struct gw_span password);
 
 // Every change is one of these: one commit that also records who changed what (GW_RECORD_COMMAND).
-enum gw_change_kind { GW_CHANGE_ADD, GW_CHANGE_ENABLE, GW_CHANGE_DISABLE, GW_CHANGE_REMOVE, GW_CHANGE_ROTATE, GW_CHANGE_ROTATED, GW_CHANGE_REVOKE, GW_CHANGE_ISSUE };
+enum gw_change_kind { GW_CHANGE_ADD, GW_CHANGE_ENABLE, GW_CHANGE_DISABLE, GW_CHANGE_REMOVE, GW_CHANGE_ROTATE, GW_CHANGE_ROTATED, GW_CHANGE_REVOKE, GW_CHANGE_ISSUE,
+	GW_CHANGE_CERTIFICATE };
+// REVOKE disables; CERTIFICATE changes nothing but has doors look at the device anew: one of its certificates was revoked.
 // A new PSK beside the old one. at_once: in its place.
 struct gw_rotation {
 	char identity[GW_NAME_MAX + 1]; // empty: one is made ("bed-12" -> "bed-12.2" -> "bed-12.3"), and written here

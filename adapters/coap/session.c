@@ -3,6 +3,7 @@
 // The adapter's thread. A session is never closed inside of libcoap's calls: it is marked, and closed at the end of the turn.
 #include "adapters/coap/coap.h"
 
+#include "gateway/certificates.h"
 #include "gateway/crowd.h"
 
 #include <mbedtls/oid.h>
@@ -134,13 +135,19 @@ by_dns_name(const struct gw_snapshot *registry, const mbedtls_x509_crt *certific
 	return device;
 }
 
+static bool
+is_revoked(const struct gw_coap *coap, const mbedtls_x509_crt *certificate)
+{
+	return gw_certificate_is_revoked(coap->core->journal, gw_span(certificate->serial.p, certificate->serial.len));
+}
+
 static const struct gw_device *
 by_certificate(struct gw_coap *coap, const mbedtls_ssl_context *ssl, struct gw_span *name)
 {
 	const mbedtls_x509_crt *certificate = mbedtls_ssl_get_peer_cert(ssl);
 	const struct gw_device *device;
 
-	if (mbedtls_ssl_get_verify_result(ssl) != 0)
+	if (mbedtls_ssl_get_verify_result(ssl) != 0 || is_revoked(coap, certificate))
 		return NULL;
 	device = by_common_name(snapshot(coap), certificate, name);
 	return device != NULL ? device : by_dns_name(snapshot(coap), certificate);
@@ -316,10 +323,14 @@ look_up(struct gw_coap *coap, coap_session_t *session, enum gw_auth *auth, struc
 }
 
 static enum gw_refused
-why_not(const struct gw_device *device, enum gw_auth auth)
+why_not(const struct gw_coap *coap, const struct gw_coap_session *state, const struct gw_device *device, enum gw_auth auth)
 {
 	if (device != NULL)
 		return GW_REFUSED_DEVICE_DISABLED;
+	if (auth == GW_AUTH_CERTIFICATE && is_revoked(coap, mbedtls_ssl_get_peer_cert(ssl_of(state->session))))
+		return GW_REFUSED_CERTIFICATE_REVOKED;
+	if (state->known)
+		return GW_REFUSED_DEVICE_GONE;
 	if (auth == GW_AUTH_NONE)
 		return GW_REFUSED_NO_CREDENTIAL;
 	return auth == GW_AUTH_CERTIFICATE ? GW_REFUSED_CERTIFICATE_UNKNOWN : GW_REFUSED_PSK_UNKNOWN;
@@ -337,7 +348,7 @@ prove(struct gw_coap *coap, struct gw_coap_session *state)
 	state->auth = (uint8_t)auth;
 	if (device == NULL || device->disabled) {
 		if (!state->doomed)
-			record_refusal(coap, state->session, auth, state->known && device == NULL ? GW_REFUSED_DEVICE_GONE : why_not(device, auth),
+			record_refusal(coap, state->session, auth, why_not(coap, state, device, auth),
 			    name.len > 0 ? name : gw_span_text(state->principal), device != NULL ? device->id : "");
 		doom(coap, state);
 		return false;

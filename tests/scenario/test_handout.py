@@ -353,6 +353,36 @@ def hold_coap_by_certificate(hub, out, device):
     return process
 
 
+def good_serial(hub, device):
+    rows = [one for one in map(json.loads, hub.cli("cert", "list", "--device", device, "--json").stdout.splitlines()) if one["state"] == "good"]
+    assert len(rows) == 1
+    return rows[0]["serial"]
+
+
+def test_a_revoked_certificate_is_of_no_use_and_its_successor_is(quiet, out):
+    hub, device = quiet, "succeeds"
+    auth = certificate_of(hub, out, device)
+    serial = good_serial(hub, device)
+    mqtt, client = MqttHold(hub, device, auth), hold_coap_by_certificate(hub, out, device)
+    hub.cli("device", "issue", device, "--pem", out / "new")
+    done = hub.cli("cert", "revoke", ":".join(re.findall("..", serial.upper())), "--reason", "lost")
+    began = time.monotonic()
+    assert "revoked" in done.stdout and "lost" in done.stdout
+    wait_for(lambda: mqtt.ended and status_of(hub, "coap")["sessions"] == 0, "both to be cut", 10)
+    assert time.monotonic() - began < 3, "within a second, and what asking takes on a busy machine"
+    client.kill()
+    assert publish(hub, device, f"ward/3a/{device}/vitals", FRAME, auth=auth).returncode != 0
+    hold = ["-c", out / "pem" / f"{device}.pem", "-j", out / "pem" / f"{device}.key", "-C", authority(hub)]
+    coap(hub, "post", f"ward/3a/{device}/vitals", FRAME, auth=hold, content_format=50, seconds=60)
+    assert hub.readings(device) == []
+    kinds = {(row.get("protocol"), row.get("reason")) for row in map(json.loads, hub.cli("events", "--json").stdout.splitlines())}
+    assert {("mqtts", "revoked-certificate"), ("coaps", "revoked-certificate")} <= kinds, kinds
+    new = ["--cafile", authority(hub), "--cert", out / "new" / f"{device}.pem", "--key", out / "new" / f"{device}.key"]
+    assert publish(hub, device, f"ward/3a/{device}/vitals", FRAME, auth=new).returncode == 0
+    assert any(f"cert revoke {device}: {serial}, lost" in row["what"] for row in map(json.loads, hub.cli("audit", "--json").stdout.splitlines()))
+    assert hub.cli("cert", "revoke", "0123", check=False).returncode != 0
+
+
 @pytest.mark.parametrize("verb", ["disable", "remove", "revoke"])
 def test_live_sessions_are_cut_within_a_second(quiet, out, verb):
     hub, device = quiet, f"cut-{verb}"
