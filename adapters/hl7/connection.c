@@ -18,6 +18,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define LOOK_US 200000     // between looks whether somebody is in a hurry
+#define HURRIED_US 2000000 // what a peer is given then
+
 void
 gw_hl7_connection_init(struct gw_hl7_connection *connection, int stop_fd)
 {
@@ -44,13 +47,20 @@ static enum gw_error
 await(struct gw_hl7_connection *connection, short events, int64_t until_us)
 {
 	struct pollfd fds[2] = { { .fd = connection->fd, .events = events }, { .fd = connection->stop_fd, .events = POLLIN } };
-	int64_t left_us;
+	int64_t left_us, slice_us;
+	bool hurried = false;
 	int n;
 
 	do {
+		if (!hurried && connection->hurry != NULL && atomic_load_explicit(connection->hurry, memory_order_relaxed)) {
+			hurried = true;
+			left_us = gw_clock_mono_us() + HURRIED_US;
+			until_us = left_us < until_us ? left_us : until_us;
+		}
 		left_us = until_us - gw_clock_mono_us();
-		n = poll(fds, 2, left_us > 0 ? (int)((left_us + 999) / 1000) : 0);
-	} while (n < 0 && errno == EINTR);
+		slice_us = connection->hurry != NULL && left_us > LOOK_US ? LOOK_US : left_us;
+		n = poll(fds, 2, slice_us > 0 ? (int)((slice_us + 999) / 1000) : 0);
+	} while ((n < 0 && errno == EINTR) || (n == 0 && left_us > slice_us));
 	if (n < 0)
 		return GW_E_SYSTEM;
 	if (fds[1].revents != 0)

@@ -8,6 +8,8 @@
 #include "adapters/tls/tls_client.h"
 #include "gateway/error.h"
 
+#include <stdatomic.h>
+
 #define GW_HL7_ANSWER_MAX 65536 // bytes of an acknowledgement
 
 struct gw_hl7_peer {
@@ -20,6 +22,7 @@ struct gw_hl7_peer {
 struct gw_hl7_connection {
 	int fd; // -1: none
 	int stop_fd;
+	const atomic_bool *hurry; // while true no wait takes longer than 2 s more; NULL: never
 	struct gw_hl7_lookup *lookup; // of the host's name, under way; NULL: none
 	struct gw_tls_link *tls; // NULL: plain
 	struct gw_hl7_mllp mllp;

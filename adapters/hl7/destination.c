@@ -199,6 +199,7 @@ gw_hl7_destination_erase(struct gw_hl7_destination *d, struct gw_erasure *erasur
 	pthread_mutex_lock(&d->lock);
 	if (d->wanted.erase == NULL && !d->ended) {
 		d->wanted.erase = erasure;
+		atomic_store(&d->hurry, true);
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += ERASE_S_MAX;
 		while (d->wanted.erase != NULL && !d->ended && pthread_cond_timedwait(&d->fulfilled, &d->lock, &until) == 0) {}
@@ -207,6 +208,7 @@ gw_hl7_destination_erase(struct gw_hl7_destination *d, struct gw_erasure *erasur
 		if (d->wanted.erase == NULL)
 			error = d->wanted.erased;
 		d->wanted.erase = NULL;
+		atomic_store(&d->hurry, false);
 	}
 	pthread_mutex_unlock(&d->lock);
 	return error == GW_OK ? GW_OK : gw_fail(why, error, "HL7 destination %s: %s", d->settings->name, error == GW_E_BUSY ? "it waits for its peer" : gw_error_text(error));
@@ -325,6 +327,7 @@ gw_hl7_destination_open(const struct gw_hl7_destination_options *options, struct
 		goto err;
 	}
 	gw_hl7_connection_init(&d->connection, d->stop_fd);
+	d->connection.hurry = &d->hurry;
 	if ((d->record = malloc(GW_RECORD_MAX)) == NULL) {
 		error = gw_fail(why, GW_E_MEMORY, "out of memory");
 		goto err;

@@ -63,6 +63,7 @@ struct gw_hl7_destination {
 	int64_t tended_us;         // when the ledger was swept and what is held was looked at
 	bool broken;               // memory or a commit failed: all is read again from what is durable
 	struct gw_hl7_connection connection;
+	atomic_bool hurry; // somebody waits for the thread: an erasure
 	struct gw_hl7_peer peer;
 	uint64_t under_way;        // number of the message that is sent until it is settled
 	struct gw_hl7_pick pick;   // which message goes next

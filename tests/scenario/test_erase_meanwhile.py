@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import socket
 import threading
+import time
 
 from harness.clients import iso, now_ms
 from harness.hub import wait_for
 from test_erase_exports import erase
+from test_right_patient import ICU, Ward
 from test_sleeper import asleep, send
 
 READINGS = 6000
@@ -64,3 +67,31 @@ def test_while_others_are_at_it(hubs, tmp_path):
     assert hub.cli("query", "--device", "m1", "--json").stdout == ""
     assert hub.readings("m1") == []
     hub.cli("verify")
+
+
+def test_a_receiver_that_says_nothing_holds_up_neither_erasure_nor_devices(hubs):
+    """A message of another is under way to a receiver that takes it and never answers: it is given two seconds, and sent again later under the same MSH-10."""
+    ward = Ward(hubs, {"pdms": {"answer_s_max": 60}}, ("m1", "m2"), moment=time.time())
+    hub = ward.hub
+    ward.place("m1", ICU.format(1), 0)
+    ward.place("m2", ICU.format(2), 0)
+    ward.receivers["pdms"].stop()
+    mute = socket.create_server(("127.0.0.1", ward.receivers["pdms"].port))
+    ward.adt("A01", 10, "71", ICU.format(1))
+    ward.adt("A01", 10, "72", ICU.format(2))
+    ward.wait(60)
+    ward.send("m2", [(ward.now(), "66.5")])
+    mute.settimeout(30)
+    taken, _ = mute.accept()
+    taken.settimeout(30)
+    assert b"MSH" in taken.recv(65536)
+    ward.send("m1", [(ward.now(), "77.1")])
+    ward.wait(60)
+    ward.adt("A03", (ward.now() - ward.start) / 60, "71", ICU.format(1))
+    began = time.monotonic()
+    done = json.loads(erase(hub, "71^^^H").stdout)
+    assert done["state"] == "done" and time.monotonic() - began < 30, (done, time.monotonic() - began)
+    mute.close()
+    taken.close()
+    ward.receivers["pdms"].start()
+    ward.expect({"66.5": "72"})
