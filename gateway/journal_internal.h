@@ -8,6 +8,7 @@
 
 #include "gateway/journal.h"
 #include "gateway/journal_map.h"
+#include "gateway/journal_rows.h"
 #include "gateway/ticket.h"
 
 #include <lmdb.h>
@@ -278,8 +279,6 @@ bool gw_room_pressure(struct gw_journal *journal);
 enum gw_error gw_rows_put(struct gw_journal *journal, const struct gw_op *op);
 enum gw_error gw_rows_del(struct gw_journal *journal, const struct gw_op *op);
 enum gw_error gw_rows_del_prefix(struct gw_journal *journal, const struct gw_op *op);
-// gw_journal_each() that gives damaged rows, too.
-enum gw_error gw_rows_each(struct gw_journal *journal, struct gw_span prefix, struct gw_span after, gw_row_fn *fn, gw_row_fn *damaged, void *arg);
 // The least of the outlets' cursors; UINT64_MAX where there is none.
 enum gw_error gw_rows_least_cursor(struct gw_journal *journal, MDB_txn *txn, uint64_t *position);
 enum gw_error gw_quarantine_open(struct gw_journal *journal, struct gw_why *why);

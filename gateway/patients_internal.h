@@ -170,6 +170,7 @@ struct device {
 	struct line places, directs;
 	int64_t first_us; // of its placements: before, the registry tells its bed; derived
 	bool pruned, pruned_stored; // had placements that are forgotten
+	bool holed; // facts of it are damaged in the store: whose it is is in question
 	bool dirty;
 	uint8_t len;
 	char id[GW_ID_MAX + 1];
@@ -215,6 +216,7 @@ struct gw_patients {
 	uint32_t dirty_patient_count, dirty_device_count;
 	bool failed;  // out of memory half way: memory is to be read again from the store
 	bool numbers; // the row of numbers changes
+	bool holed;   // patients are damaged in the store: who lies in a bed is in question
 	bool disputed; // a patient came to be in two beds
 };
 

@@ -80,13 +80,13 @@ contest(struct owned *owned, int64_t us)
 }
 
 static void
-take(struct owned *owned, const struct look *look, int64_t us)
+take(struct owned *owned, const struct look *look, bool holed, int64_t us)
 {
 	narrow(owned, look);
 	owned->by = look->last;
 	if (look->last == NULL)
 		return;
-	owned->whose = look->clash || look->disputed ? GW_WHOSE_CONFLICT : GW_WHOSE_PATIENT;
+	owned->whose = look->clash || look->disputed || holed ? GW_WHOSE_CONFLICT : GW_WHOSE_PATIENT;
 	owned->patient = owned->whose == GW_WHOSE_CONFLICT ? NULL : look->last->what;
 	owned->flagged = look->last->flagged;
 	if (owned->whose == GW_WHOSE_PATIENT)
@@ -108,9 +108,13 @@ gw_owner_look(const struct gw_patients *patients, const struct device *device, c
 
 	*owned = (struct owned){ .from_us = INT64_MIN, .to_us = GW_TIME_OPEN };
 	owned->bed = stands_at(device, standing, us, owned, &bed);
+	if (device != NULL && device->holed) {
+		owned->whose = GW_WHOSE_CONFLICT;
+		return;
+	}
 	if (device != NULL) {
 		gw_line_look(&device->directs, us, &look);
-		take(owned, &look, us);
+		take(owned, &look, false, us);
 		owned->direct = look.last != NULL;
 	}
 	if (owned->direct || owned->bed.len == 0)
@@ -120,7 +124,7 @@ gw_owner_look(const struct gw_patients *patients, const struct device *device, c
 	if (bed == NULL)
 		return;
 	gw_line_look(&bed->stays, us, &look);
-	take(owned, &look, us);
+	take(owned, &look, patients->holed, us);
 }
 
 // ---- With a clock's uncertainty ----

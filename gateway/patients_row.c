@@ -4,7 +4,9 @@
 #include "gateway/patients_internal.h"
 
 #include "gateway/bytes.h"
+#include "gateway/clock.h"
 #include "gateway/diag.h"
+#include "gateway/journal_rows.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -382,6 +384,37 @@ damaged(struct loading *loading, const char *what)
 	return true;
 }
 
+// What is missing could have ended what is there, or begun something else: nobody is given what may be another's.
+static bool
+patient_holed(void *arg, struct gw_span key, struct gw_span value)
+{
+	struct loading *loading = arg;
+
+	(void)key, (void)value;
+	if (!loading->patients->holed)
+		gw_diag(GW_ERROR, "patients.row", "a patient's row is damaged: until it is salvaged and told again, what is measured at a bed is held");
+	loading->patients->holed = true;
+	return true;
+}
+
+static bool
+device_holed(void *arg, struct gw_span key, struct gw_span value)
+{
+	const size_t prefix = sizeof(PATIENT_DEVICE_PREFIX) - 1;
+	struct gw_span id = gw_span(key.at + prefix, key.len - prefix);
+	const uint8_t *slash = memchr(id.at, '/', id.len);
+	struct loading *loading = arg;
+	struct device *device;
+
+	(void)value;
+	id.len = slash != NULL ? (size_t)(slash - id.at) : id.len;
+	if (id.len > GW_ID_MAX || (device = gw_tracked_get(loading->patients, id)) == NULL)
+		return !loading->patients->failed || damaged(loading, "");
+	device->holed = true;
+	gw_diag(GW_ERROR, "patients.row", "an association of device %.*s is damaged: what it measures is held until that is salvaged", GW_SPAN_FMT(id));
+	return true;
+}
+
 static bool
 known_version(struct loading *loading, struct gw_span value)
 {
@@ -408,7 +441,7 @@ load_patient(void *arg, struct gw_span key, struct gw_span value)
 	number = strtoull(text, NULL, 16);
 	len = value.len >= PATIENT_HEAD ? gw_get16(value.at + 41) : SIZE_MAX;
 	if (number == 0 || value.len < PATIENT_HEAD || value.len - PATIENT_HEAD < len || !gw_person_check(gw_span(value.at + PATIENT_HEAD, len)))
-		return damaged(loading, "a patient's row");
+		return patient_holed(loading, key, value);
 	patient = gw_patient_add(loading->patients, number);
 	if (patient == NULL)
 		return damaged(loading, "");
@@ -429,7 +462,7 @@ load_patient(void *arg, struct gw_span key, struct gw_span value)
 		loading->patients->failed = true;
 	at = value.at + PATIENT_HEAD + len;
 	if (!read_moves(loading->patients, &patient->moves, &at, end) || !read_clashes(loading->patients, patient, at, end))
-		return damaged(loading, "what was told of a patient");
+		return patient_holed(loading, key, value);
 	return !loading->patients->failed || damaged(loading, "");
 }
 
@@ -458,13 +491,16 @@ load_device(void *arg, struct gw_span key, struct gw_span value)
 		device->pruned = device->pruned_stored = value.at[1] != 0;
 		return true;
 	}
-	if (device->facts.count == DEVICE_FACTS_MAX || !read_fact(patients, &at, value.at + value.len, &fact))
+	if (device->facts.count == DEVICE_FACTS_MAX)
 		return damaged(loading, "a device's association");
+	if (!read_fact(patients, &at, value.at + value.len, &fact))
+		return device_holed(loading, key, value);
 	fact.stored = true;
 	fact.by_order = fact.kind == FACT_BEGIN && gw_note_text(fact.note, NOTE_FILLER).len > 0 && !gw_span_equal(fact_key(device, &fact, own), key);
-	if (at != value.at + value.len || !link_fact(patients, device, &fact) || !gw_fact_insert(patients, &device->facts, &fact))
-		drop_fact(patients, &fact); // its patient is forgotten
-	else if (fact.patient != NULL)
+	if (at != value.at + value.len || !link_fact(patients, device, &fact) || !gw_fact_insert(patients, &device->facts, &fact)) {
+		drop_fact(patients, &fact); // its patient is forgotten; or cannot be read
+		device->holed |= patients->holed;
+	} else if (fact.patient != NULL)
 		fact.patient->direct++;
 	return !patients->failed || damaged(loading, "");
 }
@@ -490,6 +526,11 @@ load_numbers(struct gw_patients *patients)
 	size_t len = 0;
 	enum gw_error error = gw_journal_get(patients->journal, gw_span_text(PATIENT_NEXT_ROW), number, sizeof(number), &len);
 
+	if (error == GW_E_CORRUPT) { // as after a restore: no hub has known more patients than seconds
+		gw_put64(number, (uint64_t)(gw_clock_wall_us() / 1000000));
+		len = sizeof(number);
+		error = GW_OK;
+	}
 	patients->next_number = error == GW_OK && len == 8 ? gw_get64(number) : 1;
 	for (uint32_t i = 0; i < patients->count; i++) {
 		if (patients->all[i]->number >= patients->next_number)
@@ -506,10 +547,11 @@ gw_patients_load(struct gw_patients *patients, struct gw_why *why)
 	enum gw_error error;
 
 	patients->horizon_us = INT64_MAX; // nothing of this is a change
-	error = gw_journal_each(patients->journal, gw_span_text(PATIENT_ROW_PREFIX), gw_span("", 0), load_patient, &loading);
+	patients->holed = false;
+	error = gw_rows_each(patients->journal, gw_span_text(PATIENT_ROW_PREFIX), gw_span("", 0), load_patient, patient_holed, &loading);
 	if (error == GW_OK && loading.error == GW_OK) {
 		link_patients(patients);
-		error = gw_journal_each(patients->journal, gw_span_text(PATIENT_DEVICE_PREFIX), gw_span("", 0), load_device, &loading);
+		error = gw_rows_each(patients->journal, gw_span_text(PATIENT_DEVICE_PREFIX), gw_span("", 0), load_device, device_holed, &loading);
 	}
 	if (error == GW_OK && loading.error == GW_OK)
 		error = load_numbers(patients);

@@ -1011,8 +1011,8 @@ rows_of_a_newer_program(void **state)
 	assert_int_equal(gw_ticket_put(ticket, gw_span_text("patient/00000000000000ff"), gw_span("\x01short", 6)), GW_OK);
 	assert_int_equal(gw_intake_commit(ticket), GW_OK);
 	gw_ticket_release(ticket);
-	hub_restart(); // the damaged one is left out
-	assert_whose("wall3", 0, "1");
+	hub_restart(); // the damaged one is left out: it may be the one of whoever lies there now
+	assert_whose("wall3", 0, "!");
 	ticket = gw_ticket_get(&hub.source);
 	assert_int_equal(gw_ticket_put(ticket, gw_span_text("patient/00000000000000ff"), gw_span("\x04", 1)), GW_OK);
 	assert_int_equal(gw_intake_commit(ticket), GW_OK);
