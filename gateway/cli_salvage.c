@@ -78,7 +78,10 @@ say_gap(const struct gw_salvage_gap *gap)
 		gw_time_format(gap->after_us, after);
 	if (gap->before_us != 0)
 		gw_time_format(gap->before_us, before);
-	printf("missing: positions %" PRIu64 " to %" PRIu64 ", received between %s and %s\n", gap->first, gap->last, after, before);
+	if (gap->open)
+		printf("missing: what came after position %" PRIu64 ", if anything did, received between %s and %s\n", gap->first - 1, after, before);
+	else
+		printf("missing: positions %" PRIu64 " to %" PRIu64 ", received between %s and %s\n", gap->first, gap->last, after, before);
 }
 
 static void

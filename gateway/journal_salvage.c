@@ -284,6 +284,17 @@ take_number(struct salvage *salvage, struct gw_span key, struct gw_span stored)
 
 // ---- Records ----
 
+static void
+add_gap(struct salvage *salvage, uint64_t first, uint64_t last, int64_t before_us)
+{
+	struct gw_salvaged *out = salvage->out;
+	uint64_t known = last < salvage->seen ? last : salvage->seen;
+
+	if (out->gap_count < GW_SALVAGE_GAPS)
+		out->gaps[out->gap_count++] = (struct gw_salvage_gap){ first, last, salvage->last_us, before_us, last > salvage->seen };
+	out->missing += known >= first ? known - first + 1 : 0;
+}
+
 static bool
 take_record(struct salvage *salvage, uint64_t position, struct gw_span bytes)
 {
@@ -301,11 +312,8 @@ take_record(struct salvage *salvage, uint64_t position, struct gw_span bytes)
 	if (position != into->next) {
 		if ((salvage->error = gw_block_flush(into)) != GW_OK)
 			return false;
-		if (out->records > 0) {
-			if (out->gap_count < GW_SALVAGE_GAPS)
-				out->gaps[out->gap_count++] = (struct gw_salvage_gap){ into->next, position - 1, salvage->last_us, record.received_us };
-			out->missing += position - into->next;
-		}
+		if (out->records > 0)
+			add_gap(salvage, into->next, position - 1, record.received_us);
 		into->next = position;
 	}
 	out->first = out->records++ == 0 ? position : out->first;
@@ -532,7 +540,7 @@ note_head(struct salvage *salvage)
 		return;
 	if (out->gap_count < GW_SALVAGE_GAPS) {
 		memmove(out->gaps + 1, out->gaps, out->gap_count * sizeof(out->gaps[0]));
-		out->gaps[0] = (struct gw_salvage_gap){ salvage->oldest, out->first - 1, 0, salvage->first_us };
+		out->gaps[0] = (struct gw_salvage_gap){ salvage->oldest, out->first - 1, 0, salvage->first_us, false };
 		out->gap_count++;
 	}
 	out->missing += out->first - salvage->oldest;
@@ -668,6 +676,8 @@ settle_numbers(struct salvage *salvage)
 		salvage->into->incarnation = out->before;
 	out->incarnation = salvage->into->incarnation;
 	out->next = (out->last > salvage->seen ? out->last : salvage->seen) + 1 + (out->tail_lost ? BEHIND : 0);
+	if (out->next > out->last + 1 && out->records > 0)
+		add_gap(salvage, out->last + 1, out->next - 1, 0);
 	return salvage->error;
 }
 
@@ -687,7 +697,7 @@ gw_journal_salvage(struct gw_journal *into, int fd, const struct gw_salvage_opti
 		goto done;
 	next = salvage->seen + 1 + (salvaged->tail_lost ? BEHIND : 0);
 	if ((error = gw_strays_settle(&salvage->strays, fd, &next, &salvaged->moved)) != GW_OK || (error = take_records(salvage, why)) != GW_OK ||
-	    (error = set_back(salvage)) != GW_OK || (error = note_gaps(salvage)) != GW_OK || (error = settle_numbers(salvage)) != GW_OK)
+	    (error = set_back(salvage)) != GW_OK || (error = settle_numbers(salvage)) != GW_OK || (error = note_gaps(salvage)) != GW_OK)
 		goto done;
 done:
 	gw_strays_free(&salvage->strays);

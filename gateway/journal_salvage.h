@@ -22,7 +22,8 @@ struct gw_salvage_options {
 };
 
 // Positions that are missing, and when records before and after them were received (0: there is none).
-struct gw_salvage_gap { uint64_t first, last; int64_t after_us, before_us; };
+// open: nobody knows how many there were; positions go on beyond all that may have been given.
+struct gw_salvage_gap { uint64_t first, last; int64_t after_us, before_us; bool open; };
 
 struct gw_salvaged {
 	uint64_t pages_damaged, records, rows, quarantined;

@@ -218,14 +218,15 @@ read_value(struct walk *walk, uint64_t first, uint32_t len)
 	return read_at(walk, first * walk->page_size + PAGE_HEAD, walk->value, len);
 }
 
-// A value that was replaced by a shorter one in the transaction that wrote it keeps the pages that it had: its head tells how many.
+// A value that was replaced by a shorter one in the transaction that wrote it keeps the pages that it had: its head tells how many. Where strays are
+// looked for it is not believed: they may be another's.
 static bool
 look_at_rest(struct walk *walk, struct tree *tree, uint64_t first, uint64_t least, const uint8_t head[PAGE_HEAD])
 {
 	uint64_t count = gw_get32(head + PAGE_RUN);
 
 	if (gw_get64(head + PAGE_NUMBER) != first || gw_get16(head + PAGE_FLAGS) != RUN || count < least ||
-	    (count > least && !claim(walk, first + least, count - least))) // behind the file's last page there is nothing to claim
+	    (count > least && walk->options->stray == NULL && !claim(walk, first + least, count - least))) // behind the file's last page there is nothing to claim
 		return false;
 	tree->runs_seen += count - least;
 	return true;
