@@ -192,15 +192,19 @@ length_to_next(struct gw_span rest)
 
 // ---- Blocks ----
 
+// checked: a record is what matches its checksum, not what its length says.
 static void
-count_records(struct gw_block *block, bool mend)
+count_records(struct gw_block *block, bool mend, bool checked)
 {
+	struct gw_record whole;
+
 	block->sound = true;
 	block->count = 0;
+	block->gap_len = 0;
 	for (struct gw_span rest = block->rest; rest.len > 0; block->count++) {
 		struct gw_span record = first_of(rest, &block->sound);
 
-		if (!block->sound && mend && block->gap_len == 0) {
+		if ((!block->sound || (checked && gw_record_open(1, record, &whole, NULL) != GW_OK)) && mend && block->gap_len == 0) {
 			block->gap_rest = rest.len;
 			block->gap_len = length_to_next(rest);
 			record = gw_span(rest.at, block->gap_len);
@@ -221,15 +225,17 @@ gw_block_of(uint64_t last, struct gw_span bytes)
 		seal = gw_span(bytes.at + bytes.len - GW_SEAL_BYTES, GW_SEAL_BYTES);
 	if (sealed)
 		block.rest.len -= GW_SEAL_BYTES;
-	count_records(&block, sealed);
+	count_records(&block, sealed, false);
 	if (!sealed && !block.sound && seal.at != NULL) { // it is damaged itself; older ones have none
 		struct gw_block without = block;
 
 		without.rest.len = bytes.len - GW_SEAL_BYTES;
-		count_records(&without, false);
+		count_records(&without, false, false);
 		if (without.sound && seal_fits(last, &without, seal))
 			block = without;
 	}
+	if (sealed && !(block.sound && seal_fits(last, &block, seal)))
+		count_records(&block, true, true);
 	if (!block.sound || (sealed && !seal_fits(last, &block, seal))) {
 		block.sound = false;
 		block.rest = bytes;
