@@ -30,6 +30,9 @@ static const struct line {
 	{ "bus", "[behind by {lag_records:record}, the oldest {lag_s:age} old]" },
 	{ "bus", "[{parked:message} PARKED: the broker does not take them (vitalgate outlet retry bus)][, {refused_left_out} LEFT OUT: no room to park them]" },
 	{ "bus", "[last error: {last_error}]" },
+	{ "syslog", "{state} ({collector}); {sent:event} sent" },
+	{ "syslog", "[behind by {lag_records:record}, the oldest {lag_s:age} old]" },
+	{ "syslog", "[last error: {last_error}]" },
 
 	{ "hl7/*", "{state}[ since {connected_since:date}]; {host} port {port}[{tls:if} with TLS][{production:unless}, a test system]" },
 	{ "hl7/*", "{acknowledged:message} acknowledged[, {errors:error} (AE)][, {rejects:reject} (AR)][, {unanswered:time} no answer][, {not_understood:time} an answer to "

@@ -114,6 +114,8 @@ gw_call_emit(struct gw_call *call, yyjson_mut_doc *doc)
 	text = yyjson_mut_write(doc, YYJSON_WRITE_ALLOW_INVALID_UNICODE, &len);
 	if (text != NULL)
 		wanted = call->line(call->arg, text, len);
+	if (text != NULL)
+		explicit_bzero(text, len); // new credentials, maybe
 	free(text);
 	yyjson_mut_doc_free(doc);
 	return wanted && !gw_call_ending(call);

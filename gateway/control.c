@@ -181,12 +181,12 @@ static char *
 read_request(struct slot *slot, size_t *len)
 {
 	size_t cap = 8192, used = 0;
-	char *text = malloc(cap), *more, *end = NULL;
+	char *text = malloc(cap + YYJSON_PADDING_SIZE), *more, *end = NULL;
 	ssize_t got;
 
 	while (text != NULL && end == NULL) {
 		if (used == cap) {
-			more = cap < REQUEST_BYTES_MAX ? realloc(text, cap * 2) : NULL;
+			more = cap < REQUEST_BYTES_MAX ? realloc(text, cap * 2 + YYJSON_PADDING_SIZE) : NULL;
 			if (more == NULL)
 				goto fail;
 			text = more;
@@ -211,8 +211,9 @@ fail:
 	return NULL;
 }
 
+// text is read in place: what it holds of secrets lies nowhere else.
 static void
-do_request(struct slot *slot, const char *text, size_t len)
+do_request(struct slot *slot, char *text, size_t len)
 {
 	const struct gw_control_options *options = &slot->control->options;
 	struct gw_why why = { "" };
@@ -222,9 +223,11 @@ do_request(struct slot *slot, const char *text, size_t len)
 		.stopping = &slot->control->stopping, .line = put_line, .arg = slot,
 		.has_data_fd = slot->data_fd >= 0, .data_fd = slot->data_fd, .why = &why,
 	};
-	yyjson_doc *doc = yyjson_read(text, len, 0);
+	yyjson_doc *doc;
 	enum gw_error error;
 
+	memset(text + len, 0, YYJSON_PADDING_SIZE);
+	doc = yyjson_read_opts(text, len, YYJSON_READ_INSITU, NULL, NULL);
 	gw_parts_hold(options->parts);
 	core = *options->core;
 	gw_parts_release(options->parts);
@@ -242,9 +245,12 @@ slot_main(void *arg)
 	char *request;
 
 	request = read_request(slot, &len);
-	if (request != NULL)
+	if (request != NULL) {
 		do_request(slot, request, len);
+		explicit_bzero(request, len);
+	}
 	free(request);
+	explicit_bzero(slot->out, sizeof(slot->out)); // new credentials, maybe
 	if (slot->data_fd >= 0)
 		close(slot->data_fd);
 	close(slot->fd);

@@ -85,6 +85,6 @@ struct gw_part {
 	enum gw_error (*erase)(struct gw_core *core, void *part, struct gw_erasure *erasure, struct gw_why *why);
 };
 
-extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_series_part, gw_export_part, gw_hl7_part, gw_hl7_in_part, gw_pki_part;
+extern const struct gw_part gw_mqtt_part, gw_coap_part, gw_bus_part, gw_syslog_part, gw_series_part, gw_export_part, gw_hl7_part, gw_hl7_in_part, gw_pki_part;
 
 #endif

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -54,6 +55,22 @@ raise_files_limit(void)
 	limit.rlim_cur = limit.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
 		gw_diag(GW_WARNING, "gateway.limits", "the limit of open files stays low: %s", strerror(errno));
+}
+
+// Keys and readings are in memory: no core dump, no debugger, unless somebody wants them.
+static void
+keep_memory(bool core_dumps)
+{
+	struct rlimit none = { 0, 0 };
+
+	if (core_dumps)
+		return;
+	if (setrlimit(RLIMIT_CORE, &none) != 0)
+		gw_diag(GW_WARNING, "gateway.limits", "core dumps stay as they are: %s", strerror(errno));
+#if !defined(__SANITIZE_ADDRESS__) // whose search for leaks is a debugger
+	if (prctl(PR_SET_DUMPABLE, 0) != 0)
+		gw_diag(GW_WARNING, "gateway.limits", "the memory stays open to debuggers: %s", strerror(errno));
+#endif
 }
 
 static enum gw_error
@@ -249,7 +266,7 @@ tend_absent_outlets(const struct daemon *daemon)
 	const struct gw_config_destination *destinations = config->hl7_destinations.at;
 	int64_t hours = config->bus_backlog_h_max;
 	static char names[GW_CONFIG_ITEMS_MAX][GW_ID_MAX + 1];
-	const char *running[2 + GW_CONFIG_ITEMS_MAX];
+	const char *running[3 + GW_CONFIG_ITEMS_MAX];
 	size_t count = 0;
 	enum gw_error error;
 
@@ -257,6 +274,8 @@ tend_absent_outlets(const struct daemon *daemon)
 		running[count++] = "bus";
 	if (config->series_enabled)
 		running[count++] = "series";
+	if (config->syslog_enabled)
+		running[count++] = "syslog";
 	for (size_t i = 0; config->hl7_enabled && i < config->hl7_destinations.count; i++) {
 		snprintf(names[i], sizeof(names[i]), "hl7/%s", destinations[i].name);
 		running[count++] = names[i];
@@ -338,6 +357,7 @@ gw_daemon_run(const struct gw_config *config, const struct gw_part *const *table
 	gw_diag_open(config->log_json, gw_level_of(config->log_level));
 	umask(077);
 	raise_files_limit();
+	keep_memory(config->process_core_dumps);
 	if ((error = open_signals(&daemon, &why)) != GW_OK || (error = open_core(&daemon, config, table, count, &why)) != GW_OK) {
 		gw_diag(GW_ERROR, "gateway.start", "%s", why.text);
 		return error == GW_E_CORRUPT ? GW_EXIT_DAMAGED : GW_EXIT_START;

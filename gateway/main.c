@@ -3,7 +3,7 @@
 #include "gateway/cli.h"
 
 // In the order in which they start, certificates before whoever shows them; they stop in reverse: doors before outlets, so that what has come in can still go out.
-static const struct gw_part *const parts[] = { &gw_pki_part, &gw_series_part, &gw_export_part, &gw_bus_part, &gw_hl7_part, &gw_hl7_in_part, &gw_mqtt_part,
+static const struct gw_part *const parts[] = { &gw_pki_part, &gw_series_part, &gw_export_part, &gw_bus_part, &gw_syslog_part, &gw_hl7_part, &gw_hl7_in_part, &gw_mqtt_part,
 	&gw_coap_part };
 
 int

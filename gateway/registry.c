@@ -229,6 +229,12 @@ gw_registry_password(struct gw_registry *registry, const struct gw_device *devic
 	return gw_passwords_check(registry->passwords, device, password);
 }
 
+bool
+gw_registry_password_known(struct gw_registry *registry, const struct gw_device *device, struct gw_span password)
+{
+	return gw_passwords_known(registry->passwords, device, password);
+}
+
 // ---- Changes: the list of the next snapshot, and the ticket that makes it durable ----
 
 // All devices but the one at `without` (SIZE_MAX: all), each with a reference of its own.

@@ -89,6 +89,10 @@ enum gw_error gw_registry_tend(struct gw_registry *registry, int64_t *next_us, s
 // Checks a password. Costs milliseconds and megabytes of Argon2id the first time, microseconds when the same password was right before
 // in this process (a keyed hash of it is remembered). Thread: any, but not one that serves others.
 bool gw_registry_password(struct gw_registry *registry, const struct gw_device *device, struct gw_span password);
+// Whether it is one that was right before in this process: microseconds. Any thread.
+bool gw_registry_password_known(struct gw_registry *registry, const struct gw_device *device, struct gw_span password);
+// Takes as long as checking a password, of nobody.
+void gw_password_waste(struct gw_span password);
 
 // Every change is one of these: one commit that also records who changed what (GW_RECORD_COMMAND).
 enum gw_change_kind { GW_CHANGE_ADD, GW_CHANGE_ENABLE, GW_CHANGE_DISABLE, GW_CHANGE_REMOVE, GW_CHANGE_ROTATE, GW_CHANGE_ROTATED, GW_CHANGE_REVOKE, GW_CHANGE_ISSUE,

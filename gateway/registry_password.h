@@ -9,6 +9,7 @@ struct gw_passwords;
 struct gw_passwords *gw_passwords_new(void); // NULL: out of memory
 void gw_passwords_free(struct gw_passwords *passwords);
 // Any thread. Milliseconds of Argon2id, or microseconds where it was right before.
+bool gw_passwords_known(struct gw_passwords *passwords, const struct gw_device *device, struct gw_span password);
 bool gw_passwords_check(struct gw_passwords *passwords, const struct gw_device *device, struct gw_span password);
 
 #endif

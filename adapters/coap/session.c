@@ -10,6 +10,7 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 
+#include <sodium.h>
 #include <stdlib.h>
 
 static struct gw_coap *
@@ -153,6 +154,13 @@ by_certificate(struct gw_coap *coap, const mbedtls_ssl_context *ssl, struct gw_s
 	return device != NULL ? device : by_dns_name(snapshot(coap), certificate);
 }
 
+// In constant time.
+static bool
+same_key(struct gw_span known, const coap_bin_const_t *key)
+{
+	return known.len == key->length && known.len > 0 && sodium_memcmp(known.at, key->s, known.len) == 0;
+}
+
 // The key is compared as well: a device that was removed and added again has another one.
 static const struct gw_device *
 by_psk(struct gw_coap *coap, const coap_session_t *session, struct gw_span *name)
@@ -165,7 +173,7 @@ by_psk(struct gw_coap *coap, const coap_session_t *session, struct gw_span *name
 		return NULL;
 	*name = gw_span(identity->s, identity->length);
 	device = gw_snapshot_by_psk(snapshot(coap), *name);
-	if (device == NULL || !gw_span_equal(gw_device_psk(device, *name), gw_span(key->s, key->length)))
+	if (device == NULL || !same_key(gw_device_psk(device, *name), key))
 		return NULL;
 	gw_registry_used(coap->core->registry, device, *name);
 	return device;

@@ -344,21 +344,56 @@ make_frame(struct gw_hl7_connection *connection, struct gw_span message)
 }
 
 static enum gw_error
-tls_send(struct gw_hl7_connection *connection, struct gw_span message, int64_t until_us)
+tls_write(struct gw_hl7_connection *connection, struct gw_span bytes, int64_t until_us)
 {
 	size_t done = 0, taken;
 	enum gw_tls_step step;
 	enum gw_error error;
 
-	if (!make_frame(connection, message))
-		return GW_E_MEMORY;
-	while (done < message.len + 3) {
-		step = gw_tls_link_write(connection->tls, connection->frame + done, message.len + 3 - done, &taken);
+	while (done < bytes.len) {
+		step = gw_tls_link_write(connection->tls, bytes.at + done, bytes.len - done, &taken);
 		done += taken;
 		if (step != GW_TLS_DONE && (error = tls_wait(connection, step, until_us)) != GW_OK)
 			return error;
 	}
 	return GW_OK;
+}
+
+static enum gw_error
+tls_send(struct gw_hl7_connection *connection, struct gw_span message, int64_t until_us)
+{
+	if (!make_frame(connection, message))
+		return GW_E_MEMORY;
+	return tls_write(connection, gw_span(connection->frame, message.len + 3), until_us);
+}
+
+static enum gw_error
+tcp_write(struct gw_hl7_connection *connection, struct gw_span bytes, int64_t until_us)
+{
+	size_t done = 0;
+	enum gw_error error;
+
+	while (done < bytes.len) {
+		ssize_t n = send(connection->fd, bytes.at + done, bytes.len - done, MSG_NOSIGNAL);
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+			if ((error = await(connection, POLLOUT, until_us)) != GW_OK)
+				return error;
+		} else if (errno != EINTR) {
+			return GW_E_CLOSED;
+		}
+	}
+	return GW_OK;
+}
+
+enum gw_error
+gw_hl7_connection_write(struct gw_hl7_connection *connection, struct gw_span bytes, int timeout_ms)
+{
+	int64_t until_us = gw_clock_mono_us() + (int64_t)timeout_ms * 1000;
+
+	return connection->tls != NULL ? tls_write(connection, bytes, until_us) : tcp_write(connection, bytes, until_us);
 }
 
 enum gw_error

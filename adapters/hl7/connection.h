@@ -42,6 +42,8 @@ void gw_hl7_connection_fini(struct gw_hl7_connection *connection);
 enum gw_error gw_hl7_connection_open(struct gw_hl7_connection *connection, const struct gw_hl7_peer *peer, int timeout_ms, struct gw_why *why);
 // Framed. GW_E_CLOSED, GW_E_TIMEOUT, GW_E_MEMORY, GW_E_STOPPING: the connection should be closed.
 enum gw_error gw_hl7_connection_send(struct gw_hl7_connection *connection, struct gw_span message, int timeout_ms);
+// The same without MLLP's framing: the bytes as they are, for other protocols over the same kind of connection.
+enum gw_error gw_hl7_connection_write(struct gw_hl7_connection *connection, struct gw_span bytes, int timeout_ms);
 // The next message from the peer; valid until the next call. timeout_ms 0: only what is there already. As above, and GW_E_TOO_LARGE.
 enum gw_error gw_hl7_connection_receive(struct gw_hl7_connection *connection, int timeout_ms, struct gw_span *message);
 

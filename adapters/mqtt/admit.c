@@ -90,11 +90,13 @@ by_password(struct gw_mqtt_conn *conn, const struct gw_snapshot *snapshot, const
 	if (!connect->has_user)
 		return refuse_credential(refusal, GW_E_UNAUTHENTICATED, GW_REFUSED_NO_CREDENTIAL, connect->client_id, "");
 	device = gw_snapshot_by_user(snapshot, connect->user);
+	conn->user_hash = gw_name_hash(connect->user);
+	if (device != NULL && !conn->checked && gw_registry_password_known(conn->mqtt->core->registry, device, connect->password))
+		conn->checked = conn->password_right = true;
+	if (connect->has_password && !conn->checked) // also for a user who does not exist: how long it takes tells nobody who does
+		return GW_MQTT_CHECK_PASSWORD;
 	if (device == NULL || !connect->has_password)
 		return refuse_credential(refusal, GW_E_FORBIDDEN, device == NULL ? GW_REFUSED_USER_UNKNOWN : GW_REFUSED_PASSWORD_WRONG, connect->user, "");
-	conn->user_hash = gw_name_hash(connect->user);
-	if (!conn->checked)
-		return GW_MQTT_CHECK_PASSWORD;
 	if (!conn->password_right)
 		return refuse_credential(refusal, GW_E_FORBIDDEN, GW_REFUSED_PASSWORD_WRONG, connect->user, "");
 	conn->auth = GW_AUTH_PASSWORD;
@@ -139,6 +141,8 @@ gw_mqtt_check_password(struct gw_mqtt_conn *conn)
 	device = gw_snapshot_by_user(snapshot, connect.user);
 	if (device != NULL)
 		right = gw_registry_password(conn->mqtt->core->registry, device, connect.password);
+	else
+		gw_password_waste(connect.password);
 	gw_snapshot_put(snapshot);
 	return right;
 }

@@ -3,8 +3,8 @@
 #include "adapters/mqtt/bus.h"
 
 #include "gateway/clock.h"
+#include "gateway/event_id.h"
 
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,31 +48,6 @@ gw_bus_message_reading(struct gw_bus_message *message, const char *prefix, uint6
 	return need > 0 ? GW_OK : GW_E_NOT_FOUND;
 }
 
-// An event has no key as a reading has one: its identifier is a hash of all that it says.
-static void
-event_id(uint64_t incarnation, const struct gw_event *event, char out[33])
-{
-	const struct gw_span parts[] = { event->device, event->principal, event->route, event->text, event->data, event->claimed,
-		gw_span(event->peer.address, event->peer.len) };
-	size_t count = event->reason != 0 ? 7 : 5; // what events had before reasons came keeps its identifier
-	uint16_t numbers[] = { event->code, event->reason, event->peer.port };
-	crypto_generichash_state state;
-	uint8_t hash[16], number[8];
-
-	crypto_generichash_init(&state, NULL, 0, sizeof(hash));
-	crypto_generichash_update(&state, (const uint8_t *)&incarnation, sizeof(incarnation));
-	crypto_generichash_update(&state, (const uint8_t *)&event->received_us, sizeof(event->received_us));
-	if (event->reason != 0)
-		crypto_generichash_update(&state, (const uint8_t *)numbers, sizeof(numbers));
-	for (size_t i = 0; i < count; i++) {
-		memcpy(number, &(uint64_t){ parts[i].len }, sizeof(number));
-		crypto_generichash_update(&state, number, sizeof(number));
-		crypto_generichash_update(&state, parts[i].at, parts[i].len);
-	}
-	crypto_generichash_final(&state, hash, sizeof(hash));
-	sodium_bin2hex(out, 33, hash, sizeof(hash));
-}
-
 static void
 add_text(yyjson_mut_doc *doc, yyjson_mut_val *object, const char *name, struct gw_span text)
 {
@@ -87,7 +62,7 @@ event_document(uint64_t incarnation, const struct gw_event *event, size_t *len)
 	yyjson_mut_val *object = yyjson_mut_obj(doc);
 	char id[33], received[40], from[GW_PEER_TEXT], *text;
 
-	event_id(incarnation, event, id);
+	gw_event_id(incarnation, event, id);
 	yyjson_mut_doc_set_root(doc, object);
 	yyjson_mut_obj_add_str(doc, object, "id", id);
 	yyjson_mut_obj_add_str(doc, object, "event", gw_event_name(event->code));

@@ -65,6 +65,17 @@ return_out(struct gw_mqtt_conn *conn)
 	conn->out_len = conn->out_cap = 0;
 }
 
+// It may be a CONNECT, with a password.
+static void
+forget_in(struct gw_mqtt_conn *conn)
+{
+	if (conn->in != NULL)
+		explicit_bzero(conn->in, conn->in_len);
+	free(conn->in);
+	conn->in = NULL;
+	conn->in_len = 0;
+}
+
 // ---- Life ----
 
 struct gw_mqtt_conn *
@@ -100,9 +111,7 @@ gw_mqtt_conn_shut(struct gw_mqtt_conn *conn)
 	gw_tls_conn_free(conn->tls);
 	conn->tls = NULL;
 	return_out(conn);
-	free(conn->in);
-	conn->in = NULL;
-	conn->in_len = 0;
+	forget_in(conn);
 }
 
 void
@@ -142,7 +151,7 @@ gw_mqtt_conn_keep(struct gw_mqtt_conn *conn, const uint8_t *bytes, size_t len)
 			return false;
 		memcpy(kept, bytes, len);
 	}
-	free(conn->in);
+	forget_in(conn);
 	conn->in = kept;
 	conn->in_len = (uint32_t)len;
 	return true;

@@ -72,6 +72,7 @@ struct gw_mqtt_conn {
 	bool dirty, starved, stalled, blocked, eof;
 	bool resumed;                      // in the list of those to be resumed once all tickets of this round are taken
 	bool talked;                       // the door's: TLS has taken something of it
+	bool slowed;                       // and: it waits for its handshake to begin
 	bool checked, password_right;
 	bool abandoned;                    // under the door's lock while its password is checked
 	uint64_t user_hash;                // whose password
@@ -143,7 +144,7 @@ struct gw_mqtt_worker {
 };
 
 struct gw_mqtt_door_counts {
-	gw_mqtt_count accepted, handshakes, handshakes_failed, admitted, refused, dropped, full, crowded, crowd_dropped, wills;
+	gw_mqtt_count accepted, slowed, handshakes, handshakes_failed, admitted, refused, dropped, full, crowded, crowd_dropped, wills;
 	gw_mqtt_count pending;
 };
 
@@ -153,7 +154,7 @@ struct gw_mqtt {
 	struct gw_core *core;
 	struct gw_mqtt_limits limits;
 	uint32_t connections_max, handshakes_max, handshakes_of_one, admit_s_max, tickets_max;
-	uint32_t connect_bytes_max, unsent_bytes_max, password_checks_of_one, refusal_records_per_min;
+	uint32_t connect_bytes_max, unsent_bytes_max, password_checks_of_one, password_checks_of_address, refusal_records_per_min;
 	struct gw_tls_server *tls;
 	struct gw_mqtt_sessions *sessions;
 	struct gw_mqtt_worker *workers;

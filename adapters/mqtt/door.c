@@ -3,7 +3,8 @@
 // have theirs: password.c). Also its work: wills that are due, sessions that have expired, refusals that are recorded.
 //
 // Strangers can fill it only up to mqtt.handshakes_max; beyond, the oldest goes that has not said a word yet, or else the oldest. One address can
-// do so only up to mqtt.handshakes_of_one: beyond, the same among its own.
+// do so only up to mqtt.handshakes_of_one: beyond, the same among its own. Handshakes of an address from which many failed of late begin one after the
+// other (gateway/guard.h).
 #include "adapters/mqtt/door.h"
 
 #include "gateway/clock.h"
@@ -17,14 +18,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TICKETS = 64, EXPIRE_MOST = 64 };
+enum { EVENTS = 256, ACCEPTS = 64, TICK_MS = 250, TURN_MS = 4, TICKETS = 64, EXPIRE_MOST = 64 };
 
 // ---- Lists ----
 
 static struct gw_mqtt_list *
 list_of(struct gw_mqtt_door *door, const struct gw_mqtt_conn *conn)
 {
-	return conn->talked ? &door->talking : &door->silent;
+	return conn->slowed ? &door->slowed : conn->talked ? &door->talking : &door->silent;
 }
 
 static void
@@ -177,6 +178,8 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 		gw_mqtt_conn_watch(conn);
 		return;
 	case GW_MQTT_REFUSED:
+		if (refusal.error != GW_OK && refusal.error != GW_E_QUOTA)
+			gw_guard_failed(&door->guard, conn->from, door->now_us);
 		gw_mqtt_add(refusal.error == GW_E_QUOTA ? &counts->crowded : &counts->refused, refusal.error != GW_OK);
 		if (refusal.error != GW_OK)
 			gw_mqtt_record_refusal(door, conn, auth_of(conn, refusal.why), refusal.why, refusal.name, refusal.device);
@@ -191,10 +194,13 @@ admit(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 static void
 take_connect(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 {
-	if (!gw_mqtt_conn_keep(conn, door->io.plain, door->io.plain_len))
-		drop(door, conn);
-	else
+	bool kept = gw_mqtt_conn_keep(conn, door->io.plain, door->io.plain_len);
+
+	explicit_bzero(door->io.plain, door->io.plain_len); // a password, maybe
+	if (kept)
 		admit(door, conn);
+	else
+		drop(door, conn);
 }
 
 static void
@@ -213,6 +219,7 @@ shaking_failed(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	const char *reason = gw_tls_reason(conn->tls, &refused);
 	enum gw_refused why = gw_tls_refused(conn->tls);
 
+	gw_guard_failed(&door->guard, conn->from, door->now_us);
 	gw_mqtt_add(&door->mqtt->door_counts.handshakes_failed, 1);
 	gw_mqtt_add(&door->mqtt->door_counts.refused, why != GW_REFUSED_NONE);
 	if (why != GW_REFUSED_NONE)
@@ -287,25 +294,35 @@ oldest_from(const struct gw_mqtt_list *list, uint64_t from)
 	return conn;
 }
 
-static void
+// False: there is none for this one. Who stands in its address's queue keeps the place: a flood finds it full, and whoever is in it gets its turn.
+static bool
 make_room_of_address(struct gw_mqtt_door *door, uint64_t from)
 {
 	struct gw_mqtt_conn *conn;
 
 	if (gw_crowd_count(&door->addresses, gw_span(&from, sizeof(from))) < door->mqtt->handshakes_of_one)
-		return;
+		return true;
 	gw_mqtt_add(&door->mqtt->door_counts.crowd_dropped, 1);
+	if (oldest_from(&door->slowed, from) != NULL)
+		return false;
 	conn = oldest_from(&door->silent, from);
 	drop(door, conn != NULL ? conn : oldest_from(&door->talking, from));
+	return true;
+}
+
+static unsigned
+pending(const struct gw_mqtt_door *door)
+{
+	return door->slowed.count + door->silent.count + door->talking.count;
 }
 
 static void
 make_room(struct gw_mqtt_door *door)
 {
-	if (door->silent.count + door->talking.count < door->mqtt->handshakes_max)
+	if (pending(door) < door->mqtt->handshakes_max)
 		return;
 	gw_mqtt_add(&door->mqtt->door_counts.dropped, 1);
-	drop(door, door->silent.first != NULL ? door->silent.first : door->talking.first);
+	drop(door, door->slowed.last != NULL ? door->slowed.last : door->silent.first != NULL ? door->silent.first : door->talking.first);
 }
 
 static void
@@ -318,10 +335,49 @@ name_peer(struct gw_mqtt_conn *conn, const struct sockaddr_storage *from, sockle
 	snprintf(conn->peer, sizeof(conn->peer), "%s:%s", strncmp(host, "::ffff:", 7) == 0 ? host + 7 : host, port);
 }
 
+// The handshake begins.
+static void
+begin(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.ptr = conn };
+
+	conn->began_us = door->now_us;
+	conn->began_wall_us = gw_clock_wall_us();
+	conn->began_generation = gw_registry_generation(door->mqtt->core->registry);
+	conn->events = EPOLLIN;
+	append(list_of(door, conn), conn);
+	if (epoll_ctl(door->epoll, EPOLL_CTL_ADD, conn->fd, &event) != 0)
+		drop(door, conn);
+}
+
+// Those whose turn has come, in the order in which they came. An address that waits holds up no other.
+static void
+begin_slowed(struct gw_mqtt_door *door)
+{
+	struct gw_mqtt_conn *conn = door->slowed.first, *next;
+
+	for (; conn != NULL; conn = next) {
+		next = conn->next;
+		if (gw_guard_wait_us(&door->guard, conn->from, door->now_us) > 0)
+			continue;
+		take_out(&door->slowed, conn);
+		conn->slowed = false;
+		begin(door, conn);
+	}
+}
+
+static void
+wait_for_turn(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
+{
+	conn->slowed = true;
+	conn->began_us = door->now_us;
+	gw_mqtt_add(&door->mqtt->door_counts.slowed, 1);
+	append(&door->slowed, conn);
+}
+
 static void
 welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, socklen_t len)
 {
-	struct epoll_event event = { .events = EPOLLIN };
 	uint64_t address = gw_crowd_address((const struct sockaddr *)from);
 	struct gw_mqtt_conn *conn;
 
@@ -332,7 +388,10 @@ welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, 
 		close(fd);
 		return;
 	}
-	make_room_of_address(door, address);
+	if (!make_room_of_address(door, address)) {
+		close(fd);
+		return;
+	}
 	make_room(door);
 	conn = gw_mqtt_conn_new(door->mqtt, &door->io, door->epoll, fd);
 	if (conn == NULL) {
@@ -344,16 +403,12 @@ welcome(struct gw_mqtt_door *door, int fd, const struct sockaddr_storage *from, 
 		gw_mqtt_conn_free(conn);
 		return;
 	}
-	conn->began_us = door->now_us;
-	conn->began_wall_us = gw_clock_wall_us();
-	conn->began_generation = gw_registry_generation(door->mqtt->core->registry);
-	conn->events = EPOLLIN;
 	conn->at = gw_peer_of((const struct sockaddr *)from);
 	name_peer(conn, from, len);
-	append(&door->silent, conn);
-	event.data.ptr = conn;
-	if (epoll_ctl(door->epoll, EPOLL_CTL_ADD, fd, &event) != 0)
-		drop(door, conn);
+	if (oldest_from(&door->slowed, address) != NULL || gw_guard_wait_us(&door->guard, address, door->now_us) > 0)
+		wait_for_turn(door, conn);
+	else
+		begin(door, conn);
 }
 
 static void
@@ -452,6 +507,7 @@ tick(struct gw_mqtt_door *door)
 		return;
 	door->tick_us = door->now_us + TICK_MS * 1000;
 	listen_again(door, true);
+	drop_slow(door, &door->slowed);
 	drop_slow(door, &door->silent);
 	drop_slow(door, &door->talking);
 	gw_mqtt_record_wills(door);
@@ -498,6 +554,8 @@ close_door(struct gw_mqtt_door *door)
 			door->dead = conn;
 		}
 	}
+	while (door->slowed.first != NULL)
+		drop(door, door->slowed.first);
 	while (door->silent.first != NULL)
 		drop(door, door->silent.first);
 	while (door->talking.first != NULL)
@@ -528,13 +586,14 @@ run(void *arg)
 	struct epoll_event events[EVENTS];
 
 	while (!atomic_load(&mqtt->stopping)) {
-		int count = epoll_wait(door->epoll, events, EVENTS, TICK_MS);
+		int count = epoll_wait(door->epoll, events, EVENTS, door->slowed.first != NULL ? TURN_MS : TICK_MS);
 
 		door->now_us = gw_clock_mono_us();
 		dispatch(door, events, count);
+		begin_slowed(door);
 		tick(door);
 		bury(door);
-		atomic_store_explicit(&mqtt->door_counts.pending, door->silent.count + door->talking.count, memory_order_relaxed);
+		atomic_store_explicit(&mqtt->door_counts.pending, pending(door), memory_order_relaxed);
 	}
 	close_door(door);
 	wait_for_tickets(door);
@@ -562,6 +621,8 @@ open_door(struct gw_mqtt_door *door, struct gw_why *why)
 	enum gw_error error;
 
 	gw_refusals_limit(mqtt->core->refusals, GW_DOOR_MQTT, mqtt->refusal_records_per_min);
+	door->guard.free = (uint32_t)config->mqtt_failures_free;
+	door->guard.slowed_per_s = (uint32_t)config->mqtt_slowed_per_s;
 	if (!gw_mqtt_io_init(&door->io, mqtt->limits.packet_bytes_max) || !gw_crowd_init(&door->addresses, mqtt->handshakes_max))
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	error = gw_source_init(&door->source, mqtt->core->intake, TICKETS);
@@ -599,7 +660,7 @@ start_threads(struct gw_mqtt_door *door, struct gw_why *why)
 {
 	int rc;
 
-	door->passwords = gw_mqtt_passwords_open(door->mqtt->door_fd, door->mqtt->password_checks_of_one);
+	door->passwords = gw_mqtt_passwords_open(door->mqtt->door_fd, door->mqtt->password_checks_of_one, door->mqtt->password_checks_of_address);
 	if (door->passwords == NULL)
 		return gw_fail(why, GW_E_SYSTEM, "no thread for passwords");
 	rc = pthread_create(&door->thread, NULL, run, door);

@@ -6,6 +6,7 @@
 #include "adapters/mqtt/admit.h"
 #include "adapters/mqtt/password.h"
 #include "gateway/crowd.h"
+#include "gateway/guard.h"
 
 struct gw_mqtt_list {
 	struct gw_mqtt_conn *first, *last;
@@ -20,8 +21,9 @@ struct gw_mqtt_door {
 	bool listening; // the listener is watched
 	struct gw_source source;
 	struct gw_mqtt_io io;
-	struct gw_mqtt_list silent, talking; // by age
-	struct gw_crowd addresses; // of both lists
+	struct gw_mqtt_list slowed, silent, talking; // by age; slowed: of addresses that fail a lot, not begun
+	struct gw_crowd addresses; // of all three lists
+	struct gw_guard guard;
 	struct gw_mqtt_conn *dead;
 	int64_t now_us, tick_us;
 	struct gw_diag_limit said_refused, said_failed, said_files, said_full;

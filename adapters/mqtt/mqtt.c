@@ -72,6 +72,7 @@ set_limits(struct gw_mqtt *mqtt, const struct gw_config *config)
 		mqtt->connect_bytes_max = mqtt->limits.packet_bytes_max;
 	mqtt->unsent_bytes_max = (uint32_t)config->mqtt_unsent_bytes_max;
 	mqtt->password_checks_of_one = (uint32_t)config->mqtt_password_checks_of_one;
+	mqtt->password_checks_of_address = (uint32_t)config->mqtt_password_checks_of_address;
 	mqtt->refusal_records_per_min = (uint32_t)config->mqtt_refusal_records_per_min;
 }
 
@@ -268,6 +269,7 @@ add_door(struct gw_mqtt *mqtt, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_under_way", gw_mqtt_read(&c->pending));
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_ok", gw_mqtt_read(&c->handshakes));
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_failed", gw_mqtt_read(&c->handshakes_failed));
+	yyjson_mut_obj_add_uint(doc, object, "handshakes_slowed", gw_mqtt_read(&c->slowed));
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_dropped", gw_mqtt_read(&c->dropped));
 	yyjson_mut_obj_add_uint(doc, object, "handshakes_beyond_limit_of_one", gw_mqtt_read(&c->crowd_dropped));
 	yyjson_mut_obj_add_uint(doc, object, "connections_beyond_limit", gw_mqtt_read(&c->full));

@@ -9,9 +9,9 @@
 struct gw_mqtt_passwords;
 
 // wake_fd: eventfd, written when one is done. NULL: no thread or no memory.
-// of_one: how many of one user may wait.
-struct gw_mqtt_passwords *gw_mqtt_passwords_open(int wake_fd, unsigned of_one);
-// false: too many of this user wait already.
+// of_one: how many of one user from one address may wait; of_address: of one address.
+struct gw_mqtt_passwords *gw_mqtt_passwords_open(int wake_fd, unsigned of_one, unsigned of_address);
+// false: too many of this user or address wait already.
 bool gw_mqtt_passwords_ask(struct gw_mqtt_passwords *passwords, struct gw_mqtt_conn *conn);
 // It need not be checked any more; it comes back all the same.
 void gw_mqtt_passwords_abandon(struct gw_mqtt_passwords *passwords, struct gw_mqtt_conn *conn);
