@@ -136,7 +136,6 @@ def lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.skipif(not (shutil.which("rsyslogd") or shutil.which("/usr/sbin/rsyslogd")), reason="needs rsyslog and rsyslog-gnutls")
 def test_rsyslog_with_tls_and_a_client_certificate(hubs):
     port = free_port()
     hub = hubs(bus=False)
