@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define DAY_US INT64_C(86400000000)
 #define NAMES_MAX GW_PKI_NAMES_MAX
@@ -61,6 +62,30 @@ emit_problem(struct gw_call *call, const char *use, const char *path, const char
 	return gw_call_emit(call, doc);
 }
 
+// A PKCS#12 file becomes its certificates as PEM.
+static enum gw_error
+open_p12(const struct gw_config *config, const char *path, struct gw_pki_text *file, struct gw_why *why)
+{
+	const char *dot = strrchr(path, '.');
+	struct gw_pki_text line = { NULL, 0 }, pem;
+	enum gw_error error = GW_OK;
+
+	if (dot == NULL || (strcasecmp(dot, ".p12") != 0 && strcasecmp(dot, ".pfx") != 0))
+		return GW_OK;
+	if (config->tls_key_passphrase_file[0] != '\0')
+		error = gw_pki_read(config->tls_key_passphrase_file, &line, why);
+	if (line.at != NULL)
+		line.at[strcspn(line.at, "\r\n")] = '\0';
+	if (error == GW_OK)
+		error = gw_pki_p12_read(gw_span(file->at, file->len), line.at != NULL ? line.at : "", &pem, why);
+	gw_pki_free(&line);
+	if (error != GW_OK)
+		return error;
+	gw_pki_free(file);
+	*file = pem;
+	return GW_OK;
+}
+
 // Every certificate of a file.
 static bool
 show_file(struct gw_call *call, const char *use, const char *path)
@@ -74,6 +99,10 @@ show_file(struct gw_call *call, const char *use, const char *path)
 		return true;
 	if (gw_pki_read(path, &pem, &why) != GW_OK)
 		return emit_problem(call, use, path, why.text);
+	if (open_p12(call->core->config, path, &pem, &why) != GW_OK) {
+		gw_pki_free(&pem);
+		return emit_problem(call, use, path, why.text);
+	}
 	info = malloc(sizeof(*info));
 	for (size_t i = 0; info != NULL && wanted; i++) {
 		yyjson_mut_val *object;

@@ -3,6 +3,7 @@
 #include "adapters/pki/internal.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/pkcs12.h>
 
 #define ITERATIONS PKCS12_DEFAULT_ITER // old importers are slow; a passphrase that we make has 100 bits
@@ -53,4 +54,28 @@ gw_pki_p12(const struct gw_pki_p12 *parts, struct gw_pki_text *der, struct gw_wh
 		return gw_pki_take_bio(bio, der, why);
 	BIO_free(bio);
 	return gw_pki_failed(why, GW_E_SYSTEM, "no PKCS#12 file could be made");
+}
+
+enum gw_error
+gw_pki_p12_read(struct gw_span der, const char *passphrase, struct gw_pki_text *pem, struct gw_why *why)
+{
+	BIO *in = BIO_new_mem_buf(der.at, (int)der.len), *out = BIO_new(BIO_s_mem());
+	PKCS12 *p12 = in != NULL ? d2i_PKCS12_bio(in, NULL) : NULL;
+	STACK_OF(X509) *chain = NULL;
+	EVP_PKEY *key = NULL;
+	X509 *first = NULL;
+	bool good = p12 != NULL && out != NULL && PKCS12_parse(p12, passphrase, &key, &first, &chain) == 1 && first != NULL && PEM_write_bio_X509(out, first) == 1;
+
+	*pem = (struct gw_pki_text){ NULL, 0 };
+	for (int i = 0; good && chain != NULL && i < sk_X509_num(chain); i++)
+		good = PEM_write_bio_X509(out, sk_X509_value(chain, i)) == 1;
+	EVP_PKEY_free(key);
+	X509_free(first);
+	sk_X509_pop_free(chain, X509_free);
+	PKCS12_free(p12);
+	BIO_free(in);
+	if (good)
+		return gw_pki_take_bio(out, pem, why);
+	BIO_free(out);
+	return gw_pki_failed(why, GW_E_FORMAT, "no PKCS#12 file, or another passphrase");
 }

@@ -101,6 +101,9 @@ struct gw_pki_p12 {
 };
 enum gw_error gw_pki_p12(const struct gw_pki_p12 *parts, struct gw_pki_text *der, struct gw_why *why);
 
+// The certificates of a PKCS#12 file as PEM, that of its key first.
+enum gw_error gw_pki_p12_read(struct gw_span der, const char *passphrase, struct gw_pki_text *pem, struct gw_why *why);
+
 // ---- Files ----
 
 // Written aside, synced, and renamed: whoever reads it finds the old or the new one whole. mode: 0600 for keys, 0644.

@@ -66,10 +66,16 @@ def devices(hub, demo):
     rows = hub.cli("device", "list", "--format", "json").stdout.splitlines()
     registered = {row["id"]: row for row in map(json.loads, filter(str.strip, rows))}
 
+    def certificate(name):
+        return [hub.ca.parent / f"{name}{end}" for end in (".pem", ".key")]
+
     def add(name, profile, *args):
-        bed = args[args.index("--bed") + 1]
-        if name in known and registered.get(name, {}).get("bed") == bed:
+        bed, with_files = args[args.index("--bed") + 1], "--pem" in args
+        there = not with_files or all(path.exists() for path in certificate(name))
+        if name in known and registered.get(name, {}).get("bed") == bed and there:
             return known[name]
+        for old in certificate(name) if with_files else []:
+            old.unlink(missing_ok=True)
         if name in registered:  # its credential is not known here any more, or its bed had another name
             hub.cli("device", "remove", name)
         known[name] = hub.add_device(name, profile, *args)
@@ -78,15 +84,15 @@ def devices(hub, demo):
         write_whole(path, json.dumps(known, indent=2) + "\n")
         return known[name]
 
-    hub.pki.issue("my-monitor")
-    add("my-monitor", "bedside-json", "--cert-subject", "my-monitor", "--password", "--ward", "3a", "--bed", MY_BED)
+    add("my-monitor", "bedside-json", "--pem", hub.ca.parent, "--password", "--ward", "3a", "--bed", MY_BED)
     add("my-sensor", "senml", "--psk", "--ward", "3a", "--bed", MY_BED)
     lines = []
     for name, profile, ward, kind, args in DEMO if demo else []:
-        credential = add(name, profile, "--test", "--ward", ward, *args)
+        with_certificate = "--cert-subject" in args
+        credential = add(name, profile, "--test", "--ward", ward, *(["--pem", hub.ca.parent] if with_certificate else []), *args)
         device = {"name": name, "kind": kind, "ward": ward}
-        if "--cert-subject" in args:
-            device["certificate"], device["key"] = map(str, hub.pki.issue(name))
+        if with_certificate:
+            device["certificate"], device["key"] = map(str, certificate(name))
         device.update({k: credential[v] for k, v in {"user": "user", "password": "password", "identity": "psk_identity",
                                                      "psk": "psk"}.items() if credential.get(v)})
         lines.append(json.dumps(device))
@@ -194,7 +200,7 @@ def start_hospital(hub, step):
 def start_devices(hub):
     process = Process("simulated devices", ["/usr/bin/python3", ROOT / "tests" / "demo" / "devices.py",
                                             "--devices", hub.state / "demo-devices.jsonl", "--mqtt-port", hub.mqtt_port,
-                                            "--coap-port", hub.coap_port, "--ca", hub.pki.ca],
+                                            "--coap-port", hub.coap_port, "--ca", hub.ca],
                       hub.state / "demo-devices.log", with_parent=True)
     for row in DEMO:
         wait_for(lambda: process.check() and hub.readings(row[0], "--from", "-1m"), f"a reading of {row[0]}", 60, 0.2)
@@ -232,7 +238,7 @@ def main():
     try:
         locked = lock(pathlib.Path(args.state).resolve())
         ports = choose_ports(demo)
-        hub = Hub(args.state, args.program, ports=ports, hl7=demo, with_parent=True,
+        hub = Hub(args.state, args.program, ports=ports, hl7=demo, with_parent=True, own_trust=True,
                   hl7_options={"unassociated": "hold", "corrections": "resend", "sending_facility": "HOSPITAL",
                                "receiving_application": "PDMS", "receiving_facility": "HOSPITAL"},
                   options={"mqtt": {"address": any_address()}, "coap": {"address": any_address()}, **(hl7_options(ports) if demo else {})})

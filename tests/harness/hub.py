@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole hub on loopback: the gateway, Mosquitto as its bus, an HL7 receiver. Used by ./run and by the scenario tests."""
 import contextlib
-import errno
 import datetime
+import errno
+import functools
 import getpass
 import json
 import os
@@ -123,9 +124,9 @@ class Process:
 
 class Hub:
     """Keys, configuration and processes below one folder. Options override the configuration: {"mqtt": {"threads": 2}}; hl7_options those of its
-    HL7 destination, unless options has destinations of its own."""
+    HL7 destination, unless options has destinations of its own. own_trust: certificates are made by the gateway's own authority, else by openssl."""
 
-    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False, with_parent=False, hl7_options=None):
+    def __init__(self, state, program, options=None, ports=None, bus=True, hl7=False, with_parent=False, hl7_options=None, own_trust=False):
         self.state = pathlib.Path(state).resolve()
         self.state.mkdir(parents=True, exist_ok=True)
         self.program = pathlib.Path(program).resolve()
@@ -139,7 +140,8 @@ class Hub:
         # Where the broker finds itself: another address and other folders in a container.
         self.bus_address = "127.0.0.1"
         self.bus_folder, self.pki_folder = self.state / "bus", self.state / "pki"
-        self.pki = Pki(self.state / "pki")
+        self.own_trust = own_trust
+        self.ca = self.pki_folder / "ca.pem"
         self.options, self.hl7_options = options or {}, hl7_options or {}
         self.gateway = self.broker = self.receiver = None
         self.clients = []  # further processes that end with the hub
@@ -147,6 +149,27 @@ class Hub:
         self.env = dict(os.environ)
 
     # ---- set-up ----
+
+    @functools.cached_property
+    def pki(self):
+        """The authority that openssl makes."""
+        return Pki(self.state / "pki")
+
+    def _tls(self):
+        if not self.own_trust:
+            return {"certificate": "pki/gateway.pem", "key": "pki/gateway.key", "ca": "pki/ca.pem"}
+        before = {"local_ca": "pki/ca.pem", "local_ca_key": "ca/ca.key"}  # where openssl once made it
+        return {"local_dir": "pki", **(before if (self.state / "ca" / "ca.key").exists() else {})}
+
+    def server_certificate(self, name, *names):
+        """A certificate of the gateway's own authority for another program, made anew some months before it ends."""
+        certificate = self.state / "pki" / f"{name}.pem"
+        if certificate.exists() and subprocess.run(["openssl", "x509", "-noout", "-checkend", str(90 * 86400), "-in", str(certificate)],
+                                                   capture_output=True).returncode == 0:
+            return
+        for path in (certificate, certificate.with_suffix(".key")):
+            path.unlink(missing_ok=True)
+        self.cli("cert", "issue", name, "--server", "--names", ",".join(names), "--pem", certificate.parent)
 
     def password(self, name):
         """A secret of the hub's own, made once."""
@@ -158,17 +181,18 @@ class Hub:
 
     def prepare(self):
         names = ["localhost", socket.gethostname()]
-        self.certificate, self.key = self.pki.issue("gateway", "vitalgate", names, ["127.0.0.1", "::1"], server=True)
+        self.write_config()
+        if not self.own_trust:
+            self.certificate, self.key = self.pki.issue("gateway", "vitalgate", names, ["127.0.0.1", "::1"], server=True)
         if self.with_bus:
             self._prepare_bus()
-        self.write_config()
         return self
 
     def write_config(self):
         config = {
             "store": {"dir": "data", "budget_mb": 1024, "disk_reserve_mb": 16},
             "control": {"socket": "vitalgate.sock"},
-            "tls": {"certificate": "pki/gateway.pem", "key": "pki/gateway.key", "ca": "pki/ca.pem"},
+            "tls": self._tls(),
             "mqtt": {"port": self.mqtt_port, "address": "127.0.0.1"},
             "coap": {"port": self.coap_port, "address": "127.0.0.1"},
             "bus": {"enabled": self.with_bus},
@@ -196,7 +220,10 @@ class Hub:
         """Fills Mosquitto's shipped configuration (conf/mosquitto.conf) with this hub's folders, ports and users."""
         folder = self.state / "bus"
         folder.mkdir(exist_ok=True)
-        self.pki.issue("bus", "vitalgate-bus", ["localhost", socket.gethostname()], ["127.0.0.1", "::1"], server=True)
+        if self.own_trust:
+            self.server_certificate("bus", "localhost", socket.gethostname(), "127.0.0.1", "::1")
+        else:
+            self.pki.issue("bus", "vitalgate-bus", ["localhost", socket.gethostname()], ["127.0.0.1", "::1"], server=True)
         text = (ROOT / "conf" / "mosquitto.conf").read_text()
         for name, value in {"@BUS@": self.bus_folder, "@PKI@": self.pki_folder, "@PORT@": self.bus_port,
                             "@ADDRESS@": self.bus_address, "@USER@": getpass.getuser(), "@TLS_PORT@": self.bus_tls_port}.items():

@@ -255,7 +255,8 @@ test_p12(void **state)
 {
 	struct authority a = authority();
 	struct gw_pki_wish wish = { "dev", NULL, 0, GW_PKI_CLIENT, now - DAY, now + DAY };
-	struct gw_pki_text key, certificate, p12;
+	struct gw_pki_text key, certificate, p12, read;
+	struct gw_pki_info info;
 	struct gw_why why;
 
 	(void)state;
@@ -274,6 +275,13 @@ test_p12(void **state)
 		has(text, legacy == 1 ? "MAC: sha1" : "MAC: sha256");
 		has(text, legacy == 1 ? "pbeWithSHA1And3-KeyTripleDES-CBC" : "AES-256-CBC");
 		run("! openssl pkcs12 -in one.p12 -passin pass:falsch -nodes");
+		must(gw_pki_p12_read(span(&p12), "geheim", &read, &why), &why);
+		must(gw_pki_info(span(&read), 0, &info, &why), &why);
+		assert_string_equal(info.common_name, "dev");
+		must(gw_pki_info(span(&read), 1, &info, &why), &why);
+		assert_string_equal(info.common_name, "Test CA");
+		gw_pki_free(&read);
+		assert_int_equal(gw_pki_p12_read(span(&p12), "falsch", &read, &why), GW_E_FORMAT);
 		gw_pki_free(&p12);
 	}
 	gw_pki_free(&key);
