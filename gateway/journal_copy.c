@@ -138,3 +138,11 @@ gw_journal_go_on(struct gw_journal *journal, struct gw_ticket *ticket, uint64_t 
 	gw_journal_abort(journal);
 	return error;
 }
+
+struct gw_span
+gw_journal_row_value(struct gw_span key, struct gw_span stored)
+{
+	struct gw_span value;
+
+	return gw_sum_open(false, key, stored, &value) ? value : stored;
+}

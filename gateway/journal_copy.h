@@ -24,6 +24,9 @@ void gw_journal_release(struct gw_journal *journal);
 // Opens a copy (one file) to read and to check, not to write; no lock is taken and nothing is made. gw_journal_close() as usual.
 enum gw_error gw_journal_open_copy(const char *path, struct gw_journal **journal, struct gw_why *why);
 
+// The value of a row as it lies in the table "rows" of a file that is read without LMDB; where its checksum does not match, all of it, which whoever reads it finds out.
+struct gw_span gw_journal_row_value(struct gw_span key, struct gw_span stored);
+
 // A journal that goes on from a copy: a new incarnation, so that no identifier is given twice, in one commit with the ticket's operations.
 enum gw_error gw_journal_begin_anew(struct gw_journal *journal, struct gw_ticket *ticket);
 

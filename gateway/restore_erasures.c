@@ -5,6 +5,7 @@
 
 #include "gateway/clock.h"
 #include "gateway/erase.h"
+#include "gateway/journal_copy.h"
 #include "gateway/pages.h"
 
 #include <errno.h>
@@ -101,7 +102,7 @@ take_entry(void *arg, struct gw_span key, struct gw_span value)
 {
 	const size_t prefix = sizeof(GW_ERASURE_PREFIX) - 1;
 
-	return key.len < prefix || memcmp(key.at, GW_ERASURE_PREFIX, prefix) != 0 || carry(arg, key, value);
+	return key.len < prefix || memcmp(key.at, GW_ERASURE_PREFIX, prefix) != 0 || carry(arg, key, gw_journal_row_value(key, value));
 }
 
 // A damaged store is perhaps why a backup is restored: page by page, without LMDB.
