@@ -288,6 +288,8 @@ look_at_leaf(struct walk *walk, struct tree *tree, uint64_t number, const uint8_
 		    (high.at != NULL && compare(tree, key, high) >= 0) || ((tree->flags & TREE_INTEGER) != 0 && key.len != 8)) {
 			damage(walk, tree, number, "the key of entry %zu is out of order", i);
 			lose(walk, tree, last, high);
+			if (walk->options->stray != NULL) // what leads to it may be damaged, and it be whole
+				walk->met[number / 8] &= (uint8_t)~(1u << number % 8);
 			return;
 		}
 		flags = gw_get16(node + NODE_FLAGS);
