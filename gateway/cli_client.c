@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define STREAM_BYTES 65536
+
 // ---- Through the daemon ----
 
 static bool
@@ -94,6 +96,7 @@ ask_daemon(const struct gw_cli *cli, int fd, const char *request, size_t len, st
 		close(fd);
 		return failed(cli, "", "out of memory");
 	}
+	setvbuf(stream, NULL, _IOFBF, STREAM_BYTES);
 	code = take_reply(cli, stream, show);
 	fclose(stream);
 	return code;
@@ -183,6 +186,11 @@ gw_cli_request(struct gw_cli *cli, const struct gw_config *config)
 
 	if (!gw_show_init(&show, cli))
 		return GW_EXIT_USAGE;
+	if (show.format != GW_SHOW_JSON && strcmp(cli->command->name, "latest") == 0) { // no more than is shown, and all at once
+		if (!isatty(STDOUT_FILENO))
+			setvbuf(stdout, NULL, _IOFBF, STREAM_BYTES);
+		yyjson_mut_obj_add_bool(cli->request, cli->arguments, "brief", true);
+	}
 	request = yyjson_mut_write(cli->request, 0, &len);
 	if (request == NULL) {
 		gw_show_fini(&show);

@@ -78,27 +78,58 @@ days_of(int64_t year, int month, int day)
 	return era * 146097 + of_era_year * 365 + of_era_year / 4 - of_era_year / 100 + of_year - 719468;
 }
 
+// So many digits of a number that has no more.
+static char *
+put_digits(char *at, unsigned value, int n)
+{
+	for (int i = n; i-- > 0; value /= 10)
+		at[i] = (char)('0' + value % 10);
+	return at + n;
+}
+
+// "2026-11-20T12:00:00"
+static char *
+put_second(char *at, int64_t year, int month, int day, unsigned second)
+{
+	if (year >= 0 && year <= 9999)
+		at = put_digits(at, (unsigned)year, 4);
+	else
+		at += sprintf(at, "%04lld", (long long)year);
+	*at++ = '-';
+	at = put_digits(at, (unsigned)month, 2);
+	*at++ = '-';
+	at = put_digits(at, (unsigned)day, 2);
+	*at++ = 'T';
+	at = put_digits(at, second / 3600, 2);
+	*at++ = ':';
+	at = put_digits(at, second / 60 % 60, 2);
+	*at++ = ':';
+	return put_digits(at, second % 60, 2);
+}
+
 char *
 gw_time_format(int64_t us, char out[40])
 {
 	int64_t days = us / DAY, rest = us % DAY, year;
-	int month, day, len, second, part;
+	unsigned part;
+	int month, day;
+	char *at;
 
 	if (rest < 0) {
 		days--;
 		rest += DAY;
 	}
 	civil_of(days, &year, &month, &day);
-	second = (int)(rest / SECOND);
-	part = (int)(rest % SECOND);
-	len = snprintf(out, 40, "%04lld-%02d-%02dT%02d:%02d:%02d", (long long)year, month, day, second / 3600,
-	    second / 60 % 60, second % 60);
+	at = put_second(out, year, month, day, (unsigned)(rest / SECOND));
+	part = (unsigned)(rest % SECOND);
+	if (part != 0)
+		*at++ = '.';
 	if (part % 1000 != 0)
-		snprintf(out + len, 40 - (size_t)len, ".%06dZ", part);
+		at = put_digits(at, part, 6);
 	else if (part != 0)
-		snprintf(out + len, 40 - (size_t)len, ".%03dZ", part / 1000);
-	else
-		snprintf(out + len, 40 - (size_t)len, "Z");
+		at = put_digits(at, part / 1000, 3);
+	*at++ = 'Z';
+	*at = '\0';
 	return out;
 }
 

@@ -64,23 +64,64 @@ remember(uint64_t hash, int64_t now_us)
 	pthread_mutex_unlock(&lock);
 }
 
-enum gw_error
-gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *what)
+void
+gw_recording_begin(struct gw_recording *recording, struct gw_call *call, struct gw_span device, const char *what)
 {
-	int64_t now_us = gw_clock_mono_us();
+	*recording = (struct gw_recording){ .call = call };
+	if ((recording->error = gw_source_init(&recording->source, call->core->intake, 1)) != GW_OK)
+		return;
+	recording->open = true;
+	if ((recording->ticket = gw_ticket_get(&recording->source)) == NULL) {
+		recording->error = GW_E_MEMORY;
+	} else if ((recording->error = gw_call_record(call, recording->ticket, device, "%s", what)) == GW_OK) {
+		recording->ticket->essential = true;
+		gw_intake_submit(recording->ticket);
+	}
+}
+
+void
+gw_recording_begin_reading(struct gw_recording *recording, struct gw_call *call, struct gw_span device, const char *what)
+{
 	char key[1024];
 	uint64_t hash;
 	size_t len;
-	enum gw_error error;
 
 	len = (size_t)snprintf(key, sizeof(key), "%s\n%s\n%.*s\n%" PRIx64, call->who, what, (int)device.len, (const char *)device.at,
 	    gw_journal_incarnation(call->core->journal));
 	hash = gw_name_hash(gw_span(key, len < sizeof(key) ? len : sizeof(key) - 1));
-	if (is_recorded(hash, now_us))
-		return GW_OK;
-	if ((error = gw_call_record_act(call, device, what)) == GW_OK)
-		remember(hash, now_us);
-	return error;
+	if (is_recorded(hash, gw_clock_mono_us())) {
+		*recording = (struct gw_recording){ .call = call };
+		return;
+	}
+	gw_recording_begin(recording, call, device, what);
+	recording->hash = hash;
+}
+
+enum gw_error
+gw_recording_end(struct gw_recording *recording)
+{
+	enum gw_error error = recording->error;
+
+	if (recording->ticket != NULL && error == GW_OK)
+		error = gw_intake_await(recording->ticket);
+	if (error == GW_OK && recording->ticket != NULL && recording->hash != 0)
+		remember(recording->hash, gw_clock_mono_us());
+	if (recording->ticket != NULL)
+		gw_ticket_release(recording->ticket);
+	if (recording->open)
+		gw_source_fini(&recording->source);
+	recording->ticket = NULL;
+	recording->open = false;
+	return error == GW_OK ? GW_OK : gw_fail(recording->call->why, error, "that somebody asks for it could not be recorded: %s", gw_error_text(error));
+}
+
+enum gw_error
+gw_call_record_reading(struct gw_call *call, struct gw_span device, const char *what)
+{
+	struct gw_recording recording;
+
+	gw_recording_begin_reading(&recording, call, device, what);
+	return gw_recording_end(&recording);
 }
 
 static enum gw_error

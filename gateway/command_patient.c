@@ -203,22 +203,10 @@ gw_command_patient_distinct(struct gw_call *call)
 enum gw_error
 gw_call_record_act(struct gw_call *call, struct gw_span device, const char *what)
 {
-	struct gw_source source;
-	struct gw_ticket *ticket;
-	enum gw_error error = gw_source_init(&source, call->core->intake, 1);
+	struct gw_recording recording;
 
-	if (error != GW_OK)
-		return gw_fail(call->why, error, "%s", gw_error_text(error));
-	ticket = gw_ticket_get(&source);
-	error = ticket != NULL ? gw_call_record(call, ticket, device, "%s", what) : GW_E_MEMORY;
-	if (error == GW_OK) {
-		ticket->essential = true;
-		error = gw_intake_commit(ticket);
-	}
-	if (ticket != NULL)
-		gw_ticket_release(ticket);
-	gw_source_fini(&source);
-	return error == GW_OK ? GW_OK : gw_fail(call->why, error, "that somebody asks for it could not be recorded: %s", gw_error_text(error));
+	gw_recording_begin(&recording, call, device, what);
+	return gw_recording_end(&recording);
 }
 
 static const char *

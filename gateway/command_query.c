@@ -28,6 +28,7 @@ struct work {
 	struct gw_call *call;
 	struct gw_held_series series;
 	bool senml;
+	bool brief;  // what a table shows
 	struct piece piece;
 	uint64_t incarnation;
 };
@@ -110,6 +111,15 @@ put_point(struct work *work, struct gw_text_out *out, const struct gw_series_inf
 	gw_put_json(out, gw_span_text(gw_auth_name(origin->auth)));
 	gw_put_text(out, ",\"profile\":");
 	gw_put_json(out, origin->profile);
+}
+
+// The same of those that a table shows.
+static void
+put_brief(struct gw_text_out *out, const struct gw_series_info *series, const struct gw_point *point)
+{
+	struct gw_batch_head head = { .received_us = point->received_us, .device = gw_span_text(series->device) };
+
+	out->len = gw_row_encode(&head, &point->reading, out->at, out->cap) - 1;
 }
 
 static void
@@ -308,10 +318,11 @@ gw_command_query(struct gw_call *call)
 
 	if (error == GW_OK && work.senml && want.step_us > 0)
 		error = gw_fail(call->why, GW_E_ARGUMENT, "SenML has readings, not steps: leave out --step or --format senml");
-	if (error != GW_OK || (error = record_want(call, &want)) != GW_OK)
+	if (error != GW_OK)
 		return error;
-	work_begin(&work);
-	if ((error = gw_held_series_hold(&work.series)) == GW_OK && (error = gw_series_query_open(work.series.store, call->core->patients, &want, &query, call->why)) == GW_OK)
+	work_begin(&work); // before the record: the store need not follow to that
+	if ((error = record_want(call, &want)) == GW_OK && (error = gw_held_series_hold(&work.series)) == GW_OK &&
+	    (error = gw_series_query_open(work.series.store, call->core->patients, &want, &query, call->why)) == GW_OK)
 		error = run(&work, query);
 	if (error == GW_OK)
 		gw_series_query_stats(query, &stats);
@@ -349,7 +360,10 @@ put_latest(void *arg, const struct gw_series_info *series, const struct gw_point
 
 	do {
 		out = line_out(work);
-		put_point(work, &out, series, point);
+		if (work->brief)
+			put_brief(&out, series, point);
+		else
+			put_point(work, &out, series, point);
 		put_key(&out, "bed");
 		gw_put_json(&out, gw_span_text(bed));
 		if (is_off(point->reading.time_us, taken_us))
@@ -379,10 +393,11 @@ gw_command_latest(struct gw_call *call)
 	const char *device = gw_call_text(call, "device"), *bed = gw_call_text(call, "bed"), *ward = gw_call_text(call, "ward");
 	struct gw_series_latest want = { .device = gw_span_text(device), .bed = gw_span_text(bed), .ward = gw_span_text(ward),
 		.signals = gw_span_text(gw_call_text(call, "signal")), .unsure = gw_call_flag(call, "unsure") };
-	struct work work = { .call = call };
+	struct work work = { .call = call, .brief = gw_call_flag(call, "brief") };
+	struct gw_recording recording;
 	uint64_t count = 0, left_out = 0;
 	char what[160];
-	enum gw_error error = gw_call_named(call);
+	enum gw_error error = gw_call_named(call), recorded;
 
 	if (error != GW_OK)
 		return error;
@@ -390,12 +405,13 @@ gw_command_latest(struct gw_call *call)
 		return gw_fail(call->why, GW_E_ARGUMENT, "one of --device, --bed and --ward");
 	snprintf(what, sizeof(what), "latest: %s%.120s", device != NULL ? "device " : bed != NULL ? "bed " : ward != NULL ? "ward " : "all devices",
 	    device != NULL ? device : bed != NULL ? bed : ward != NULL ? ward : "");
-	if ((error = gw_call_record_reading(call, want.device.len <= GW_ID_MAX ? want.device : gw_span("", 0), what)) != GW_OK)
-		return error;
-	work_begin(&work);
+	work_begin(&work); // before the record: the store need not follow to that
+	gw_recording_begin_reading(&recording, call, want.device.len <= GW_ID_MAX ? want.device : gw_span("", 0), what);
 	if ((error = gw_held_series_hold(&work.series)) == GW_OK)
 		error = take_latest(&work, &want, &count, &left_out);
 	gw_held_series_release(&work.series);
+	if ((recorded = gw_recording_end(&recording)) != GW_OK)
+		error = recorded;
 	if (error == GW_OK && flush(&work) && left_out > 0)
 		gw_call_note_aside(call, left_out, "signals were left out: their newest reading may have been measured at another bed (--unsure shows it)");
 	if (error == GW_OK && count + left_out == 0)

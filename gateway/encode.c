@@ -289,6 +289,27 @@ gw_bus_encode(uint64_t incarnation, const struct gw_batch_head *head, const stru
 	return to.len;
 }
 
+size_t
+gw_row_encode(const struct gw_batch_head *head, const struct gw_reading *reading, char *out, size_t cap)
+{
+	struct gw_text_out to = { out, cap, 0 };
+	char spare[16], time[40];
+
+	put_member(&to, "{\"device\":", head->device);
+	put_plain(&to, ",\"signal\":", signal_name(reading, spare));
+	gw_put_text(&to, ",\"instance\":");
+	gw_put_number(&to, reading->instance);
+	put_bus_value(&to, reading);
+	if (reading->unit != 0)
+		put_plain(&to, ",\"unit\":", unit_name(reading->unit));
+	if (reading->flags != 0)
+		put_flags(&to, reading->flags);
+	put_plain(&to, ",\"time\":", gw_time_format(reading->time_us, time));
+	put_plain(&to, ",\"received_time\":", gw_time_format(head->received_us, time));
+	gw_put_text(&to, "}");
+	return to.len;
+}
+
 // One level of a topic: what MQTT gives a meaning, and '%' itself, as %XX; a leading '$' too where it would begin the topic's reserved names.
 static void
 put_level(struct gw_text_out *out, struct gw_span level)

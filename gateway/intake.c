@@ -579,10 +579,16 @@ gw_source_take(struct gw_source *source)
 enum gw_error
 gw_intake_commit(struct gw_ticket *ticket)
 {
+	gw_intake_submit(ticket);
+	return gw_intake_await(ticket);
+}
+
+enum gw_error
+gw_intake_await(struct gw_ticket *ticket)
+{
 	struct gw_source *source = ticket->source;
 	struct pollfd wait = { .fd = source->event_fd, .events = POLLIN };
 
-	gw_intake_submit(ticket);
 	while (gw_source_take(source) == NULL)
 		poll(&wait, 1, -1);
 	return ticket->result;

@@ -90,6 +90,8 @@ struct gw_ticket *gw_source_take(struct gw_source *source);
 
 // For commands and outlets that wait: submits and waits until it is back; returns its result. The source must have nothing else under way.
 enum gw_error gw_intake_commit(struct gw_ticket *ticket);
+// Its second half: waits for what was submitted, while something else was done meanwhile.
+enum gw_error gw_intake_await(struct gw_ticket *ticket);
 
 // ---- Operations: appended to the ticket; GW_E_TOO_LARGE, GW_E_MEMORY. ----
 
