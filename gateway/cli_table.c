@@ -83,15 +83,31 @@ value_text(yyjson_val *value, char *out, size_t cap)
 	return len;
 }
 
+// A member of a member.
+static yyjson_val *
+inner(yyjson_val *line, const char *key)
+{
+	size_t len = strcspn(key, ".");
+
+	return key[len] == '.' ? yyjson_obj_get(yyjson_obj_getn(line, key, len), key + len + 1) : NULL;
+}
+
 const char *
 gw_show_text(yyjson_val *line, const char *key, char *out, size_t cap)
 {
-	size_t len = strcspn(key, ".");
 	yyjson_val *value = yyjson_obj_get(line, key);
 
-	if (value == NULL && key[len] == '.') // a member of a member; "answers_2.04" is a name of its own
-		value = yyjson_obj_get(yyjson_obj_getn(line, key, len), key + len + 1);
-	value_text(value, out, cap);
+	value_text(value != NULL ? value : inner(line, key), out, cap); // "answers_2.04" is a name of its own
+	return out;
+}
+
+// The same of a row's cells, one after the other: members mostly come in the columns' order.
+static const char *
+cell_text(yyjson_obj_iter *members, yyjson_val *line, const char *key, char *out, size_t cap)
+{
+	yyjson_val *value = yyjson_obj_iter_get(members, key);
+
+	value_text(value != NULL ? value : inner(line, key), out, cap);
 	return out;
 }
 
@@ -176,12 +192,13 @@ static void
 csv_row(struct gw_show *show, const struct gw_column *columns, size_t count, yyjson_val *line)
 {
 	static char cell[CSV_CELL_BYTES];
+	yyjson_obj_iter members = yyjson_obj_iter_with(line);
 
 	for (size_t i = 0; show->lines == 0 && i < count; i++)
 		fprintf(show->out, "%s%s", columns[i].name != NULL ? columns[i].name : columns[i].key, i + 1 < count ? "," : "\n");
 	show->lines++;
 	for (size_t i = 0; line != NULL && i < count; i++) {
-		csv_cell(gw_show_text(line, columns[i].key, cell, sizeof(cell)), show->out);
+		csv_cell(cell_text(&members, line, columns[i].key, cell, sizeof(cell)), show->out);
 		putc_unlocked(i + 1 < count ? ',' : '\n', show->out);
 	}
 }
@@ -279,12 +296,13 @@ static void
 table_row(struct gw_show *show, yyjson_val *line)
 {
 	struct gw_table *table = show->table;
+	yyjson_obj_iter members = yyjson_obj_iter_with(line);
 	char cell[CELL_BYTES];
 
 	if (table->flowing)
 		reveal(show, line);
 	for (size_t i = 0; i < table->count; i++) {
-		gw_show_text(line, table->columns[i].key, cell, sizeof(cell));
+		cell_text(&members, line, table->columns[i].key, cell, sizeof(cell));
 		for (char *at = cell; (at = strpbrk(at, "\n\r\t")) != NULL;) // a row is one line
 			*at = ' ';
 		if (table->flowing) {

@@ -115,11 +115,15 @@ put_point(struct work *work, struct gw_text_out *out, const struct gw_series_inf
 
 // The same of those that a table shows.
 static void
-put_brief(struct gw_text_out *out, const struct gw_series_info *series, const struct gw_point *point)
+put_brief(struct gw_text_out *out, const struct gw_series_info *series, const struct gw_point *point, const char *bed)
 {
 	struct gw_batch_head head = { .received_us = point->received_us, .device = gw_span_text(series->device) };
+	bool room_left;
 
-	out->len = gw_row_encode(&head, &point->reading, out->at, out->cap) - 1;
+	gw_put_text(out, "{\"bed\":");
+	gw_put_json(out, gw_span_text(bed));
+	room_left = out->len < out->cap;
+	out->len += gw_row_encode(&head, &point->reading, room_left ? out->at + out->len : NULL, room_left ? out->cap - out->len : 0);
 }
 
 static void
@@ -360,15 +364,18 @@ put_latest(void *arg, const struct gw_series_info *series, const struct gw_point
 
 	do {
 		out = line_out(work);
-		if (work->brief)
-			put_brief(&out, series, point);
-		else
+		if (work->brief) {
+			put_brief(&out, series, point, bed);
+		} else {
 			put_point(work, &out, series, point);
-		put_key(&out, "bed");
-		gw_put_json(&out, gw_span_text(bed));
+			put_key(&out, "bed");
+			gw_put_json(&out, gw_span_text(bed));
+		}
+		if (unsure)
+			gw_put_text(&out, ",\"unsure\":true");
 		if (is_off(point->reading.time_us, taken_us))
 			put_when(&out, "taken", taken_us);
-		gw_put_text(&out, unsure ? ",\"unsure\":true}" : "}");
+		gw_put_text(&out, "}");
 	} while (!line_end(work, &out, &gathered->error));
 	gathered->count++;
 	return gathered->error == GW_OK && !gw_call_ending(work->call);

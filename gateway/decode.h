@@ -52,7 +52,7 @@ char *gw_printable(struct gw_span text, char out[64]);
 size_t gw_senml_encode(struct gw_span device, const struct gw_reading *readings, size_t count, char *out, size_t cap);
 // The document on the bus, schemas/bus-reading.schema.json.
 size_t gw_bus_encode(uint64_t incarnation, const struct gw_batch_head *head, const struct gw_reading *reading, char *out, size_t cap);
-// What a table shows of a reading, by the same names; without what only programs ask for.
+// What a table shows of a reading, without what only programs ask for: members by the same names, in the table's order, each behind a comma.
 size_t gw_row_encode(const struct gw_batch_head *head, const struct gw_reading *reading, char *out, size_t cap);
 // "vitals/<device>/<signal>" with device and signal escaped for topics (+, #, /, % and control characters as %XX). Returns its length, 0 where cap is short.
 size_t gw_bus_topic(const char *prefix, struct gw_span device, const struct gw_reading *reading, char *out, size_t cap);

@@ -295,7 +295,7 @@ gw_row_encode(const struct gw_batch_head *head, const struct gw_reading *reading
 	struct gw_text_out to = { out, cap, 0 };
 	char spare[16], time[40];
 
-	put_member(&to, "{\"device\":", head->device);
+	put_member(&to, ",\"device\":", head->device);
 	put_plain(&to, ",\"signal\":", signal_name(reading, spare));
 	gw_put_text(&to, ",\"instance\":");
 	gw_put_number(&to, reading->instance);
@@ -306,7 +306,6 @@ gw_row_encode(const struct gw_batch_head *head, const struct gw_reading *reading
 		put_flags(&to, reading->flags);
 	put_plain(&to, ",\"time\":", gw_time_format(reading->time_us, time));
 	put_plain(&to, ",\"received_time\":", gw_time_format(head->received_us, time));
-	gw_put_text(&to, "}");
 	return to.len;
 }
 

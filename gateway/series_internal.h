@@ -135,16 +135,16 @@ struct gw_series_device {
 };
 
 struct gw_series {
-	uint32_t id, signal;
+	uint32_t id, signal; // what is looked at on the way to others comes first
 	uint16_t instance;
 	bool waveform;
+	struct gw_series_device *device;
+	struct gw_series *next; // of the device
 	bool stored;         // has a row
 	bool looked;         // `disk` holds what the store has
 	bool queued;         // in the list of full tails
 	bool flushing;       // its tail is being written by the transaction under way
 	bool disk_known;
-	struct gw_series_device *device;
-	struct gw_series *next; // of the device
 	struct gw_tail tail;
 	uint32_t due;        // readings that about fill a chunk
 	float bytes_each;    // of a reading in the last chunk; 0: not known
