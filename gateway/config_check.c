@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static enum gw_error
@@ -159,6 +160,17 @@ readable(const char *option, const char *path, struct gw_why *why)
 	return gw_fail(why, GW_E_CONFIG, "%s: cannot read %.120s: %s", option, path, strerror(errno));
 }
 
+// Those of the doors: adapters/tls/trust_file.c.
+static enum gw_error
+private_key(const char *option, const char *path, struct gw_why *why)
+{
+	struct stat st;
+
+	if (path[0] == '\0' || stat(path, &st) != 0 || (st.st_mode & (S_IRWXG | S_IRWXO)) == 0)
+		return GW_OK;
+	return gw_fail(why, GW_E_CONFIG, "%s %.120s: others may read it (mode %03o): chmod 600", option, path, (unsigned)(st.st_mode & 0777));
+}
+
 static enum gw_error
 check_files(const struct gw_config *config, struct gw_why *why)
 {
@@ -184,7 +196,7 @@ check_files(const struct gw_config *config, struct gw_why *why)
 		if (files[i].wanted)
 			error = readable(files[i].option, files[i].path, why);
 	}
-	return error;
+	return error == GW_OK && config->bus_enabled ? private_key("bus.key", config->bus_key, why) : error;
 }
 
 enum gw_error

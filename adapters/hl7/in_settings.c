@@ -232,7 +232,7 @@ static enum gw_error
 check_ports(const struct gw_config *config, const struct gw_hl7_in_settings *settings, struct gw_why *why)
 {
 	struct in6_addr at;
-	bool ca = config->hl7_in_ca[0] != '\0' || config->tls_ca[0] != '\0';
+	bool ca = config->hl7_in_ca[0] != '\0' || config->tls_ca[0] != '\0' || config->tls_certificate[0] == '\0'; // then its own authority
 
 	if (inet_pton(AF_INET6, settings->address, &at) != 1 && inet_pton(AF_INET, settings->address, &at) != 1)
 		return gw_fail(why, GW_E_CONFIG, "hl7_in.address is an IPv6 or IPv4 address, not \"%.60s\"", settings->address);
@@ -240,8 +240,6 @@ check_ports(const struct gw_config *config, const struct gw_hl7_in_settings *set
 		return gw_fail(why, GW_E_CONFIG, "hl7_in.port and hl7_in.tls_port are both 0: there is nothing to listen on");
 	if (settings->port == settings->tls_port)
 		return gw_fail(why, GW_E_CONFIG, "hl7_in.port and hl7_in.tls_port are both %u", settings->port);
-	if (settings->tls_port != 0 && config->tls_certificate[0] == '\0')
-		return gw_fail(why, GW_E_CONFIG, "hl7_in.tls_port needs tls.certificate and tls.key");
 	if (proves(settings) && settings->tls_port == 0)
 		return gw_fail(why, GW_E_CONFIG, "a peer of hl7_in has a certificate: it needs hl7_in.tls_port");
 	if (proves(settings) && !ca)

@@ -200,6 +200,16 @@ on_message(void *context, char *topic, int topic_len, MQTTAsync_message *message
 
 static enum gw_error make_nudge(struct gw_bus_link *link, struct gw_why *why);
 
+static void
+forget_password(struct gw_bus_link *link)
+{
+	if (link->password != NULL)
+		explicit_bzero(link->password, link->password_len);
+	free(link->password);
+	link->password = NULL;
+	link->password_len = 0;
+}
+
 static enum gw_error
 read_password(struct gw_bus_link *link, struct gw_why *why)
 {
@@ -215,6 +225,7 @@ read_password(struct gw_bus_link *link, struct gw_why *why)
 		len--;
 	if (len == 0 || len == sizeof(text))
 		return gw_fail(why, GW_E_CONFIG, "bus.password_file %s holds no password on one line", link->config->bus_password_file);
+	forget_password(link);
 	if ((link->password = malloc(len + 1)) == NULL)
 		return gw_fail(why, GW_E_MEMORY, "out of memory");
 	memcpy(link->password, text, len);
@@ -279,9 +290,7 @@ gw_bus_link_free(struct gw_bus_link *link)
 	gw_bus_link_close(link, false);
 	if (link->nudge != NULL)
 		MQTTAsync_destroy(&link->nudge);
-	if (link->password != NULL)
-		explicit_bzero(link->password, link->password_len);
-	free(link->password);
+	forget_password(link);
 	free(link->contexts);
 	free(link->slots);
 	pthread_cond_destroy(&link->changed);
@@ -415,6 +424,9 @@ gw_bus_link_connect(struct gw_bus_link *link, struct gw_why *why)
 	int code;
 
 	gw_bus_link_close(link, false);
+	// A file that was changed counts from here on, as certificate and key do, which Paho reads for each new client; one that cannot be read now does not.
+	if (link->config->bus_password_file[0] != '\0')
+		(void)!read_password(link, NULL);
 	context = begin(link);
 	create.maxBufferedMessages = UNWRITTEN_MAX;
 	code = MQTTAsync_createWithOptions(&link->client, link->uri, link->config->bus_client_id, MQTTCLIENT_PERSISTENCE_NONE, NULL, &create);

@@ -2,6 +2,7 @@
 // The client's role: files, verification of the server, handshake, read, write. The thread that owns the link.
 #include "adapters/tls/tls_client.h"
 #include "adapters/tls/tls_internal.h"
+#include "adapters/tls/trust_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -71,6 +72,8 @@ file_failed(struct gw_why *why, int code, const char *what, const char *file)
 static enum gw_error
 read_files(struct gw_tls_link *link, const struct gw_tls_client_options *o, struct gw_why *why)
 {
+	struct gw_trust_bytes key;
+	enum gw_error error;
 	int rc;
 
 	if ((rc = mbedtls_x509_crt_parse_file(&link->authorities, o->ca)) != 0)
@@ -81,7 +84,11 @@ read_files(struct gw_tls_link *link, const struct gw_tls_client_options *o, stru
 		return file_failed(why, rc, "certificate", o->certificate);
 	if (mbedtls_x509_time_is_past(&link->chain.valid_to))
 		return gw_fail(why, GW_E_CONFIG, "certificate %s: it has expired: renew it", tail(o->certificate));
-	if ((rc = mbedtls_pk_parse_keyfile(&link->key, o->key, NULL, mbedtls_ctr_drbg_random, &link->random)) != 0)
+	if ((error = gw_trust_read_secret("key", o->key, &key, why)) != GW_OK)
+		return error;
+	rc = mbedtls_pk_parse_key(&link->key, key.at, key.len + 1, NULL, 0, mbedtls_ctr_drbg_random, &link->random);
+	gw_trust_bytes_fini(&key);
+	if (rc != 0)
 		return file_failed(why, rc, "key", o->key);
 	if (mbedtls_pk_check_pair(&link->chain.pk, &link->key, mbedtls_ctr_drbg_random, &link->random) != 0)
 		return gw_fail(why, GW_E_CONFIG, "key %s does not belong to the certificate", tail(o->key));

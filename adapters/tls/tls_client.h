@@ -2,7 +2,7 @@
 // TLS 1.2 and 1.3 in the client's role: one link on one connected non-blocking socket, no waiting anywhere. The server must show a certificate of an
 // authority that is named, valid now, and for the name or address that is expected (subject alternative names; the common name where there are none: RFC 6125).
 // Nothing weaker is ever taken, and no session is resumed: a link is opened seldom and lives long. Files are read for each link, so that a renewed
-// certificate is used from the next connection on.
+// certificate is used from the next connection on. A key (PEM) that others may read is refused.
 //
 // Threads: a link belongs to one thread. Links and servers may shake hands on different threads: steps of handshakes exclude each other (tls_internal.h).
 #ifndef GW_TLS_CLIENT_H

@@ -85,7 +85,6 @@ test_what_is_wrong_is_said(void **state)
 		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], fields: {patent: PID-3}}\n", ""), "patent" },
 		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], fields: {patient: PID}}\n", ""), "patient" },
 		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1], certificate: x}\n", ""), "tls_port" },
-		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  tls_port: 2576\n"), "tls.certificate" },
 		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  port: 0\n"), "nothing to listen on" },
 		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  tls_port: 2575\n"), "both 2575" },
 		{ HUB_YAML("    - {name: a, zone: UTC, addresses: [10.1.1.1]}\n", "  fields: {bed_needs: 9}\n"), "bed_needs" },
