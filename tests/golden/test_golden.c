@@ -177,6 +177,27 @@ say_reading(const struct gw_decoded *d, const struct gw_match *match)
 
 // ---- there and back ----
 
+// What a table is given says the same by the same names.
+static void
+check_row(const struct gw_batch_head *head, const struct gw_reading *r, yyjson_val *whole)
+{
+	char row[8192] = "{\"first\":1";
+	size_t len = gw_row_encode(head, r, row + 10, sizeof(row) - 11), i, max;
+	yyjson_val *key, *value;
+	yyjson_doc *doc;
+
+	assert_true(len < sizeof(row) - 11);
+	assert_int_equal(gw_row_encode(head, r, NULL, 0), len);
+	row[10 + len] = '}';
+	doc = yyjson_read(row, 11 + len, 0);
+	assert_non_null(doc);
+	assert_true(yyjson_obj_size(yyjson_doc_get_root(doc)) >= 7);
+	yyjson_obj_foreach(yyjson_doc_get_root(doc), i, max, key, value)
+		assert_true(i == 0 || yyjson_equals(value, yyjson_obj_get(whole, yyjson_get_str(key))));
+	assert_true(yyjson_obj_get(yyjson_doc_get_root(doc), "flags") != NULL || r->flags == 0);
+	yyjson_doc_free(doc);
+}
+
 static void
 check_bus_document(const struct gw_reading *r, struct gw_span device)
 {
@@ -191,6 +212,7 @@ check_bus_document(const struct gw_reading *r, struct gw_span device)
 	assert_non_null(doc);
 	assert_string_equal(yyjson_get_str(yyjson_obj_get(yyjson_doc_get_root(doc), "signal")), gw_signal_by_code(r->signal)->name);
 	assert_int_equal(yyjson_get_uint(yyjson_obj_get(yyjson_doc_get_root(doc), "mdc")), r->signal);
+	check_row(&head, r, yyjson_doc_get_root(doc));
 	yyjson_doc_free(doc);
 }
 
