@@ -7,6 +7,7 @@
 
 #include "gateway/command_device.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -117,6 +118,21 @@ check_folder(const char *path, struct gw_why *why)
 	return GW_OK;
 }
 
+// One of several: what is in it already could have the same names.
+static enum gw_error
+check_empty(const char *path, struct gw_why *why)
+{
+	DIR *folder = opendir(path);
+	const struct dirent *entry;
+	bool empty = true;
+
+	while (folder != NULL && (entry = readdir(folder)) != NULL)
+		empty &= strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+	if (folder != NULL)
+		closedir(folder);
+	return empty ? GW_OK : gw_fail(why, GW_E_EXISTS, "%.120s is not empty: nothing is written over", path);
+}
+
 static enum gw_error
 check_file(const char *path, struct gw_why *why)
 {
@@ -132,6 +148,23 @@ check_file(const char *path, struct gw_why *why)
 	return GW_OK;
 }
 
+// Two files named after the device, or whoever it is for.
+static enum gw_error
+check_pair(const struct gw_cli *cli, const char *folder, struct gw_why *why)
+{
+	const char *name = gw_cli_argument(cli, "id") != NULL ? gw_cli_argument(cli, "id") : gw_cli_argument(cli, "name");
+	char path[PATH_MAX];
+	enum gw_error error;
+
+	if (name == NULL || strchr(name, '/') != NULL)
+		return gw_fail(why, GW_E_ARGUMENT, "no file can be named \"%.60s\"", name != NULL ? name : "");
+	snprintf(path, sizeof(path), "%s/%s.pem", folder, name);
+	if ((error = check_file(path, why)) != GW_OK)
+		return error;
+	snprintf(path, sizeof(path), "%s/%s.key", folder, name);
+	return gw_cli_given(cli, "csr") ? GW_OK : check_file(path, why);
+}
+
 static enum gw_error
 check_places(struct gw_cli *cli, struct gw_why *why)
 {
@@ -145,7 +178,11 @@ check_places(struct gw_cli *cli, struct gw_why *why)
 			continue;
 		if (i == 0 || (is_bulk(cli) && i != 3))
 			error = check_folder(path, why);
-		else
+		if (error == GW_OK && i != 3 && is_bulk(cli))
+			error = check_empty(path, why);
+		else if (error == GW_OK && i == 0)
+			error = check_pair(cli, path, why);
+		else if (error == GW_OK)
 			error = check_file(path, why);
 		if (error == GW_OK && i == 2 && !is_bulk(cli) && !ends_with(path, ".svg") && !ends_with(path, ".png"))
 			error = gw_fail(why, GW_E_ARGUMENT, "--qr FILE is a .svg or a .png");
@@ -338,6 +375,8 @@ gw_cli_handout(const struct gw_cli *cli, yyjson_mut_doc *doc, yyjson_mut_val *li
 		put_qr(cli, doc, line);
 	if (text_of(line, "uri")[0] != '\0' && gw_cli_given(cli, "sheet"))
 		put_sheet(cli, doc, line);
+	if (!kept && is_bulk(cli)) // of one alone it stands in the answer
+		fprintf(stderr, "vitalgate: what is nowhere else of %s:\n%s%s", name_of(line), text_of(line, "certificate"), text_of(line, "key"));
 	if (issued && kept && (gw_cli_given(cli, "pem") || gw_cli_given(cli, "p12")))
 		yyjson_mut_obj_remove_key(line, "key"); // it is in the file, and nowhere else
 }

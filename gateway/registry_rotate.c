@@ -121,7 +121,7 @@ gw_rotation_begin(struct gw_device *device, const struct gw_snapshot *now, struc
 	enum gw_error error = GW_OK;
 
 	if (device->psk_len == 0)
-		return gw_fail(why, GW_E_ARGUMENT, "%s has no pre-shared key", device->id);
+		return gw_fail(why, GW_E_ARGUMENT, "%s has no pre-shared key (of a certificate: vitalgate device issue)", device->id);
 	if (device->next_psk_len > 0 && !rotation->at_once)
 		return gw_fail(why, GW_E_EXISTS, "%s is in a rotation already, to the identity %s; --at-once ends that and makes a new key", device->id, device->next_identity);
 	if (rotation->identity[0] == '\0')

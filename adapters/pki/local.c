@@ -90,9 +90,18 @@ gw_local_apply(struct gw_config *config, struct gw_why *why)
 // ---- The authority ----
 
 static int64_t
-begin_us(int64_t now_us)
+now(void)
 {
-	return now_us - DAY_US > EPOCH_US ? now_us - DAY_US : EPOCH_US; // devices' clocks may be behind
+	int64_t now_us = gw_clock_wall_us();
+
+	return now_us > EPOCH_US ? now_us : EPOCH_US;
+}
+
+// Devices' clocks may be behind.
+static int64_t
+begin_us(void)
+{
+	return now() - DAY_US > EPOCH_US ? now() - DAY_US : EPOCH_US;
 }
 
 static enum gw_error
@@ -101,7 +110,7 @@ make_authority(struct gw_local *local, struct gw_why *why)
 	char host[65] = "", name[65];
 	struct gw_pki_text key;
 	uint16_t number = 0;
-	int64_t from_us = begin_us(gw_clock_wall_us());
+	int64_t from_us = begin_us();
 	enum gw_error error;
 
 	if (gethostname(host, sizeof(host) - 1) != 0 || host[0] == '\0')
@@ -258,7 +267,7 @@ says(const struct gw_pki_info *info, const char *name)
 static const char *
 why_renew(const struct gw_local *local, struct gw_span certificate, struct gw_span key, char *const *names, size_t count, struct gw_pki_info *info)
 {
-	int64_t now_us = gw_clock_wall_us();
+	int64_t now_us = now();
 
 	if (certificate.len == 0 || gw_pki_info(certificate, 0, info, NULL) != GW_OK)
 		return "there was none";
@@ -299,7 +308,7 @@ make_certificate(struct gw_local *local, const struct gw_config *config, struct 
     struct gw_pki_info *info, struct gw_why *why)
 {
 	struct gw_pki_wish wish = { .common_name = count > 0 && strlen(names[0]) <= 64 ? names[0] : "vitalgate", .names = (const char *const *)names,
-		.name_count = count, .purpose = GW_PKI_SERVER, .from_us = begin_us(gw_clock_wall_us()) };
+		.name_count = count, .purpose = GW_PKI_SERVER, .from_us = begin_us() };
 	struct gw_pki_text certificate;
 	bool fresh = key->at == NULL || !gw_pki_is_key(gw_span(key->at, key->len));
 	enum gw_error error = GW_OK;
@@ -308,7 +317,7 @@ make_certificate(struct gw_local *local, const struct gw_config *config, struct 
 		gw_pki_free(key);
 		error = gw_pki_key(GW_PKI_P256, key, why);
 	}
-	wish.until_us = (gw_clock_wall_us() > EPOCH_US ? gw_clock_wall_us() : EPOCH_US) + config->tls_local_d * DAY_US;
+	wish.until_us = now() + config->tls_local_d * DAY_US;
 	if (error != GW_OK || (error = gw_pki_issue(local->ca, &wish, gw_span(key->at, key->len), &certificate, info, why)) != GW_OK)
 		return error;
 	if (fresh)
@@ -364,7 +373,7 @@ join(const struct gw_pki_revoked *revoked, size_t count, const struct gw_pki_crl
 enum gw_error
 gw_local_revoke(struct gw_local *local, const struct gw_pki_revoked *revoked, size_t count, bool *written, struct gw_why *why)
 {
-	int64_t now_us = gw_clock_wall_us(), begun_us = begin_us(now_us);
+	int64_t now_us = now(), begun_us = begin_us();
 	struct gw_pki_crl *present = NULL, crl = { .from_us = begun_us, .until_us = begun_us + (CRL_DAYS + 1) * DAY_US };
 	struct gw_pki_text pem = { NULL, 0 };
 	struct gw_pki_revoked *all;

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #define GW_PKI_SERIAL_MAX 40 // hexadecimal digits (RFC 5280 section 4.1.2.2: 20 bytes)
-#define GW_PKI_NAMES_MAX 128 // alternative names of one certificate
+#define GW_PKI_NAMES_MAX 64 // alternative names that we put into one certificate; further ones are left out
 
 enum gw_pki_kind { GW_PKI_P256, GW_PKI_P384, GW_PKI_RSA2048, GW_PKI_RSA3072, GW_PKI_KIND_COUNT };
 // "p256", "p384", "rsa2048", "rsa3072"; GW_E_ARGUMENT with the list for another.
@@ -55,7 +55,7 @@ struct gw_pki_info {
 	char subject[256], issuer[256]; // RFC 2253: "CN=bed-12,O=..."
 	char common_name[65];
 	char serial[GW_PKI_SERIAL_MAX + 1]; // lower case
-	char names[4096];               // "DNS:gateway,IP:10.0.0.1"
+	char names[17000];              // "DNS:gateway,IP:10.0.0.1": GW_PKI_NAMES_MAX of any length
 	int64_t from_us, until_us;
 	char key[24];                   // "EC P-256", "RSA 2048"
 	char sha256[65];                // of the certificate, hexadecimal: what pins the certificate

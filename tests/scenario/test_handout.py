@@ -205,6 +205,18 @@ def test_wrong_lines_are_all_told_and_nothing_is_added(hub, out):
     assert "new-1" not in hub.cli("cert", "list").stdout
 
 
+def test_nothing_is_written_over(hub, out):
+    hub.cli("device", "add", "once", "--profile", "senml", "--pem", out)
+    for arguments in (("device", "issue", "once", "--pem", out), ("cert", "issue", "../once", "--pem", out), ("device", "issue", "once", "--p12", out / "once.pem")):
+        issued = hub.cli("cert", "list", "--json").stdout
+        done = hub.cli(*arguments, check=False)
+        assert done.returncode != 0 and ("nothing is written over" in done.stderr or "no file can be named" in done.stderr), done.stderr
+        assert hub.cli("cert", "list", "--json").stdout == issued
+    (out / "list.csv").write_text("id,profile\nmany-1,senml\n")
+    done = hub.cli("device", "import", out / "list.csv", "--issue", "--p12", out, check=False)
+    assert done.returncode != 0 and "is not empty" in done.stderr and hub.cli("device", "show", "many-1", check=False).returncode != 0
+
+
 # ---- The gateway's own certificate ----
 
 def test_devices_that_connect_by_address_believe_it(hub, out):

@@ -319,7 +319,7 @@ test_qr(void **state)
 static struct gw_config *
 config_of(const char *more)
 {
-	char text[1000];
+	char text[20000];
 	struct gw_config *config;
 	struct gw_why why;
 	FILE *file = fopen(in_folder("v.yaml"), "w");
@@ -387,9 +387,32 @@ test_local_is_made_once_and_renewed(void **state)
 	has(renew(config, &info), "another authority");
 	gw_clock_fake_wall(began - 100 * DAY); // a clock that was ahead
 	has(renew(config, &info), "not valid yet");
+	gw_clock_fake_wall(0); // one that nobody set: no new certificate every time that somebody looks
+	renew(config, &info);
+	assert_null(renew(config, &info));
 	gw_clock_fake_wall(began);
 	gw_config_free(config);
 	gw_config_free(more);
+}
+
+// A machine with more names than a certificate takes gets one all the same, and not a new one every time.
+static void
+test_local_of_a_machine_with_many_names(void **state)
+{
+	static char text[GW_PKI_NAMES_MAX * 260 + 100];
+	size_t len = (size_t)sprintf(text, "  names: [");
+	struct gw_config *config;
+	struct gw_pki_info info;
+
+	(void)state;
+	for (int i = 0; i < GW_PKI_NAMES_MAX; i++)
+		len += (size_t)sprintf(text + len, "%sn%d.%0200d.example", i > 0 ? ", " : "", i, 0);
+	sprintf(text + len, "]\n");
+	config = config_of(text);
+	assert_string_equal(renew(config, &info), "there was none");
+	has(info.names, "DNS:n63.");
+	assert_null(renew(config, &info));
+	gw_config_free(config);
 }
 
 static void
@@ -522,6 +545,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_p12, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_qr, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_local_is_made_once_and_renewed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_local_of_a_machine_with_many_names, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_local_refuses_what_is_not_safe, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_local_takes_an_authority_of_the_site, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_local_list_forgets_nothing, set_up, tear_down),
