@@ -12,6 +12,19 @@ static struct gw_series_store *store;
 static _Atomic bool done;
 
 // Readings are a second apart from the first on, and no fewer than the last time.
+// Of what is there, one that is not older; of what is erased all the time, one that is whole.
+static bool
+is_newest(void *arg, const struct gw_series_info *series, const struct gw_point *point, int64_t taken_us)
+{
+	const size_t *count = arg;
+
+	if (!gw_span_is(point->origin.principal, series->device) || taken_us != point->reading.time_us || point->reading.decimal.mantissa != (taken_us - T0) / SECOND % 100)
+		abort();
+	if (series->signal == 100 && taken_us < T0 + ((int64_t)*count - 1) * SECOND)
+		abort();
+	return true;
+}
+
 static void
 read_once(uint32_t id, size_t *least)
 {
@@ -40,6 +53,8 @@ read_once(uint32_t id, size_t *least)
 	if (gw_series_last(store, id, &value) != GW_OK || value.point.reading.time_us < T0 + ((int64_t)count - 1) * SECOND)
 		abort();
 	gw_series_value_free(&value);
+	if (gw_series_newest(store, NULL, 0, is_newest, &count) != GW_OK)
+		abort();
 }
 
 static void *
