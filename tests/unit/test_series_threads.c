@@ -83,6 +83,22 @@ erases(void *arg)
 	return NULL;
 }
 
+// What readers found beside erasures was not kept where it went meanwhile.
+static void
+newest_is_there(uint32_t id)
+{
+	struct gw_series_value value = { 0 };
+	int64_t time_us;
+
+	if (gw_series_last(store, id, &value) != GW_OK) {
+		assert_int_equal(series_count(store, id, INT64_MIN, INT64_MAX), 0);
+		return;
+	}
+	time_us = value.point.reading.time_us;
+	assert_int_equal(series_count(store, id, time_us, INT64_MAX), 1);
+	gw_series_value_free(&value);
+}
+
 static void
 readers_see_each_reading_once(void **state)
 {
@@ -114,6 +130,7 @@ readers_see_each_reading_once(void **state)
 		pthread_join(threads[i], &least);
 		assert_int_equal((uintptr_t)least, COUNT);
 	}
+	newest_is_there(series_id(store, "x", 7));
 	gw_series_close(store);
 }
 
