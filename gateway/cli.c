@@ -286,18 +286,6 @@ prepare(struct gw_cli *cli, struct gw_why *why)
 	return error;
 }
 
-// Everybody may read a process's arguments: what is secret is taken out as soon as it was read. (Better: --password -, from standard input.)
-static void
-hide_secrets(int argc, char **argv)
-{
-	static const char *const flags[] = { "--psk-key", "--password" };
-
-	for (int i = 0; i + 1 < argc; i++)
-		for (size_t k = 0; k < sizeof(flags) / sizeof(flags[0]); k++)
-			if (strcmp(argv[i], flags[k]) == 0 && argv[i + 1][0] != '-')
-				memset(argv[i + 1], 'x', strlen(argv[i + 1]));
-}
-
 static int
 do_command(struct gw_cli *cli, int argc, char **argv)
 {
@@ -311,7 +299,6 @@ do_command(struct gw_cli *cli, int argc, char **argv)
 	}
 	if (!gw_cli_parse(cli, argc, argv, &why))
 		return usage_error(cli, &why);
-	hide_secrets(argc, argv);
 	if (cli->command->local != NULL)
 		return cli->command->local(cli);
 	if (strcmp(cli->command->name, "verify") == 0 && gw_cli_given(cli, "dir"))

@@ -2,9 +2,6 @@
 """Keys and passwords are in no log, no event, no list of processes and no core dump."""
 import json
 import pathlib
-import socket
-import subprocess
-import threading
 
 from harness.clients import by_certificate, by_password, by_psk, coap, coap_psk, publish
 from harness.hub import wait_for
@@ -53,26 +50,3 @@ def test_core_dumps_where_somebody_wants_them(hubs):
     hub = hubs(bus=False, options={"process": {"core_dumps": True}})
     hub.start_gateway(wrap=("prlimit", "--core=4096:4096"))
     assert limits(hub.gateway.pid)[1] == "4096"
-
-
-def test_a_command_hides_its_secret(hubs, program):
-    """While it runs, other users may read its arguments."""
-    hub = hubs(bus=False)
-    taken = threading.Event()
-    with socket.socket(socket.AF_UNIX) as listener:  # a gateway that does not answer
-        listener.bind(str(hub.state / "vitalgate.sock"))
-        listener.listen()
-
-        def take():
-            connection = listener.accept()[0]
-            connection.recv(65536)
-            taken.set()
-            connection.recv(1)
-        threading.Thread(target=take, daemon=True).start()
-        secret = "0123456789abcdef0123456789abcdef"
-        child = subprocess.Popen([program, "device", "add", "p1", "--psk-key", secret, "-c", hub.file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert taken.wait(30)
-        arguments = pathlib.Path(f"/proc/{child.pid}/cmdline").read_bytes()
-        child.kill()
-        child.wait()
-    assert b"--psk-key" in arguments and secret.encode() not in arguments
