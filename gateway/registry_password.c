@@ -3,8 +3,11 @@
 // no password, and forgets a device's entry by itself when its stored hash changes. Any thread; the lock is never held while Argon2id runs.
 #include "gateway/registry_password.h"
 
+#include "gateway/diag.h"
+
 #include <pthread.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +18,9 @@
 // OWASP's least for Argon2id (2 passes over 19 MiB). Hashes that were made with other costs keep theirs: they stand in the hash.
 #define ARGON2_OPS 2
 #define ARGON2_BYTES (19u << 20)
+// A hash that was made elsewhere says itself what it costs: more than this is not spent on one.
+#define ARGON2_OPS_MAX 16
+#define ARGON2_KIB_MAX (256u << 10)
 
 struct gw_passwords {
 	pthread_mutex_t lock;
@@ -110,6 +116,20 @@ gw_password_waste(struct gw_span password)
 	sodium_memzero(out, sizeof(out));
 }
 
+// "$argon2id$v=19$m=19456,t=2,p=1$..."
+static bool
+is_affordable(const struct gw_device *device)
+{
+	static struct gw_diag_limit limit;
+	unsigned kib = 0, passes = 0;
+
+	if (sscanf(device->password_hash, "$argon2%*[id]$v=%*u$m=%u,t=%u", &kib, &passes) == 2 && kib <= ARGON2_KIB_MAX && passes <= ARGON2_OPS_MAX)
+		return true;
+	gw_diag_limited(&limit, 60, GW_WARNING, "registry.password", "device=%s: its password's hash is no Argon2, or costs more than %u MiB and %u passes: give it a new password",
+	    device->id, ARGON2_KIB_MAX >> 10, ARGON2_OPS_MAX);
+	return false;
+}
+
 bool
 gw_passwords_check(struct gw_passwords *passwords, const struct gw_device *device, struct gw_span password)
 {
@@ -120,7 +140,7 @@ gw_passwords_check(struct gw_passwords *passwords, const struct gw_device *devic
 	mac_of(passwords, device, password, mac);
 	if (known(passwords, device, mac))
 		return true;
-	if (crypto_pwhash_str_verify(device->password_hash, (const char *)password.at, password.len) != 0)
+	if (!is_affordable(device) || crypto_pwhash_str_verify(device->password_hash, (const char *)password.at, password.len) != 0)
 		return false;
 	remember(passwords, device, mac);
 	return true;

@@ -533,7 +533,7 @@ static void
 test_passwords(void **state)
 {
 	struct store *store = *state;
-	struct gw_device device = device_of("id=a profile=p");
+	struct gw_device device = device_of("id=a profile=p"), costly;
 	const struct gw_snapshot *snapshot;
 	const struct gw_device *kept;
 	struct gw_why why = { "" };
@@ -548,11 +548,18 @@ test_passwords(void **state)
 	assert_non_null(kept);
 	assert_false(gw_registry_password(store->registry, kept, gw_span_text("wrong")));
 	assert_false(gw_registry_password(store->registry, kept, gw_span_text("")));
+	assert_false(gw_registry_password_known(store->registry, kept, gw_span_text("right"))); // not before it was right once
 	first = cpu_us();
 	assert_true(gw_registry_password(store->registry, kept, gw_span_text("right")));
 	second = cpu_us();
 	assert_true(gw_registry_password(store->registry, kept, gw_span_text("right")));
 	assert_true((cpu_us() - second) * 10 < second - first); // of this thread's work, whatever else the machine does
+	assert_true(gw_registry_password_known(store->registry, kept, gw_span_text("right")));
+	assert_false(gw_registry_password_known(store->registry, kept, gw_span_text("wrong")));
+	// What a hash from elsewhere may cost is bounded.
+	costly = *kept;
+	snprintf(costly.password_hash, sizeof(costly.password_hash), "$argon2id$v=19$m=1073741824,t=1000,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaA");
+	assert_false(gw_registry_password(store->registry, &costly, gw_span_text("right")));
 	assert_false(gw_registry_password(store->registry, kept, gw_span_text("wrong")));
 	assert_false(gw_registry_password(store->registry, gw_snapshot_device(snapshot, gw_span_text("b")), gw_span_text("right")));
 	gw_snapshot_put(snapshot);
