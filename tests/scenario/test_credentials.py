@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from harness.clients import now_ms
+from harness.clients import now_ms, run
 from harness.hub import free_port, wait_for
 from harness.pki import Pki
 
@@ -131,7 +131,11 @@ def der(path):
 
 
 def status(hub, part="mqtt"):
-    return json.loads(hub.cli("status", "--json").stdout)["parts"][part]["credentials"]
+    return status_of(hub, part)["credentials"]
+
+
+def status_of(hub, part="mqtt"):
+    return json.loads(hub.cli("status", "--json").stdout)["parts"][part]
 
 
 def events(hub, reason):
@@ -291,6 +295,34 @@ def test_sessions_are_resumed(hub, version):
     hub.cli("device", "remove", "c3")
     gone = Device(hub, "c3", context, session=newer)
     assert not gone.sock.session_reused and not gone.open
+
+
+def resumed_by_openssl(hub, version, session, first):
+    certificate, key = hub.pki.issue("c3")
+    how = ["-sess_out", session] if first else ["-sess_in", session]
+    done = run(["openssl", "s_client", "-connect", f"127.0.0.1:{hub.mqtt_port}", "-CAfile", hub.pki.ca, "-cert", certificate, "-key", key, f"-tls1_{version}", *how],
+               seconds=60, input="")
+    return "Reused, TLS" in done.stdout
+
+
+def resumed_by_gnutls(hub, version, _session, _first):
+    certificate, key = hub.pki.issue("c3")
+    done = run(["gnutls-cli", "--resume", "-p", hub.mqtt_port, "--x509cafile", hub.pki.ca, "--x509certfile", certificate, "--x509keyfile", key,
+                "--priority", f"NORMAL:-VERS-ALL:+VERS-TLS1.{version}", "--waitresumption", "localhost"], seconds=60, input="")
+    return "This is a resumed session" in done.stdout
+
+
+@pytest.mark.parametrize("client", [resumed_by_openssl, resumed_by_gnutls])
+def test_other_clients_resume(hub, client):
+    for version in (2, 3):
+        session = hub.state / f"session-{version}"
+        began = status_of(hub)["handshakes_ok"]
+        if client is resumed_by_openssl:
+            assert not client(hub, version, session, True)
+            hub.restart_gateway()
+            began = 0
+        assert client(hub, version, session, False)
+        assert status_of(hub)["handshakes_ok"] > began
 
 
 # ---- HL7 in ----
