@@ -35,8 +35,9 @@ struct key {
 struct file {
 	char magic[8];
 	struct key keys[2]; // the newer one first
-	uint32_t crc;
+	uint32_t crc, zero;
 };
+_Static_assert(sizeof(struct file) == 112, "schemas/journal-format.md");
 static const char file_magic[8] = "VGTKEYS1";
 
 struct gw_ticket_keys {

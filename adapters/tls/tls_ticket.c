@@ -182,6 +182,8 @@ gw_tls_ticket_parse(void *arg, mbedtls_ssl_session *session, unsigned char *buf,
 	int rc;
 
 	begin_again(conn);
+	if (!gw_ticket_is_one(gw_span(buf, len)))
+		return MBEDTLS_ERR_SSL_INVALID_MAC;
 	if ((conn->ticket = calloc(1, sizeof(*conn->ticket))) == NULL)
 		return MBEDTLS_ERR_SSL_ALLOC_FAILED;
 	if (!gw_ticket_unseal(server->tickets, buf, len, &conn->ticket->claim, &bytes) || !is_good(conn, &conn->ticket->claim) ||
