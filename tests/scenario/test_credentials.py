@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 
@@ -300,9 +301,11 @@ def test_sessions_are_resumed(hub, version):
 def resumed_by_openssl(hub, version, session, first):
     certificate, key = hub.pki.issue("c3")
     how = ["-sess_out", session] if first else ["-sess_in", session]
-    done = run(["openssl", "s_client", "-connect", f"127.0.0.1:{hub.mqtt_port}", "-CAfile", hub.pki.ca, "-cert", certificate, "-key", key, f"-tls1_{version}", *how],
-               seconds=60, input="")
-    return "Reused, TLS" in done.stdout
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{hub.mqtt_port}", "-CAfile", hub.pki.ca, "-cert", certificate, "-key", key, f"-tls1_{version}", *how]
+    with subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        if first:  # the ticket comes after the handshake
+            wait_for(lambda: session.exists() and session.stat().st_size > 0, "the ticket", 20)
+        return "Reused, TLS" in child.communicate(timeout=60)[0]
 
 
 def resumed_by_gnutls(hub, version, _session, _first):
