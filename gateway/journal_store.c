@@ -197,6 +197,20 @@ open_env(const struct gw_journal_options *options, const char *dir, MDB_env **en
 	return GW_OK;
 }
 
+// Without a checksum, as all versions have read it: an older program says that it knows no such format, not that there is no store.
+static enum gw_error
+put_format(struct gw_journal *journal, MDB_txn *txn)
+{
+	MDB_val key = gw_val("format", 6), data;
+	uint8_t bytes[8];
+
+	gw_put64(bytes, GW_STORE_FORMAT);
+	if (mdb_get(txn, journal->tables[GW_T_META], &key, &data) == 0 && data.mv_size == sizeof(bytes) && memcmp(data.mv_data, bytes, sizeof(bytes)) == 0)
+		return GW_OK;
+	data = gw_val(bytes, sizeof(bytes));
+	return gw_store_error(mdb_put(txn, journal->tables[GW_T_META], &key, &data, 0));
+}
+
 static enum gw_error
 check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why *why)
 {
@@ -206,7 +220,7 @@ check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why 
 	if (make) {
 		randombytes_buf(&journal->incarnation, sizeof(journal->incarnation));
 		journal->incarnation |= journal->incarnation == 0;
-		if ((error = gw_meta_put(journal, txn, "format", GW_STORE_FORMAT)) != GW_OK ||
+		if ((error = put_format(journal, txn)) != GW_OK ||
 		    (error = gw_meta_put(journal, txn, "summed", 1)) != GW_OK ||
 		    (error = gw_meta_put(journal, txn, "indexed", 0)) != GW_OK)
 			return error;
@@ -226,20 +240,21 @@ check_format(struct gw_journal *journal, MDB_txn *txn, bool make, struct gw_why 
 	return error == GW_OK ? GW_OK : gw_fail(why, GW_E_CORRUPT, "the store in %s has lost its incarnation", journal->dir);
 }
 
-// Format 1 had a value for each record, which is a block of one, and all of them in the index. Format 2 had no checksums of rows.
+// Format 1 had a value for each record, which is a block of one, and all of them in the index, and no `indexed`: where that is there the number is damaged.
+// Format 2 had no checksums of rows.
 static enum gw_error
 raise_format(struct gw_journal *journal, MDB_txn *txn)
 {
 	MDB_val key, data;
 	MDB_cursor *cursor;
-	uint64_t format;
+	uint64_t format, indexed;
 	enum gw_error error = gw_meta_get(journal, txn, "format", &format);
 	int rc;
 
-	if (error != GW_OK || format == GW_STORE_FORMAT)
+	if (error != GW_OK)
 		return error;
-	if (format != 1)
-		return gw_meta_put(journal, txn, "format", GW_STORE_FORMAT);
+	if (format != 1 || gw_meta_get(journal, txn, "indexed", &indexed) != GW_E_NOT_FOUND)
+		return put_format(journal, txn);
 	if ((rc = mdb_cursor_open(txn, journal->tables[GW_T_JOURNAL], &cursor)) != 0)
 		return gw_store_error(rc);
 	rc = mdb_cursor_get(cursor, &key, &data, MDB_LAST);
@@ -248,7 +263,7 @@ raise_format(struct gw_journal *journal, MDB_txn *txn)
 	else
 		error = gw_store_error(rc);
 	mdb_cursor_close(cursor);
-	return error == GW_OK ? gw_meta_put(journal, txn, "format", GW_STORE_FORMAT) : error;
+	return error == GW_OK ? put_format(journal, txn) : error;
 }
 
 static enum gw_error

@@ -629,7 +629,7 @@ newer_format_is_refused(void **state)
 {
 	struct gw_journal *journal = store_open();
 	uint64_t incarnation = gw_journal_incarnation(journal), format = 4;
-	MDB_val key = { 6, (void *)(uintptr_t)"format" }, data = { 8, &format };
+	MDB_val key = { 6, (void *)(uintptr_t)"format" }, data = { 8, &format }, old;
 	MDB_env *env;
 	MDB_txn *txn;
 	MDB_dbi meta;
@@ -646,10 +646,13 @@ newer_format_is_refused(void **state)
 	assert_int_equal(mdb_env_open(env, store_dir, 0, 0600), 0);
 	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
 	assert_int_equal(mdb_dbi_open(txn, "meta", 0, &meta), 0);
+	assert_int_equal(mdb_get(txn, meta, &key, &old), 0);
+	assert_int_equal(old.mv_size, 8); // nothing else is read by older programs
 	assert_int_equal(mdb_put(txn, meta, &key, &data, 0), 0);
 	assert_int_equal(mdb_txn_commit(txn), 0);
 	mdb_env_close(env);
 	assert_int_equal(gw_journal_open(&store_options, &journal, &why), GW_E_VERSION);
+	assert_non_null(strstr(why.text, "format 4"));
 }
 
 // A child commits and tells, and is killed; everything that it told is there, once, and is known when it comes again.
