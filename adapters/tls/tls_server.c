@@ -36,6 +36,16 @@ static const int suites[] = {
 	0,
 };
 
+// Elliptic curves alone: an exchange in a finite field of 8192 bits, which anybody may ask for in TLS 1.3, costs what hundreds of these do.
+static const uint16_t groups[] = {
+	MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
+	MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
+	MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1,
+	MBEDTLS_SSL_IANA_TLS_GROUP_X448,
+	MBEDTLS_SSL_IANA_TLS_GROUP_SECP521R1,
+	MBEDTLS_SSL_IANA_TLS_GROUP_NONE,
+};
+
 static enum gw_error
 mbed_failed(struct gw_why *why, enum gw_error error, int code, const char *what, const char *file)
 {
@@ -117,6 +127,7 @@ configure(struct gw_tls_server *server, struct gw_tls_setup *setup)
 	mbedtls_ssl_conf_min_tls_version(c, server->options.only_1_3 ? MBEDTLS_SSL_VERSION_TLS1_3 : MBEDTLS_SSL_VERSION_TLS1_2);
 	mbedtls_ssl_conf_max_tls_version(c, MBEDTLS_SSL_VERSION_TLS1_3);
 	mbedtls_ssl_conf_ciphersuites(c, suites);
+	mbedtls_ssl_conf_groups(c, groups);
 	mbedtls_ssl_conf_tls13_key_exchange_modes(c, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_ALL);
 	mbedtls_ssl_conf_rng(c, mbedtls_ctr_drbg_random, &server->random);
 	mbedtls_ssl_conf_cert_cb(c, choose_certificate);

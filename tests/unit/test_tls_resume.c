@@ -28,6 +28,7 @@ static mbedtls_entropy_context entropy;
 static mbedtls_ctr_drbg_context random_source;
 static struct pki_made root, other_root, gateway, gateway_rsa, gateway_p384, device, device_rsa, device_p384, short_lived;
 static char keys[160], crl[160];
+static const uint16_t *groups; // of the client; NULL: Mbed TLS's own
 static const mbedtls_ssl_protocol_version versions[] = { MBEDTLS_SSL_VERSION_TLS1_2, MBEDTLS_SSL_VERSION_TLS1_3 };
 
 static int
@@ -73,6 +74,7 @@ fresh(void **state)
 	(void)state;
 	unlink(keys);
 	gw_clock_fake_wall(INT64_MIN);
+	groups = NULL;
 	return 0;
 }
 
@@ -169,6 +171,8 @@ begin(struct meeting *m, struct gw_tls_server *server, mbedtls_ssl_protocol_vers
 	mbedtls_ssl_conf_min_tls_version(&m->config, version);
 	mbedtls_ssl_conf_max_tls_version(&m->config, version);
 	mbedtls_ssl_conf_rng(&m->config, mbedtls_ctr_drbg_random, &random_source);
+	if (groups != NULL)
+		mbedtls_ssl_conf_groups(&m->config, groups); // before setup, which copies the list
 	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(&m->config, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED);
 	assert_int_equal(mbedtls_x509_crt_parse_file(&m->authorities, root.file), 0);
 	mbedtls_ssl_conf_ca_chain(&m->config, &m->authorities, NULL);
@@ -752,6 +756,31 @@ test_suites(void **state)
 	gw_tls_server_close(server);
 }
 
+// Elliptic curves alone. Whoever begins with something else is asked to begin again, and may resume all the same.
+static void
+test_groups(void **state)
+{
+	static const uint16_t fields[] = { MBEDTLS_SSL_IANA_TLS_GROUP_FFDHE2048, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
+	static const uint16_t both[] = { MBEDTLS_SSL_IANA_TLS_GROUP_FFDHE2048, MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1, MBEDTLS_SSL_IANA_TLS_GROUP_NONE };
+	struct gw_tls_server *server = open_server(usual());
+	mbedtls_ssl_session session;
+
+	(void)state;
+	first_session(server, versions[1], CERTIFICATE, &device, &session);
+	for (int i = 0; i < 3; i++) {
+		struct meeting *m;
+
+		groups = i == 0 ? fields : both;
+		m = meet(server, versions[1], i == 2 ? NOTHING : CERTIFICATE, &device, i == 2 ? &session : NULL);
+		assert_int_equal(m->step == GW_TLS_DONE, i > 0);
+		assert_int_equal(m->identity.auth, i > 0 ? GW_AUTH_CERTIFICATE : GW_AUTH_NONE);
+		assert_int_equal(gw_tls_resumed(m->conn), i == 2);
+		end(m);
+	}
+	mbedtls_ssl_session_free(&session);
+	gw_tls_server_close(server);
+}
+
 int
 main(void)
 {
@@ -770,6 +799,7 @@ main(void)
 		cmocka_unit_test_setup(test_kinds, fresh),
 		cmocka_unit_test_setup(test_only_1_3, fresh),
 		cmocka_unit_test_setup(test_suites, fresh),
+		cmocka_unit_test_setup(test_groups, fresh),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
