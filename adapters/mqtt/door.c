@@ -219,7 +219,8 @@ shaking_failed(struct gw_mqtt_door *door, struct gw_mqtt_conn *conn)
 	const char *reason = gw_tls_reason(conn->tls, &refused);
 	enum gw_refused why = gw_tls_refused(conn->tls);
 
-	gw_guard_failed(&door->guard, conn->from, door->now_us);
+	if (conn->talked || why != GW_REFUSED_NONE) // who only knocks costs nothing: health checks do
+		gw_guard_failed(&door->guard, conn->from, door->now_us);
 	gw_mqtt_add(&door->mqtt->door_counts.handshakes_failed, 1);
 	gw_mqtt_add(&door->mqtt->door_counts.refused, why != GW_REFUSED_NONE);
 	if (why != GW_REFUSED_NONE)

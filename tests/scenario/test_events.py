@@ -4,11 +4,12 @@ import json
 import socket
 import ssl
 
+import jsonschema
 import pytest
 
 from harness.clients import Subscriber, by_certificate, by_password, by_psk, coap, coap_certificate, coap_psk, publish
 from harness.dtls import Closed, Dtls
-from harness.hub import free_port, wait_for
+from harness.hub import ROOT, free_port, wait_for
 from harness.pki import Pki
 
 
@@ -132,6 +133,7 @@ def test_what_is_told_of_them(hub):
         return [json.loads(line.partition(" ")[2]) for line in hub.sub.path.read_text().splitlines() if line.startswith(topic)]
     told = [m for m in wait_for(lambda: [m for m in published() if m.get("claimed") == event["claimed"]], "it on the bus")]
     assert len(told) == 1 and told[0]["reason"] == "unknown-psk-identity" and told[0]["protocol"] == "mqtts" and told[0]["from"] == "127.0.0.1"
+    jsonschema.validate(told[0], json.loads((ROOT / "schemas" / "bus-event.schema.json").read_text()))
     status = hub.status()["refused"]
     assert status["attempts"] >= status["on_record"] >= 1 and status["by_reason"]["unknown-psk-identity"] >= 1 and status["by_door"]["mqtt"] >= 1
     assert status["last"]["claimed"] == event["claimed"]
