@@ -48,8 +48,8 @@ static const struct line {
 
 	{ "hl7_in", "{connections:connection}[, {under_way:message} under way]; {remembered:message} remembered" },
 	{ "hl7_in", "[{refused_strangers:stranger} refused][, {handshakes_failed:handshake} failed][, {connections_beyond_limit:connection} beyond the limit]" },
-	{ "hl7_in/credentials", "{in_use}; since {since:date}[; {warning}]" },
-	{ "hl7_in/credentials", "[NEWER FILES REFUSED at {refused_at:date}: {refused}]" },
+	{ "hl7_in", "[{credentials.in_use}; taken {credentials.since:date}][; {credentials.warning}]" },
+	{ "hl7_in", "[NEWER FILES REFUSED at {credentials.refused_at:date}: {credentials.refused}]" },
 	{ "hl7_in/peers/*", "{connections:connection}; {messages:message}: {taken} taken[, {again} repeated][, {unused} not used][, {answers} answers][, {refused} REFUSED][, "
 	    "{told_later} told to come later][; last at {last_message:date}]" },
 	{ "hl7_in/peers/*", "[{too_large:message} too large][, {bytes_outside_of_frames:byte} outside of frames][, {connections_beyond_limit_of_one:connection} beyond its limit]" },
@@ -61,8 +61,8 @@ static const struct line {
 	{ "mqtt", "[{connections_beyond_limit:connection} beyond the limit][, {connections_beyond_limit_of_one} beyond that of one principal][, "
 	    "{handshakes_beyond_limit_of_one:handshake} beyond that of one address]" },
 
-	{ "mqtt/credentials", "{in_use}; since {since:date}[; {warning}]" },
-	{ "mqtt/credentials", "[NEWER FILES REFUSED at {refused_at:date}: {refused}]" },
+	{ "mqtt", "[{credentials.in_use}; taken {credentials.since:date}][; {credentials.warning}]" },
+	{ "mqtt", "[NEWER FILES REFUSED at {credentials.refused_at:date}: {credentials.refused}]" },
 
 	{ "coap", "{sessions:session}[, {handshakes:handshake} under way]; {sessions_opened} opened so far" },
 	{ "coap", "{requests:request}[, {duplicates:duplicate}][, {under_way} under way][; answered {answers_:codes}][; {uploads:upload}[, {uploads_under_way} under way][, "

@@ -384,13 +384,14 @@ gw_trust_warning(const struct gw_trust *trust)
 void
 gw_trust_words(const struct gw_trust *trust, char *out, size_t cap)
 {
-	const mbedtls_x509_time *until = &trust->chain.valid_to;
-	char name[80] = "";
+	const mbedtls_x509_time *to = &trust->chain.valid_to;
+	char name[80] = "", until[128] = "";
 
 	if (trust->chain.version != 0 && mbedtls_x509_dn_gets(name, sizeof(name), &trust->chain.subject) < 0)
 		snprintf(name, sizeof(name), "...");
-	snprintf(out, cap, "certificate %s%s%04d-%02d-%02d, %zu authorities, %zu lists with %zu revoked", name, name[0] != '\0' ? " until " : "none ", until->year,
-	    until->mon, until->day, trust->anchor_count, trust->list_count, trust->revoked_count);
+	if (trust->chain.version != 0)
+		snprintf(until, sizeof(until), "certificate %s until %04d-%02d-%02d; ", name, to->year, to->mon, to->day);
+	snprintf(out, cap, "%sauthorities: %zu, revocation lists: %zu (%zu certificates)", until, trust->anchor_count, trust->list_count, trust->revoked_count);
 }
 
 // ---- For those who configure TLS ----
