@@ -42,6 +42,19 @@ gw_coap_get(gw_coap_count *count)
 	return atomic_load_explicit(count, memory_order_relaxed);
 }
 
+struct gw_coap_held; // what a session's DTLS refers to (credentials.c)
+
+// Which certificate handshakes show, and whom they believe.
+struct gw_coap_credentials {
+	pthread_mutex_t lock; // of the next four
+	struct gw_trust *trust; // NULL: no certificates
+	int64_t taken_us, refused_us; // wall clock; 0: none was refused since
+	struct gw_why refused;
+	_Atomic uint64_t generation; // trust's
+	uint64_t looked; // generation by which live sessions were last looked at
+	int64_t look_s;  // when the first of them expires, seconds since 1970
+};
+
 struct gw_coap {
 	const struct gw_core *core;
 	const struct gw_config *config;
@@ -50,7 +63,7 @@ struct gw_coap {
 	struct gw_source source;
 	const struct gw_snapshot *snapshot;
 	uint64_t generation; // of the snapshot
-	struct gw_trust *trust; // NULL: no certificates
+	struct gw_coap_credentials credentials;
 	int epoll_fd, stop_fd;
 	pthread_t thread;
 	bool stopping;
@@ -98,6 +111,7 @@ struct gw_coap_session {
 	bool uploads;        // has sent blocks
 	bool shaking;        // its handshake is under way
 	uint8_t doubt;       // enum gw_refused: why, where the handshake fails now
+	struct gw_coap_held *held; // of its certificate; NULL: none can be
 	char principal[GW_ID_MAX + 1]; // until it is known: who it says it is
 	uint16_t late_answers; // confirmable ones since late_since_us
 	int64_t late_since_us;
@@ -109,16 +123,36 @@ struct gw_coap_session {
 
 // PSK by identity (libcoap's callback). NULL: nobody's; recorded.
 const coap_bin_const_t *gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg);
-// One certificate of a chain was looked at (libcoap's callback): notes whose it says it is.
-int gw_coap_certificate(const char *name, const uint8_t *bytes, size_t len, coap_session_t *session, unsigned depth, int verified, void *arg);
+// Who the peer says it is, while its handshake is under way, and why it is refused if that fails now.
+void gw_coap_claim(coap_session_t *session, enum gw_auth auth, struct gw_span name, enum gw_refused doubt);
+// The registry as it is now; good until this is called again.
+const struct gw_snapshot *gw_coap_snapshot(struct gw_coap *coap);
 // The session's state with its principal proved and up to date, or NULL: refused, recorded, and about to be closed.
 struct gw_coap_session *gw_coap_principal(struct gw_coap *coap, coap_session_t *session);
 // libcoap's events: counts sessions, frees states.
 int gw_coap_event(coap_session_t *session, coap_event_t event);
-// Takes up changes of the registry: sessions whose principal is gone or disabled are closed.
+// Takes up changes of the registry and of what certificates are believed: sessions whose principal is gone, disabled or no longer proved are closed.
 void gw_coap_sessions_check(struct gw_coap *coap);
 // Closes those that are doomed, with close_notify.
 void gw_coap_sessions_reap(struct gw_coap *coap);
+
+// ---- credentials.c: certificates ----
+
+// Parts of gw_coap_part's check, files, renew and status. main's thread; status: any.
+enum gw_error gw_coap_credentials_check(const struct gw_config *config, struct gw_why *why);
+void gw_coap_credentials_files(const struct gw_config *config, gw_file_fn *fn, void *arg);
+enum gw_error gw_coap_credentials_renew(struct gw_coap *coap, struct gw_why *why);
+void gw_coap_credentials_status(struct gw_coap *coap, yyjson_mut_doc *doc, yyjson_mut_val *object);
+// Once the context is there. GW_OK also where no certificates are wanted.
+enum gw_error gw_coap_credentials_open(struct gw_coap *coap, struct gw_why *why);
+void gw_coap_credentials_close(struct gw_coap *coap); // after the context
+// Whose it is by what is believed now; NULL: nobody's, and why says what is wrong with it, or NONE: only that no device goes by its names.
+const struct gw_device *gw_coap_by_certificate(struct gw_coap *coap, struct gw_coap_session *state, const mbedtls_x509_crt *certificate,
+    struct gw_tls_identity *identity, enum gw_refused *why);
+// Whether the registry of issued certificates says that it is revoked.
+bool gw_coap_certificate_revoked(const struct gw_coap *coap, const mbedtls_x509_crt *certificate);
+// Whether live sessions are to be looked at again: other files were taken up since, or a certificate has expired.
+bool gw_coap_credentials_look(struct gw_coap *coap);
 
 // ---- options.c: what a request asks for ----
 

@@ -23,37 +23,6 @@ set_psk(struct gw_coap *coap, struct gw_why *why)
 	return GW_OK;
 }
 
-// Certificates only where clients' can be checked: without authorities there is nobody who could prove anything by one.
-static enum gw_error
-set_pki(struct gw_coap *coap, struct gw_why *why)
-{
-	const struct gw_config *config = coap->config;
-	struct gw_trust_options options;
-	struct gw_span chain, key, authorities;
-	coap_dtls_pki_t pki = { .version = COAP_DTLS_PKI_SETUP_VERSION, .verify_peer_cert = 1, .check_common_ca = 1, .cert_chain_validation = 1,
-		.cert_chain_verify_depth = 4, .allow_no_crl = 1, .validate_cn_call_back = gw_coap_certificate, .cn_call_back_arg = coap };
-	enum gw_error error;
-
-	if (config->tls_certificate[0] == '\0' || config->tls_ca[0] == '\0')
-		return GW_OK;
-	gw_trust_configured(config, &options);
-	options.expired_accepted = true; // devices with a pre-shared key do not look at it
-	if ((error = gw_trust_load(&options, &coap->trust, why)) != GW_OK)
-		return error;
-	chain = gw_trust_pem(coap->trust, GW_TRUST_CHAIN);
-	key = gw_trust_pem(coap->trust, GW_TRUST_KEY);
-	authorities = gw_trust_pem(coap->trust, GW_TRUST_AUTHORITIES);
-	pki.pki_key.key_type = COAP_PKI_KEY_PEM_BUF;
-	pki.pki_key.key.pem_buf = (coap_pki_key_pem_buf_t){
-		.ca_cert = authorities.at, .ca_cert_len = authorities.len,
-		.public_cert = chain.at, .public_cert_len = chain.len,
-		.private_key = key.at, .private_key_len = key.len,
-	};
-	if (!coap_context_set_pki(coap->context, &pki))
-		return gw_fail(why, GW_E_CONFIG, "%s is not taken for DTLS", config->tls_certificate);
-	return GW_OK;
-}
-
 // ---- endpoints ----
 
 static bool
@@ -161,7 +130,7 @@ gw_coap_context_open(struct gw_coap *coap, struct gw_why *why)
 	set_limits(coap);
 	if ((error = add_resource(coap)) != GW_OK)
 		return gw_fail(why, error, "coap: %s", gw_error_text(error));
-	if ((error = set_psk(coap, why)) != GW_OK || (error = set_pki(coap, why)) != GW_OK)
+	if ((error = set_psk(coap, why)) != GW_OK || (error = gw_coap_credentials_open(coap, why)) != GW_OK)
 		return error;
 	if ((error = listen_on(coap, coap->config->coap_port, COAP_PROTO_DTLS, why)) != GW_OK || !coap->config->coap_plain_enabled)
 		return error;
@@ -175,6 +144,5 @@ gw_coap_context_close(struct gw_coap *coap)
 	if (coap->context != NULL)
 		coap_free_context(coap->context);
 	coap->context = NULL;
-	gw_trust_drop(coap->trust);
-	coap->trust = NULL;
+	gw_coap_credentials_close(coap);
 }

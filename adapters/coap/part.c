@@ -19,11 +19,27 @@ enabled(const struct gw_config *config)
 }
 
 static enum gw_error
-check_config(const struct gw_config *config, struct gw_why *why)
+check_plain(const struct gw_config *config, struct gw_why *why)
 {
 	if (config->coap_plain_enabled && config->coap_plain_principal[0] == '\0')
 		return gw_fail(why, GW_E_CONFIG, "coap.plain_enabled needs coap.plain_principal: the registry's entry that speaks for such devices");
 	return GW_OK;
+}
+
+static enum gw_error
+check(const struct gw_config *config, struct gw_why *why)
+{
+	enum gw_error error = GW_OK;
+
+	if (config->coap_enabled && (error = check_plain(config, why)) == GW_OK)
+		error = gw_coap_credentials_check(config, why);
+	return error;
+}
+
+static enum gw_error
+renew(void *part, struct gw_why *why)
+{
+	return gw_coap_credentials_renew(part, why);
 }
 
 static enum gw_error
@@ -102,13 +118,14 @@ release(struct gw_coap *coap)
 		close(coap->epoll_fd);
 	if (coap->stop_fd >= 0)
 		close(coap->stop_fd);
+	pthread_mutex_destroy(&coap->credentials.lock);
 	free(coap);
 }
 
 static enum gw_error
 start(struct gw_core *core, void **part, struct gw_why *why)
 {
-	enum gw_error error = check_config(core->config, why);
+	enum gw_error error = check_plain(core->config, why);
 	struct gw_coap *coap;
 
 	if (error != GW_OK)
@@ -119,6 +136,7 @@ start(struct gw_core *core, void **part, struct gw_why *why)
 	coap->core = core;
 	coap->config = core->config;
 	coap->epoll_fd = coap->stop_fd = -1;
+	pthread_mutex_init(&coap->credentials.lock, NULL);
 	coap->uploads.max = (size_t)core->config->coap_uploads_max;
 	coap->uploads.of_one = (size_t)core->config->coap_uploads_of_one;
 	coap->uploads.bytes_max = (size_t)core->config->coap_payload_bytes_max;
@@ -212,15 +230,18 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	add(doc, object, "uploads_under_way", gw_coap_get(&coap->counts.uploads_now));
 	add(doc, object, "uploads_given_up", gw_coap_get(&coap->counts.uploads_lost));
 	add_answers(coap, doc, object);
+	gw_coap_credentials_status(coap, doc, object);
 }
 
 const struct gw_part gw_coap_part = {
 	.name = "coap",
 	.outlet = false,
 	.enabled = enabled,
+	.check = check,
 	.start = start,
 	.stop = stop,
 	.close = close_part,
 	.status = status,
-	.command = NULL,
+	.files = gw_coap_credentials_files,
+	.renew = renew,
 };

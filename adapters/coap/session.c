@@ -3,10 +3,8 @@
 // The adapter's thread. A session is never closed inside of libcoap's calls: it is marked, and closed at the end of the turn.
 #include "adapters/coap/coap.h"
 
-#include "gateway/certificates.h"
 #include "gateway/crowd.h"
 
-#include <mbedtls/oid.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 
@@ -19,8 +17,8 @@ coap_of(const coap_session_t *session)
 	return coap_context_get_app_data(coap_session_get_context(session));
 }
 
-static const struct gw_snapshot *
-snapshot(struct gw_coap *coap)
+const struct gw_snapshot *
+gw_coap_snapshot(struct gw_coap *coap)
 {
 	uint64_t generation = gw_registry_generation(coap->core->registry);
 
@@ -46,9 +44,9 @@ record_refusal(struct gw_coap *coap, const coap_session_t *session, enum gw_auth
 	gw_refusals_tell(coap->core->refusals, &attempt);
 }
 
-// Who the peer says it is, while its handshake is under way: principal becomes what was proved only when it ends.
-static void
-note_claim(coap_session_t *session, enum gw_auth auth, struct gw_span name, enum gw_refused doubt)
+// The principal becomes what was proved only when the handshake ends.
+void
+gw_coap_claim(coap_session_t *session, enum gw_auth auth, struct gw_span name, enum gw_refused doubt)
 {
 	struct gw_coap_session *state = coap_session_get_app_data(session);
 
@@ -67,91 +65,16 @@ gw_coap_psk(coap_bin_const_t *identity, coap_session_t *session, void *arg)
 	static coap_bin_const_t key; // copied by libcoap before it goes on
 	struct gw_coap *coap = arg;
 	struct gw_span name = gw_span(identity->s, identity->length);
-	const struct gw_device *device = gw_snapshot_by_psk(snapshot(coap), name);
+	const struct gw_device *device = gw_snapshot_by_psk(gw_coap_snapshot(coap), name);
 	struct gw_span psk = device != NULL ? gw_device_psk(device, name) : gw_span(NULL, 0);
 
 	if (psk.len == 0 || device->disabled) {
 		record_refusal(coap, session, GW_AUTH_PSK, psk.len == 0 ? GW_REFUSED_PSK_UNKNOWN : GW_REFUSED_DEVICE_DISABLED, name, "");
 		return NULL;
 	}
-	note_claim(session, GW_AUTH_PSK, name, GW_REFUSED_PSK_WRONG); // until the handshake ends
+	gw_coap_claim(session, GW_AUTH_PSK, name, GW_REFUSED_PSK_WRONG); // until the handshake ends
 	key = (coap_bin_const_t){ psk.len, psk.at };
 	return &key;
-}
-
-// Why a certificate did not verify, as far as it says so itself.
-static enum gw_refused
-doubt_of(const uint8_t *bytes, size_t len)
-{
-	enum gw_refused doubt = GW_REFUSED_CERTIFICATE_FOREIGN;
-	mbedtls_x509_crt certificate;
-
-	mbedtls_x509_crt_init(&certificate);
-	if (mbedtls_x509_crt_parse_der_nocopy(&certificate, bytes, len) != 0)
-		doubt = GW_REFUSED_CERTIFICATE_BAD;
-	else if (mbedtls_x509_time_is_past(&certificate.valid_to))
-		doubt = GW_REFUSED_CERTIFICATE_EXPIRED;
-	else if (mbedtls_x509_time_is_future(&certificate.valid_from))
-		doubt = GW_REFUSED_CERTIFICATE_FUTURE;
-	mbedtls_x509_crt_free(&certificate);
-	return doubt;
-}
-
-int
-gw_coap_certificate(const char *name, const uint8_t *bytes, size_t len, coap_session_t *session, unsigned depth, int verified, void *arg)
-{
-	(void)arg;
-	if (depth == 0)
-		note_claim(session, GW_AUTH_CERTIFICATE, gw_span_text(name != NULL ? name : ""), verified ? GW_REFUSED_CERTIFICATE_BAD : doubt_of(bytes, len));
-	return 1; // whatever it found stands
-}
-
-static const struct gw_device *
-by_common_name(const struct gw_snapshot *registry, const mbedtls_x509_crt *certificate, struct gw_span *name)
-{
-	for (const mbedtls_x509_name *part = &certificate->subject; part != NULL; part = part->next) {
-		if (MBEDTLS_OID_CMP(MBEDTLS_OID_AT_CN, &part->oid) != 0)
-			continue;
-		*name = gw_span(part->val.p, part->val.len);
-		return gw_snapshot_by_subject(registry, *name);
-	}
-	return NULL;
-}
-
-static const struct gw_device *
-by_dns_name(const struct gw_snapshot *registry, const mbedtls_x509_crt *certificate)
-{
-	const struct gw_device *device = NULL;
-
-	if (!mbedtls_x509_crt_has_ext_type(certificate, MBEDTLS_X509_EXT_SUBJECT_ALT_NAME))
-		return NULL;
-	for (const mbedtls_x509_sequence *at = &certificate->subject_alt_names; at != NULL && device == NULL; at = at->next) {
-		mbedtls_x509_subject_alternative_name name;
-		if (at->buf.p == NULL || mbedtls_x509_parse_subject_alt_name(&at->buf, &name) != 0)
-			continue;
-		if (name.type == MBEDTLS_X509_SAN_DNS_NAME)
-			device = gw_snapshot_by_subject(registry, gw_span(name.san.unstructured_name.p, name.san.unstructured_name.len));
-		mbedtls_x509_free_subject_alt_name(&name);
-	}
-	return device;
-}
-
-static bool
-is_revoked(const struct gw_coap *coap, const mbedtls_x509_crt *certificate)
-{
-	return gw_certificate_is_revoked(coap->core->journal, gw_span(certificate->serial.p, certificate->serial.len));
-}
-
-static const struct gw_device *
-by_certificate(struct gw_coap *coap, const mbedtls_ssl_context *ssl, struct gw_span *name)
-{
-	const mbedtls_x509_crt *certificate = mbedtls_ssl_get_peer_cert(ssl);
-	const struct gw_device *device;
-
-	if (mbedtls_ssl_get_verify_result(ssl) != 0 || is_revoked(coap, certificate))
-		return NULL;
-	device = by_common_name(snapshot(coap), certificate, name);
-	return device != NULL ? device : by_dns_name(snapshot(coap), certificate);
 }
 
 // In constant time.
@@ -172,7 +95,7 @@ by_psk(struct gw_coap *coap, const coap_session_t *session, struct gw_span *name
 	if (identity == NULL || key == NULL)
 		return NULL;
 	*name = gw_span(identity->s, identity->length);
-	device = gw_snapshot_by_psk(snapshot(coap), *name);
+	device = gw_snapshot_by_psk(gw_coap_snapshot(coap), *name);
 	if (device == NULL || !same_key(gw_device_psk(device, *name), key))
 		return NULL;
 	gw_registry_used(coap->core->registry, device, *name);
@@ -183,7 +106,7 @@ static const struct gw_device *
 by_door(struct gw_coap *coap, struct gw_span *name)
 {
 	*name = gw_span_text(coap->config->coap_plain_principal);
-	return gw_snapshot_device(snapshot(coap), *name);
+	return gw_snapshot_device(gw_coap_snapshot(coap), *name);
 }
 
 // ---- states ----
@@ -314,50 +237,62 @@ ssl_of(const coap_session_t *session)
 	return coap_session_get_tls(session, &library);
 }
 
-static const struct gw_device *
-look_up(struct gw_coap *coap, coap_session_t *session, enum gw_auth *auth, struct gw_span *name)
-{
-	const mbedtls_ssl_context *ssl;
+// What was looked up of a session.
+struct found {
+	enum gw_auth auth;
+	enum gw_refused fault;           // of the credential itself
+	struct gw_span name;             // who it says it is
+	struct gw_tls_identity identity; // holds the name of a certificate
+};
 
-	if (coap_session_get_proto(session) == COAP_PROTO_UDP) {
-		*auth = GW_AUTH_NONE;
-		return by_door(coap, name);
-	}
-	ssl = ssl_of(session);
-	if (ssl == NULL)
+static const struct gw_device *
+look_up(struct gw_coap *coap, struct gw_coap_session *state, struct found *found)
+{
+	const mbedtls_x509_crt *certificate;
+	const mbedtls_ssl_context *ssl;
+	const struct gw_device *device;
+
+	*found = (struct found){ .name = gw_span_text(""), .fault = GW_REFUSED_NONE };
+	if (coap_session_get_proto(state->session) == COAP_PROTO_UDP)
+		return by_door(coap, &found->name);
+	if ((ssl = ssl_of(state->session)) == NULL)
 		return NULL;
-	*auth = mbedtls_ssl_get_peer_cert(ssl) != NULL ? GW_AUTH_CERTIFICATE : GW_AUTH_PSK;
-	return *auth == GW_AUTH_CERTIFICATE ? by_certificate(coap, ssl, name) : by_psk(coap, session, name);
+	found->auth = GW_AUTH_PSK;
+	if ((certificate = mbedtls_ssl_get_peer_cert(ssl)) == NULL)
+		return by_psk(coap, state->session, &found->name);
+	found->auth = GW_AUTH_CERTIFICATE;
+	device = gw_coap_by_certificate(coap, state, certificate, &found->identity, &found->fault);
+	found->name = gw_span_text(found->identity.name);
+	return device;
 }
 
 static enum gw_refused
-why_not(const struct gw_coap *coap, const struct gw_coap_session *state, const struct gw_device *device, enum gw_auth auth)
+why_not(const struct gw_coap_session *state, const struct gw_device *device, const struct found *found)
 {
 	if (device != NULL)
 		return GW_REFUSED_DEVICE_DISABLED;
-	if (auth == GW_AUTH_CERTIFICATE && is_revoked(coap, mbedtls_ssl_get_peer_cert(ssl_of(state->session))))
-		return GW_REFUSED_CERTIFICATE_REVOKED;
+	if (found->fault != GW_REFUSED_NONE)
+		return found->fault;
 	if (state->known)
 		return GW_REFUSED_DEVICE_GONE;
-	if (auth == GW_AUTH_NONE)
+	if (found->auth == GW_AUTH_NONE)
 		return GW_REFUSED_NO_CREDENTIAL;
-	return auth == GW_AUTH_CERTIFICATE ? GW_REFUSED_CERTIFICATE_UNKNOWN : GW_REFUSED_PSK_UNKNOWN;
+	return found->auth == GW_AUTH_CERTIFICATE ? GW_REFUSED_CERTIFICATE_UNKNOWN : GW_REFUSED_PSK_UNKNOWN;
 }
 
 static bool
 prove(struct gw_coap *coap, struct gw_coap_session *state)
 {
-	enum gw_auth auth = GW_AUTH_NONE;
-	struct gw_span name = gw_span_text("");
-	const struct gw_device *device = look_up(coap, state->session, &auth, &name);
+	struct found found;
+	const struct gw_device *device = look_up(coap, state, &found);
 	bool another;
 
 	state->generation = coap->generation;
-	state->auth = (uint8_t)auth;
+	state->auth = (uint8_t)found.auth;
 	if (device == NULL || device->disabled) {
 		if (!state->doomed)
-			record_refusal(coap, state->session, auth, why_not(coap, state, device, auth),
-			    name.len > 0 ? name : gw_span_text(state->principal), device != NULL ? device->id : "");
+			record_refusal(coap, state->session, found.auth, why_not(state, device, &found),
+			    found.name.len > 0 ? found.name : gw_span_text(state->principal), device != NULL ? device->id : state->known ? state->principal : "");
 		doom(coap, state);
 		return false;
 	}
@@ -366,7 +301,7 @@ prove(struct gw_coap *coap, struct gw_coap_session *state)
 	another = strcmp(state->principal, device->id) != 0;
 	memcpy(state->principal, device->id, sizeof(state->principal));
 	state->known = true;
-	if (auth != GW_AUTH_NONE && (state->same_link == NULL || another))
+	if (found.auth != GW_AUTH_NONE && (state->same_link == NULL || another))
 		join_principal(coap, state);
 	return true;
 }
@@ -432,11 +367,13 @@ gw_coap_event(coap_session_t *session, coap_event_t event)
 void
 gw_coap_sessions_check(struct gw_coap *coap)
 {
-	if (coap->generation == gw_registry_generation(coap->core->registry))
+	bool all = coap->generation != gw_registry_generation(coap->core->registry), certificates = gw_coap_credentials_look(coap);
+
+	if (!all && !certificates)
 		return;
-	snapshot(coap);
+	gw_coap_snapshot(coap);
 	for (struct gw_coap_session *state = coap->sessions; state != NULL; state = state->next)
-		if (state->known)
+		if (state->known && (all || state->auth == GW_AUTH_CERTIFICATE))
 			prove(coap, state);
 }
 

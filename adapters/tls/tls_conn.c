@@ -257,24 +257,11 @@ gw_tls_reason(const struct gw_tls_conn *conn, struct gw_tls_identity *refused)
 	return conn->reason;
 }
 
-static enum gw_refused
-refused_by_flags(uint32_t flags)
-{
-	static const struct { uint32_t flag; enum gw_refused reason; } reasons[] = { { MBEDTLS_X509_BADCERT_NOT_TRUSTED, GW_REFUSED_CERTIFICATE_FOREIGN },
-		{ MBEDTLS_X509_BADCERT_REVOKED, GW_REFUSED_CERTIFICATE_REVOKED }, { MBEDTLS_X509_BADCERT_EXPIRED, GW_REFUSED_CERTIFICATE_EXPIRED },
-		{ MBEDTLS_X509_BADCERT_FUTURE, GW_REFUSED_CERTIFICATE_FUTURE }, { MBEDTLS_X509_BADCRL_EXPIRED, GW_REFUSED_CRL_EXPIRED } };
-
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-		if ((flags & reasons[i].flag) != 0)
-			return reasons[i].reason;
-	return GW_REFUSED_CERTIFICATE_BAD;
-}
-
 enum gw_refused
 gw_tls_refused(const struct gw_tls_conn *conn)
 {
 	if (conn->refused_flags != 0)
-		return refused_by_flags(conn->refused_flags);
+		return gw_trust_refused(conn->refused_flags);
 	if (conn->psk_name[0] == '\0' || !conn->shaking || conn->error == MBEDTLS_ERR_SSL_CONN_EOF)
 		return GW_REFUSED_NONE;
 	return conn->psk_proved ? GW_REFUSED_PSK_WRONG : GW_REFUSED_PSK_UNKNOWN;

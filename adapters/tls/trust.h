@@ -81,6 +81,8 @@ struct gw_trust_check {
 // long, and notes the proof, which counts only where no flag is left in the end.
 int gw_trust_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 
+// Which fault the flags of a certificate that did not verify mean.
+enum gw_refused gw_trust_refused(uint32_t flags);
 // Whether what was proved then would be believed now: GW_REFUSED_NONE, or why not (expired, revoked, foreign). now_s: seconds since 1970.
 enum gw_refused gw_trust_lapsed(const struct gw_trust *trust, const struct gw_trust_proof *proof, int64_t now_s);
 // Whether a handshake would refuse everybody whose authority has a list, because a list is past its time and the policy says so.

@@ -93,6 +93,19 @@ gw_trust_verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 }
 
 enum gw_refused
+gw_trust_refused(uint32_t flags)
+{
+	static const struct { uint32_t flag; enum gw_refused reason; } reasons[] = { { MBEDTLS_X509_BADCERT_NOT_TRUSTED, GW_REFUSED_CERTIFICATE_FOREIGN },
+		{ MBEDTLS_X509_BADCERT_REVOKED, GW_REFUSED_CERTIFICATE_REVOKED }, { MBEDTLS_X509_BADCERT_EXPIRED, GW_REFUSED_CERTIFICATE_EXPIRED },
+		{ MBEDTLS_X509_BADCERT_FUTURE, GW_REFUSED_CERTIFICATE_FUTURE }, { MBEDTLS_X509_BADCRL_EXPIRED, GW_REFUSED_CRL_EXPIRED } };
+
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+		if ((flags & reasons[i].flag) != 0)
+			return reasons[i].reason;
+	return GW_REFUSED_CERTIFICATE_BAD;
+}
+
+enum gw_refused
 gw_trust_lapsed(const struct gw_trust *trust, const struct gw_trust_proof *proof, int64_t now_s)
 {
 	if (!proof->proved)

@@ -2,8 +2,11 @@
 // A CA, a server's and a client's certificate (ECDSA P-256), made when the tests start.
 #include <stdio.h>
 
+#include <mbedtls/asn1write.h>
 #include <mbedtls/ecp.h>
+#include <mbedtls/oid.h>
 #include <mbedtls/pk.h>
+#include <mbedtls/sha256.h>
 #include <mbedtls/x509_crt.h>
 
 #include "fixture.h"
@@ -48,6 +51,68 @@ static void make_cert(int which, mbedtls_pk_context *subject, mbedtls_pk_context
 	assert_int_equal(mbedtls_x509write_crt_pem(&w, (unsigned char *)cert[which], sizeof(cert[which]), random_bytes,
 		NULL), 0);
 	mbedtls_x509write_crt_free(&w);
+}
+
+// RFC 5280 section 5.1, written backwards as Mbed TLS writes ASN.1.
+static void wrap(unsigned char **p, unsigned char *start, const unsigned char *end)
+{
+	(void)mbedtls_asn1_write_len(p, start, (size_t)(end - *p));
+	assert_true(mbedtls_asn1_write_tag(p, start, MBEDTLS_ASN1_SEQUENCE | MBEDTLS_ASN1_CONSTRUCTED) > 0);
+}
+
+static void write_algorithm(unsigned char **p, unsigned char *start)
+{
+	const unsigned char *end = *p;
+	assert_true(mbedtls_asn1_write_oid(p, start, MBEDTLS_OID_ECDSA_SHA256, sizeof(MBEDTLS_OID_ECDSA_SHA256) - 1) > 0);
+	wrap(p, start, end);
+}
+
+static void write_time(unsigned char **p, unsigned char *start, const char *utc)
+{
+	assert_true(mbedtls_asn1_write_tagged_string(p, start, MBEDTLS_ASN1_UTC_TIME, utc, strlen(utc)) > 0);
+}
+
+// What is signed: the client's serial number in a list that is good until 2049.
+static void write_list(unsigned char **p, unsigned char *start, const mbedtls_x509_crt *ca)
+{
+	const unsigned char *end = *p;
+	write_time(p, start, "200101000000Z");
+	assert_true(mbedtls_asn1_write_int(p, start, CERT_CLIENT + 1) > 0);
+	wrap(p, start, end); // one entry
+	wrap(p, start, end); // of all
+	write_time(p, start, "491231235959Z");
+	write_time(p, start, "200101000000Z");
+	assert_true(mbedtls_asn1_write_raw_buffer(p, start, ca->subject_raw.p, ca->subject_raw.len) > 0);
+	write_algorithm(p, start);
+	assert_true(mbedtls_asn1_write_int(p, start, 1) > 0); // version 2
+	wrap(p, start, end);
+}
+
+size_t crl_of_client(uint8_t der[DATAGRAM])
+{
+	unsigned char list[1024], *at = list + sizeof(list), *p = der + DATAGRAM;
+	unsigned char hash[32], signature[MBEDTLS_PK_SIGNATURE_MAX_SIZE];
+	mbedtls_x509_crt ca;
+	mbedtls_pk_context pk;
+	size_t len;
+	mbedtls_x509_crt_init(&ca);
+	mbedtls_pk_init(&pk);
+	assert_int_equal(mbedtls_x509_crt_parse(&ca, (const unsigned char *)cert[CERT_CA], strlen(cert[CERT_CA]) + 1), 0);
+	assert_int_equal(mbedtls_pk_parse_key(&pk, (const unsigned char *)key[CERT_CA], strlen(key[CERT_CA]) + 1, NULL, 0,
+		random_bytes, NULL), 0);
+	write_list(&at, list, &ca);
+	assert_int_equal(mbedtls_sha256(at, (size_t)(list + sizeof(list) - at), hash, 0), 0);
+	assert_int_equal(mbedtls_pk_sign(&pk, MBEDTLS_MD_SHA256, hash, sizeof(hash), signature, sizeof(signature), &len,
+		random_bytes, NULL), 0);
+	assert_true(mbedtls_asn1_write_bitstring(&p, der, signature, len * 8) > 0);
+	write_algorithm(&p, der);
+	assert_true(mbedtls_asn1_write_raw_buffer(&p, der, at, (size_t)(list + sizeof(list) - at)) > 0);
+	wrap(&p, der, der + DATAGRAM);
+	len = (size_t)(der + DATAGRAM - p);
+	memmove(der, p, len);
+	mbedtls_pk_free(&pk);
+	mbedtls_x509_crt_free(&ca);
+	return len;
 }
 
 void certs_make(void)

@@ -95,6 +95,7 @@ uint16_t message_id(const uint8_t *message);
 // ---- Certificates ----
 enum { CERT_CA, CERT_SERVER, CERT_CLIENT, CERTS };
 const char *certs_pem(int which);
+size_t crl_of_client(uint8_t der[DATAGRAM]); // an authority's list in which the client is revoked; its length
 const char *keys_pem(int which);
 void certs_make(void);
 

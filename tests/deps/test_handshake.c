@@ -3,7 +3,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <mbedtls/x509_crl.h>
+
 #include "fixture.h"
+
+// Not there without the patch.
+int coap_context_set_dtls_configure(coap_context_t *context, int (*configure)(void *conf, coap_session_t *session, void *arg, void **held),
+	void (*release)(void *held), void *arg) __attribute__((weak));
 
 // The bytes of a first ClientHello.
 static size_t bare_hello(struct server *s, uint8_t hello[DATAGRAM])
@@ -322,6 +328,136 @@ static void p16_psk_before_certificates(void **state)
 	server_close(&s);
 }
 
+// ---- What the application configures ----
+struct material {
+	mbedtls_x509_crt chain, ca;
+	mbedtls_x509_crl list;
+	mbedtls_pk_context key;
+	bool revoked; // the client
+	unsigned given, back;
+};
+
+static void material_init(struct material *m, bool revoked)
+{
+	uint8_t der[DATAGRAM];
+	memset(m, 0, sizeof(*m));
+	mbedtls_x509_crt_init(&m->chain);
+	mbedtls_x509_crt_init(&m->ca);
+	mbedtls_x509_crl_init(&m->list);
+	mbedtls_pk_init(&m->key);
+	m->revoked = revoked;
+	assert_int_equal(mbedtls_x509_crt_parse(&m->chain, (const unsigned char *)certs_pem(CERT_SERVER), strlen(certs_pem(CERT_SERVER)) + 1), 0);
+	assert_int_equal(mbedtls_x509_crt_parse(&m->ca, (const unsigned char *)certs_pem(CERT_CA), strlen(certs_pem(CERT_CA)) + 1), 0);
+	assert_int_equal(mbedtls_pk_parse_key(&m->key, (const unsigned char *)keys_pem(CERT_SERVER), strlen(keys_pem(CERT_SERVER)) + 1, NULL, 0,
+		random_bytes, NULL), 0);
+	if (revoked)
+		assert_int_equal(mbedtls_x509_crl_parse_der(&m->list, der, crl_of_client(der)), 0);
+}
+
+static void material_fini(struct material *m)
+{
+	assert_int_equal(m->given, m->back);
+	mbedtls_x509_crt_free(&m->chain);
+	mbedtls_x509_crt_free(&m->ca);
+	mbedtls_x509_crl_free(&m->list);
+	mbedtls_pk_free(&m->key);
+	memset(m, 0xA5, sizeof(*m)); // whoever still looks finds nothing
+}
+
+static int use_material(void *conf, coap_session_t *session, void *arg, void **held)
+{
+	struct material *m = arg;
+	*held = m;
+	m->given++;
+	mbedtls_ssl_conf_ca_chain(conf, &m->ca, m->revoked ? &m->list : NULL);
+	mbedtls_ssl_conf_authmode(conf, MBEDTLS_SSL_VERIFY_REQUIRED);
+	return mbedtls_ssl_conf_own_cert(conf, &m->chain, &m->key) == 0;
+}
+
+static void give_back(void *held)
+{
+	((struct material *)held)->back++;
+}
+
+static void configured_server(struct server *s, struct material *m)
+{
+	assert_non_null(coap_context_set_dtls_configure);
+	server_open(s, NULL);
+	assert_true(coap_context_set_dtls_configure(s->context, use_material, give_back, m));
+}
+
+static int certificate_handshake(struct peer *p, struct server *s)
+{
+	peer_open(p, s, NULL, false, 0);
+	peer_use_certificate(p);
+	return peer_handshake(p);
+}
+
+static void p26_configured(void **state)
+{
+	struct material m;
+	struct server s;
+	struct peer p;
+	uint8_t buf[DATAGRAM];
+	material_init(&m, false);
+	configured_server(&s, &m);
+	assert_int_equal(certificate_handshake(&p, &s), 0);
+	peer_send(&p, buf, post(buf, 7));
+	assert_true(peer_receive(&p, buf, 5000) > 0);
+	assert_int_equal(m.given, 1);
+	assert_int_equal(m.back, 0);
+	peer_close(&p);
+	expect_in(&s); // by its key
+	server_close(&s);
+	assert_int_equal(m.given, 2);
+	material_fini(&m);
+}
+
+static void p26_revoked(void **state)
+{
+	struct material m;
+	struct server s;
+	struct peer p;
+	material_init(&m, true);
+	configured_server(&s, &m);
+	// The client is through before the server has looked at its certificate, or hears the alert.
+	(void)certificate_handshake(&p, &s);
+	assert_true(server_until(&s, &s.failed, 1));
+	assert_int_equal(s.connected, 0);
+	peer_close(&p);
+	server_close(&s);
+	material_fini(&m);
+}
+
+// What a session began with stays until it is gone; who comes later gets the new.
+static void p26_configured_anew(void **state)
+{
+	struct material old, new;
+	struct server s;
+	struct peer p, later;
+	uint8_t buf[DATAGRAM];
+	material_init(&old, false);
+	material_init(&new, false);
+	configured_server(&s, &old);
+	assert_int_equal(certificate_handshake(&p, &s), 0);
+	assert_true(coap_context_set_dtls_configure(s.context, use_material, give_back, &new));
+	assert_int_equal(certificate_handshake(&later, &s), 0);
+	assert_int_equal(old.given, 1);
+	assert_int_equal(new.given, 1);
+	peer_send(&p, buf, post(buf, 7));
+	assert_true(peer_receive(&p, buf, 5000) > 0);
+	assert_int_equal(mbedtls_ssl_close_notify(&p.ssl), 0);
+	assert_true(server_until(&s, &old.back, 1));
+	material_fini(&old);
+	peer_send(&later, buf, post(buf, 8));
+	assert_true(peer_receive(&later, buf, 5000) > 0);
+	assert_int_equal(new.back, 0);
+	peer_close(&p);
+	peer_close(&later);
+	server_close(&s);
+	material_fini(&new);
+}
+
 const struct CMUnitTest handshake_tests[] = {
 	cmocka_unit_test(p02_half_open),
 	cmocka_unit_test(p04_connected_event),
@@ -337,5 +473,8 @@ const struct CMUnitTest handshake_tests[] = {
 	cmocka_unit_test(contract_disconnect),
 	cmocka_unit_test(contract_close_notify),
 	cmocka_unit_test(p16_psk_before_certificates),
+	cmocka_unit_test(p26_configured),
+	cmocka_unit_test(p26_revoked),
+	cmocka_unit_test(p26_configured_anew),
 	{ 0 },
 };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A DTLS 1.2 client with a pre-shared key whose every datagram the test writes itself: OpenSSL by ctypes (Python's ssl has no DTLS), and the bytes of
+"""A DTLS 1.2 client, with a pre-shared key or a certificate, whose every datagram the test writes itself: OpenSSL by ctypes (Python's ssl has no DTLS), and the bytes of
 CoAP (RFC 7252 section 3)."""
 import ctypes
 import ctypes.util
@@ -12,11 +12,11 @@ _crypto = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
 _PSK = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint)
 for _name in ("DTLS_client_method", "SSL_CTX_new", "SSL_new"):
     getattr(_ssl, _name).restype = ctypes.c_void_p
-_crypto.BIO_new_dgram.restype = ctypes.c_void_p
+_crypto.BIO_new_dgram.restype = _ssl.SSL_get1_peer_certificate.restype = ctypes.c_void_p
 _ssl.SSL_get_error.argtypes = [ctypes.c_void_p, ctypes.c_int]
 _ssl.SSL_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
 _crypto.BIO_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
-_BIO_SET_CONNECTED, _SSL_HANDLE_TIMEOUT, _WANT_READ, _ZERO_RETURN = 32, 74, 2, 6
+_BIO_SET_CONNECTED, _SSL_HANDLE_TIMEOUT, _WANT_READ, _PEM, _VERIFY_PEER = 32, 74, 2, 1, 1
 
 
 class Closed(Exception):
@@ -24,16 +24,21 @@ class Closed(Exception):
 
 
 class Dtls:
-    def __init__(self, port, identity, key, host="127.0.0.1", source=None, port_here=0, connect=True):
+    def __init__(self, port, identity=None, key=None, host="127.0.0.1", source=None, port_here=0, connect=True, certificate=None, ca=None, suites=None):
+        """identity with key (bytes); or certificate, a pair of paths, and ca: who the gateway has to be signed by."""
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         if source:
             self.sock.bind((source, port_here))
         self.sock.connect((host, port))
         self.sock.setblocking(False)
-        self._callback = _PSK(lambda *args: self._give_key(identity.encode(), key, *args))
         self._context = ctypes.c_void_p(_ssl.SSL_CTX_new(ctypes.c_void_p(_ssl.DTLS_client_method())))
-        _ssl.SSL_CTX_set_cipher_list(self._context, b"PSK-AES128-CCM8:PSK-AES128-GCM-SHA256:@SECLEVEL=0")
-        _ssl.SSL_CTX_set_psk_client_callback(self._context, self._callback)
+        if certificate:
+            self._use_certificate(*certificate, ca)
+        else:
+            self._callback = _PSK(lambda *args: self._give_key(identity.encode(), key, *args))
+            _ssl.SSL_CTX_set_psk_client_callback(self._context, self._callback)
+        suites = suites or ("ECDHE-ECDSA-AES128-GCM-SHA256" if certificate else "PSK-AES128-CCM8:PSK-AES128-GCM-SHA256")
+        assert _ssl.SSL_CTX_set_cipher_list(self._context, suites.encode() + b":@SECLEVEL=0") == 1
         self._ssl = ctypes.c_void_p(_ssl.SSL_new(self._context))
         bio = ctypes.c_void_p(_crypto.BIO_new_dgram(self.sock.fileno(), 0))
         where = socket.inet_pton(self.sock.family, host)
@@ -43,6 +48,21 @@ class Dtls:
         _ssl.SSL_set_bio(self._ssl, bio, bio)
         if connect:
             self.connect()
+
+    def _use_certificate(self, certificate, key, ca):
+        assert _ssl.SSL_CTX_use_certificate_chain_file(self._context, str(certificate).encode()) == 1
+        assert _ssl.SSL_CTX_use_PrivateKey_file(self._context, str(key).encode(), _PEM) == 1
+        assert _ssl.SSL_CTX_load_verify_locations(self._context, str(ca).encode(), None) == 1
+        _ssl.SSL_CTX_set_verify(self._context, _VERIFY_PEER, None)
+
+    def shown(self):
+        """The gateway's certificate, as DER."""
+        certificate, out = ctypes.c_void_p(_ssl.SSL_get1_peer_certificate(self._ssl)), ctypes.c_void_p()
+        length = _crypto.i2d_X509(certificate, ctypes.byref(out))
+        data = ctypes.string_at(out, length)
+        _crypto.CRYPTO_free(out, b"", 0)
+        _crypto.X509_free(certificate)
+        return data
 
     @staticmethod
     def _give_key(identity, key, _ssl_, _hint, to_identity, _max, to_key, _max_key):
