@@ -250,38 +250,54 @@ compare_places(const void *left, const void *right)
 	return (a->len > b->len) - (a->len < b->len); // of two states the one in which readings were erased
 }
 
-#define TAIL_MAX 200000 // positions after all that are known of which a seal is asked
+#define TAIL_MAX 200000 // positions after all that are known, or before, that a seal may tell
 
-static bool
-try_seal(struct gw_stray *stray, struct gw_span records, uint64_t first, uint64_t last)
+// A checksum is linear in each bit of what it is over: of positions of 32 bits exactly one has this seal, and that follows from those of 0 and of each bit alone.
+static uint64_t
+position_of_seal(uint32_t seal, struct gw_span records)
 {
-	for (uint64_t position = first + stray->count - 1; position <= last; position++)
-		if (gw_block_seal_of(position, records) == stray->seal[0]) {
-			stray->first = position - stray->count + 1;
-			stray->last = position;
-			return true;
+	uint32_t seals[32] = { 0 }, zero = gw_block_seal_of(0, records), rest = seal ^ zero;
+	uint64_t positions[32] = { 0 }, position = 0;
+
+	for (unsigned bit = 0; bit < 32; bit++) {
+		uint32_t one = gw_block_seal_of(UINT64_C(1) << bit, records) ^ zero;
+		uint64_t of_one = UINT64_C(1) << bit;
+		int i;
+
+		for (i = 31; i >= 0 && ((one >> i & 1) == 0 || seals[i] != 0); i--)
+			if ((one >> i & 1) != 0) {
+				one ^= seals[i];
+				of_one ^= positions[i];
+			}
+		if (i >= 0) {
+			seals[i] = one;
+			positions[i] = of_one;
 		}
-	return false;
+	}
+	for (int i = 31; i >= 0; i--)
+		if ((rest >> i & 1) != 0) {
+			rest ^= seals[i];
+			position ^= positions[i];
+		}
+	return rest == 0 ? position : 0;
 }
 
-// A seal fits one position: of those that are missing.
+// Also where another state of it is there: then this is the one from before readings were erased.
 static enum gw_error
 ask_seal(const struct gw_strays *strays, int fd, struct gw_stray *stray)
 {
+	const struct gw_stretch *have = strays->have;
+	uint64_t least = strays->have_count > 0 && have[0].first > TAIL_MAX ? have[0].first - TAIL_MAX : 1;
+	uint64_t most = strays->have_count > 0 ? have[strays->have_count - 1].last + TAIL_MAX : UINT32_MAX, last = 0;
 	uint8_t *bytes = malloc(stray->len);
-	struct gw_span records = gw_span(bytes, stray->len);
-	bool found = false;
 
 	if (bytes == NULL)
 		return GW_E_MEMORY;
-	if (pread(fd, bytes, stray->len, (off_t)stray->offset) == (ssize_t)stray->len) {
-		uint64_t from = strays->have_count > 0 ? strays->have[strays->have_count - 1].last + 1 : 1;
-
-		for (size_t i = 0; !found && i + 1 < strays->have_count; i++)
-			found = try_seal(stray, records, strays->have[i].last + 1, strays->have[i + 1].first - 1);
-		found = found || try_seal(stray, records, from, from + TAIL_MAX);
-		if (!found && strays->have_count > 0 && strays->have[0].first > 1)
-			(void)try_seal(stray, records, strays->have[0].first > TAIL_MAX ? strays->have[0].first - TAIL_MAX : 1, strays->have[0].first - 1);
+	if (pread(fd, bytes, stray->len, (off_t)stray->offset) == (ssize_t)stray->len)
+		last = position_of_seal(stray->seal[0], gw_span(bytes, stray->len));
+	if (last >= stray->count && last >= least && last <= most) {
+		stray->first = last - stray->count + 1;
+		stray->last = last;
 	}
 	free(bytes);
 	return GW_OK;
