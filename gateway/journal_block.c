@@ -234,8 +234,11 @@ gw_block_of(uint64_t last, struct gw_span bytes)
 		if (without.sound && seal_fits(last, &without, seal))
 			block = without;
 	}
-	if (sealed && !(block.sound && seal_fits(last, &block, seal)))
-		count_records(&block, true, true);
+	if (sealed && !(block.sound && seal_fits(last, &block, seal))) {
+		sealed = !leads_to_end(bytes); // else an older block, whose last record ends with what looks like a seal
+		block.rest = sealed ? block.rest : bytes;
+		count_records(&block, sealed, sealed);
+	}
 	if (!block.sound || (sealed && !seal_fits(last, &block, seal))) {
 		block.sound = false;
 		block.rest = bytes;

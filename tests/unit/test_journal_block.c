@@ -375,6 +375,39 @@ damage_at_the_beginning(void **state)
 	gw_journal_close(journal);
 }
 
+// Blocks from before format 3 end with their last record, whatever that ends with: here with what a seal would look like.
+static void
+older_blocks_have_no_seal(void **state)
+{
+	static const uint8_t like_a_seal[] = { 1, 2, 3, 4, 0xFE, 0xFD, 0xFC, 0xFB };
+	const struct gw_event event = { .received_us = T0, .door = GW_DOOR_COMMAND, .data = gw_span(like_a_seal, sizeof(like_a_seal)) };
+	struct gw_journal *journal = store_open();
+	uint8_t block[1000];
+	uint64_t last = 3;
+	struct store store;
+	MDB_val key = { sizeof(last), &last }, data;
+	size_t two, third;
+	char text[200];
+
+	(void)state;
+	add(journal, 0, 3);
+	gw_journal_close(journal);
+	open_raw(&store);
+	assert_int_equal(mdb_get(store.txn, store.journal, &key, &data), 0);
+	two = gw_get32((const uint8_t *)data.mv_data + 4);
+	two += gw_get32((const uint8_t *)data.mv_data + two + 4);
+	assert_in_range(two, 1, 500);
+	memcpy(block, data.mv_data, two);
+	assert_int_equal(gw_record_event(GW_RECORD_COMMAND, &event, block + two, sizeof(block) - two, &third), GW_OK);
+	data = (MDB_val){ two + third, block };
+	assert_int_equal(mdb_put(store.txn, store.journal, &key, &data, 0), 0);
+	close_raw(&store);
+	journal = store_open();
+	good(journal, text);
+	assert_string_equal(text, "1 2 3 ");
+	gw_journal_close(journal);
+}
+
 // A store as the format before had it: a value for each record, all of them in the index, no word on how far.
 static void
 format_1_is_taken_over(void **state)
@@ -509,7 +542,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(every_record_is_found), TEST(reading_begins_anywhere), TEST(the_index_catches_up_after_a_crash),
-		TEST(an_abort_leaves_the_index_as_it_was), TEST(damage_stays_where_it_is), TEST(another_block_is_not_taken), TEST(damage_at_the_beginning),
+		TEST(an_abort_leaves_the_index_as_it_was), TEST(damage_stays_where_it_is), TEST(another_block_is_not_taken), TEST(damage_at_the_beginning), TEST(older_blocks_have_no_seal),
 		TEST(format_1_is_taken_over), TEST(times_need_not_stand_side_by_side),
 		TEST(the_index_moves_under_a_reader),
 	};
