@@ -207,6 +207,8 @@ gw_cli_request(struct gw_cli *cli, const struct gw_config *config)
 		code = ask_daemon(cli, fd, request, len, &sink, &show);
 	else if (errno != EACCES && errno != EPERM && strcmp(cli->command->name, "reload") == 0)
 		code = failed(cli, "", "no gateway answers at control.socket: one that runs reads its configuration anew on SIGHUP, too");
+	else if (errno != EACCES && errno != EPERM && strcmp(cli->command->name, "cert reload") == 0)
+		code = failed(cli, "", "no gateway answers at control.socket: one reads its files when it starts");
 	else if (errno == EACCES || errno == EPERM)
 		code = failed(cli, "", "the gateway's socket is not for this user: ask its group, or use sudo");
 	else

@@ -5,7 +5,7 @@ VG_PACKAGES_BUILD="build-essential cmake ninja-build pkg-config python3 ca-certi
  liblmdb-dev zlib1g-dev libcbor-dev libcyaml-dev libyaml-dev libsodium-dev libpaho-mqtt-dev libssl-dev libqrencode-dev"
 VG_PACKAGES_RUN="mosquitto mosquitto-clients libcoap3-bin openssl python3-hl7 python3-paho-mqtt tzdata"
 VG_PACKAGES_TEST="gnutls-bin libcmocka-dev libsqlite3-dev python3-pytest python3-cbor2 python3-yaml python3-cryptography python3-jsonschema strace
- rsyslog rsyslog-gnutls mkcert zbar-tools docker.io docker-compose debootstrap iptables uidmap tshark"
+ rsyslog rsyslog-gnutls mkcert zbar-tools docker.io docker-compose debootstrap iptables uidmap tshark certbot pebble"
 
 # Node.js of another origin brings its own npm, which Debian's would drive out.
 command -v npm >/dev/null || VG_PACKAGES_TEST="$VG_PACKAGES_TEST nodejs npm"
