@@ -18,10 +18,11 @@
 #include "adapters/coap/recent.h"
 #include "adapters/coap/route.h"
 #include "adapters/coap/upload.h"
-#include "adapters/tls/trust.h"
+#include "adapters/tls/ticket_keys.h"
 #include "gateway/core.h"
 
 #include <coap3/coap.h>
+#include <mbedtls/ssl.h>
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -42,7 +43,21 @@ gw_coap_get(gw_coap_count *count)
 	return atomic_load_explicit(count, memory_order_relaxed);
 }
 
-struct gw_coap_held; // what a session's DTLS refers to (credentials.c)
+#define GW_COAP_SERIAL_MAX 32 // bytes of a serial number (RFC 5280 section 4.1.2.2: 20)
+
+// What a session's DTLS refers to, and what it proved; goes with it.
+struct gw_coap_held {
+	struct gw_coap *coap;
+	coap_session_t *session;
+	struct gw_trust *trust;
+	struct gw_trust_check check;     // of its certificate, or what the ticket says of it
+	struct gw_tls_identity identity; // likewise
+	uint32_t flags; // of all certificates that were looked at
+	bool looked;    // at the peer's own: the next is of another handshake
+	bool resumed;
+	uint8_t serial_len, serial[GW_COAP_SERIAL_MAX];
+	int64_t proved_us; // when the certificate itself was shown, where it was resumed
+};
 
 // Which certificate handshakes show, and whom they believe.
 struct gw_coap_credentials {
@@ -64,6 +79,7 @@ struct gw_coap {
 	const struct gw_snapshot *snapshot;
 	uint64_t generation; // of the snapshot
 	struct gw_coap_credentials credentials;
+	struct gw_ticket_keys *tickets; // NULL: none
 	int epoll_fd, stop_fd;
 	pthread_t thread;
 	bool stopping;
@@ -92,7 +108,7 @@ struct gw_coap {
 
 	struct gw_coap_uploads uploads;
 	struct {
-		gw_coap_count opened, closed, proved, refused, requests, duplicates, late, unsent, uploads, uploads_lost, crowded, pauses, bad_packets;
+		gw_coap_count opened, closed, proved, resumed, refused, requests, duplicates, late, unsent, uploads, uploads_lost, crowded, pauses, bad_packets;
 		gw_coap_count states, shaking, under_way, uploads_now;
 		gw_coap_count shakes_dropped, of_one_dropped;
 		gw_coap_count answers[256]; // by code
@@ -146,13 +162,18 @@ void gw_coap_credentials_status(struct gw_coap *coap, yyjson_mut_doc *doc, yyjso
 // Once the context is there. GW_OK also where no certificates are wanted.
 enum gw_error gw_coap_credentials_open(struct gw_coap *coap, struct gw_why *why);
 void gw_coap_credentials_close(struct gw_coap *coap); // after the context
-// Whose it is by what is believed now; NULL: nobody's, and why says what is wrong with it, or NONE: only that no device goes by its names.
+// Whose it is by what is believed now (certificate NULL: the session was resumed); NULL: nobody's, and why says what is wrong with it, or NONE: only that no device goes by its names.
 const struct gw_device *gw_coap_by_certificate(struct gw_coap *coap, struct gw_coap_session *state, const mbedtls_x509_crt *certificate,
     struct gw_tls_identity *identity, enum gw_refused *why);
-// Whether the registry of issued certificates says that it is revoked.
-bool gw_coap_certificate_revoked(const struct gw_coap *coap, const mbedtls_x509_crt *certificate);
 // Whether live sessions are to be looked at again: other files were taken up since, or a certificate has expired.
 bool gw_coap_credentials_look(struct gw_coap *coap);
+
+// ---- resume.c: session tickets ----
+
+enum gw_error gw_coap_tickets_open(struct gw_coap *coap, struct gw_why *why);
+// For Mbed TLS, arg is the struct gw_coap_held.
+int gw_coap_ticket_write(void *arg, const mbedtls_ssl_session *session, unsigned char *start, const unsigned char *end, size_t *len, uint32_t *life);
+int gw_coap_ticket_parse(void *arg, mbedtls_ssl_session *session, unsigned char *buf, size_t len);
 
 // ---- options.c: what a request asks for ----
 

@@ -12,15 +12,6 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 
-struct gw_coap_held {
-	struct gw_coap *coap;
-	coap_session_t *session;
-	struct gw_trust_check check;
-	struct gw_trust *trust;
-	uint32_t flags; // of all certificates that were looked at
-	bool looked;    // at the peer's own: the next is of another handshake
-};
-
 // Certificates only where clients' can be checked: without authorities there is nobody who could prove anything by one.
 static bool
 wanted(const struct gw_config *config)
@@ -152,7 +143,6 @@ static int
 verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
 	struct gw_coap_held *held = arg;
-	struct gw_tls_identity identity;
 	int rc;
 
 	if (held->looked) {
@@ -165,8 +155,10 @@ verify(void *arg, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 	if (depth > 0)
 		return rc;
 	held->looked = true;
-	gw_trust_identify(held->trust, crt, is_subject, held->coap, &identity);
-	gw_coap_claim(held->session, GW_AUTH_CERTIFICATE, gw_span_text(identity.name), gw_trust_refused(held->flags));
+	held->serial_len = crt->serial.len <= sizeof(held->serial) ? (uint8_t)crt->serial.len : 0;
+	memcpy(held->serial, crt->serial.p, held->serial_len);
+	gw_trust_identify(held->trust, crt, is_subject, held->coap, &held->identity);
+	gw_coap_claim(held->session, GW_AUTH_CERTIFICATE, gw_span_text(held->identity.name), gw_trust_refused(held->flags));
 	return rc;
 }
 
@@ -189,6 +181,9 @@ configure(void *config, coap_session_t *session, void *arg, void **out)
 	mbedtls_ssl_conf_ca_chain(config, gw_trust_authorities(held->trust), gw_trust_lists(held->trust));
 	mbedtls_ssl_conf_authmode(config, MBEDTLS_SSL_VERIFY_REQUIRED);
 	mbedtls_ssl_conf_verify(config, verify, held);
+	mbedtls_ssl_conf_session_tickets(config, coap->tickets != NULL ? MBEDTLS_SSL_SESSION_TICKETS_ENABLED : MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+	if (coap->tickets != NULL)
+		mbedtls_ssl_conf_session_tickets_cb(config, gw_coap_ticket_write, gw_coap_ticket_parse, held);
 	return 1;
 }
 
@@ -218,6 +213,8 @@ gw_coap_credentials_open(struct gw_coap *coap, struct gw_why *why)
 	if ((error = load(coap->config, true, &trust, why)) != GW_OK)
 		return error;
 	take(coap, trust);
+	if ((error = gw_coap_tickets_open(coap, why)) != GW_OK)
+		return error;
 	if (!coap_context_set_dtls_configure(coap->context, configure, release, coap))
 		return gw_fail(why, GW_E_SYSTEM, "coap: no certificates over DTLS");
 	return GW_OK;
@@ -228,15 +225,11 @@ gw_coap_credentials_close(struct gw_coap *coap)
 {
 	gw_trust_drop(coap->credentials.trust);
 	coap->credentials.trust = NULL;
+	gw_ticket_keys_close(coap->tickets);
+	coap->tickets = NULL;
 }
 
 // ---- Who it is ----
-
-bool
-gw_coap_certificate_revoked(const struct gw_coap *coap, const mbedtls_x509_crt *certificate)
-{
-	return gw_certificate_is_revoked(coap->core->journal, gw_span(certificate->serial.p, certificate->serial.len));
-}
 
 const struct gw_device *
 gw_coap_by_certificate(struct gw_coap *coap, struct gw_coap_session *state, const mbedtls_x509_crt *certificate, struct gw_tls_identity *identity,
@@ -245,12 +238,16 @@ gw_coap_by_certificate(struct gw_coap *coap, struct gw_coap_session *state, cons
 	struct gw_coap_held *held = state->held;
 	struct gw_trust *trust = hold(coap);
 	const struct gw_device *device = NULL;
+	struct gw_span serial;
 
 	*why = GW_REFUSED_CERTIFICATE_BAD;
 	if (held != NULL && trust != NULL && held->check.proof.proved) {
-		gw_trust_identify(trust, certificate, is_subject, coap, identity);
+		*identity = held->identity;
+		if (certificate != NULL)
+			gw_trust_identify(trust, certificate, is_subject, coap, identity);
+		serial = certificate != NULL ? gw_span(certificate->serial.p, certificate->serial.len) : gw_span(held->serial, held->serial_len);
 		*why = held->flags != 0 ? gw_trust_refused(held->flags) : gw_trust_lapsed(trust, &held->check.proof, gw_clock_wall_us() / 1000000);
-		if (*why == GW_REFUSED_NONE && gw_coap_certificate_revoked(coap, certificate))
+		if (*why == GW_REFUSED_NONE && gw_certificate_is_revoked(coap->core->journal, serial))
 			*why = GW_REFUSED_CERTIFICATE_REVOKED;
 		if (*why == GW_REFUSED_NONE && identity->known)
 			device = gw_snapshot_by_subject(gw_coap_snapshot(coap), gw_span_text(identity->name));

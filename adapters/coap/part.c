@@ -217,6 +217,7 @@ status(void *part, yyjson_mut_doc *doc, yyjson_mut_val *object)
 	add(doc, object, "sessions_opened", gw_coap_get(&coap->counts.opened));
 	add(doc, object, "sessions_beyond_limit_of_one", gw_coap_get(&coap->counts.of_one_dropped));
 	add(doc, object, "sessions_proved", gw_coap_get(&coap->counts.proved));
+	add(doc, object, "sessions_resumed", gw_coap_get(&coap->counts.resumed));
 	add(doc, object, "credentials_refused", gw_coap_get(&coap->counts.refused));
 	add(doc, object, "requests", gw_coap_get(&coap->counts.requests));
 	add(doc, object, "under_way", gw_coap_get(&coap->counts.under_way));

@@ -54,6 +54,8 @@ gw_coap_claim(coap_session_t *session, enum gw_auth auth, struct gw_span name, e
 		return;
 	state->auth = (uint8_t)auth;
 	state->doubt = (uint8_t)doubt;
+	if (state->held != NULL)
+		state->held->resumed = false; // a whole handshake, or resume.c says so next
 	(void)gw_claimed_clean(name, state->principal, sizeof(state->principal));
 }
 
@@ -258,7 +260,8 @@ look_up(struct gw_coap *coap, struct gw_coap_session *state, struct found *found
 	if ((ssl = ssl_of(state->session)) == NULL)
 		return NULL;
 	found->auth = GW_AUTH_PSK;
-	if ((certificate = mbedtls_ssl_get_peer_cert(ssl)) == NULL)
+	certificate = mbedtls_ssl_get_peer_cert(ssl);
+	if (certificate == NULL && (state->held == NULL || !state->held->resumed))
 		return by_psk(coap, state->session, &found->name);
 	found->auth = GW_AUTH_CERTIFICATE;
 	device = gw_coap_by_certificate(coap, state, certificate, &found->identity, &found->fault);

@@ -12,7 +12,7 @@ _crypto = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
 _PSK = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint)
 for _name in ("DTLS_client_method", "SSL_CTX_new", "SSL_new"):
     getattr(_ssl, _name).restype = ctypes.c_void_p
-_crypto.BIO_new_dgram.restype = _ssl.SSL_get1_peer_certificate.restype = ctypes.c_void_p
+_crypto.BIO_new_dgram.restype = _ssl.SSL_get1_peer_certificate.restype = _ssl.SSL_get1_session.restype = ctypes.c_void_p
 _ssl.SSL_get_error.argtypes = [ctypes.c_void_p, ctypes.c_int]
 _ssl.SSL_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
 _crypto.BIO_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
@@ -24,8 +24,9 @@ class Closed(Exception):
 
 
 class Dtls:
-    def __init__(self, port, identity=None, key=None, host="127.0.0.1", source=None, port_here=0, connect=True, certificate=None, ca=None, suites=None):
-        """identity with key (bytes); or certificate, a pair of paths, and ca: who the gateway has to be signed by."""
+    def __init__(self, port, identity=None, key=None, host="127.0.0.1", source=None, port_here=0, connect=True, certificate=None, ca=None, suites=None, session=None):
+        """identity with key (bytes); or certificate, a pair of paths, and ca: who the gateway has to be signed by. session: one of
+        session(), to be resumed."""
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         if source:
             self.sock.bind((source, port_here))
@@ -40,6 +41,8 @@ class Dtls:
         suites = suites or ("ECDHE-ECDSA-AES128-GCM-SHA256" if certificate else "PSK-AES128-CCM8:PSK-AES128-GCM-SHA256")
         assert _ssl.SSL_CTX_set_cipher_list(self._context, suites.encode() + b":@SECLEVEL=0") == 1
         self._ssl = ctypes.c_void_p(_ssl.SSL_new(self._context))
+        if session:
+            assert _ssl.SSL_set_session(self._ssl, session) == 1
         bio = ctypes.c_void_p(_crypto.BIO_new_dgram(self.sock.fileno(), 0))
         where = socket.inet_pton(self.sock.family, host)
         family = self.sock.family.to_bytes(2, "little") + port.to_bytes(2, "big")
@@ -63,6 +66,13 @@ class Dtls:
         _crypto.CRYPTO_free(out, b"", 0)
         _crypto.X509_free(certificate)
         return data
+
+    def session(self):
+        """For another one to resume; never freed."""
+        return ctypes.c_void_p(_ssl.SSL_get1_session(self._ssl))
+
+    def resumed(self):
+        return _ssl.SSL_session_reused(self._ssl) == 1
 
     @staticmethod
     def _give_key(identity, key, _ssl_, _hint, to_identity, _max, to_key, _max_key):

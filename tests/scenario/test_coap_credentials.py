@@ -21,11 +21,11 @@ JSON = [(FORMAT, b"\x32")]
 
 
 class Device:
-    def __init__(self, hub, name, certificate=None, key=None, suites=None):
+    def __init__(self, hub, name, certificate=None, key=None, suites=None, session=None):
         self.name, self.mid, self.acked = name, 0, 0
         ca = hub.pki.ca
         self.dtls = Dtls(hub.coap_port, name, key, suites=suites) if key else Dtls(
-            hub.coap_port, certificate=certificate or hub.pki.issue(name), ca=ca, suites=suites)
+            hub.coap_port, certificate=certificate or hub.pki.issue(name), ca=ca, suites=suites, session=session)
 
     def send(self, ms, value):
         """One reading, and its 2.04."""
@@ -36,6 +36,8 @@ class Device:
             answer = self.dtls.ask(request, 5)
             if answer is not None and answer.mid == self.mid:
                 break
+        if answer is not None and answer.status == "4.01":  # it was refused, and is closed next
+            raise Closed("4.01")
         assert answer is not None and answer.status == "2.04", answer
         self.acked += 1
 
@@ -210,6 +212,54 @@ def test_names_by_rule(hubs):
     with pytest.raises(Closed):  # its common name is nobody's business now
         Device(hub, "bed7", hub.pki.issue("bed7")).send(now_ms(), 61)
     assert wait_for(lambda: events(hub, "unknown-certificate"), "the record", 10)[0]["claimed"] == "bed7"
+
+
+# ---- Resumption ----
+
+def test_sessions_are_resumed(hub):
+    whole = Device(hub, "c3")
+    assert not whole.dtls.resumed()
+    again = Device(hub, "c3", session=whole.dtls.session())
+    assert again.dtls.resumed()
+    again.send(now_ms(), 70)
+    whole.send(now_ms(), 71)
+    assert [r["value"] for r in hub.readings("c3")] == [70, 71]
+    newer = again.dtls.session()
+    assert (hub.state / "data" / "coap-ticket-keys").stat().st_mode & 0o777 == 0o600
+    hub.restart_gateway()
+    over, other = Device(hub, "c3", session=newer), Device(hub, "c2")
+    assert over.dtls.resumed()
+    over.send(now_ms(), 72)
+    assert hub.status()["parts"]["coap"]["sessions_resumed"] == 1
+    # With its certificate revoked a ticket is worth nothing, nor is what it resumed.
+    revoke(hub.pki, hub.crl / "ca.crl", hub.pki.issue("c3")[0])
+    wait_for(lambda: not over.is_open(), "the resumed session to be cut", 10)
+    assert wait_for(lambda: events(hub, "revoked-certificate"), "the record", 10)[0]["device"] == "c3"
+    with pytest.raises(Closed):
+        Device(hub, "c3", session=newer).send(now_ms(), 73)
+    other.send(now_ms(), 74)
+    revoke(hub.pki, hub.crl / "ca.crl")
+    hub.cli("cert", "reload")
+    assert Device(hub, "c3", session=newer).dtls.resumed()
+    # Nor is it once the device is disabled, or gone.
+    hub.cli("device", "disable", "c3")
+    with pytest.raises(Closed):
+        Device(hub, "c3", session=newer).send(now_ms(), 75)
+    hub.cli("device", "remove", "c3")
+    with pytest.raises(Closed):
+        Device(hub, "c3", session=newer).send(now_ms(), 76)
+    # A key's session gets none.
+    key = with_key(hub, "p2")
+    assert not Device(hub, "p2", key=key, session=Device(hub, "p2", key=key).dtls.session()).dtls.resumed()
+
+
+def test_another_programs_resumption(hub, tmp_path):
+    certificate, key = hub.pki.issue("c2")
+    s_client = ["openssl", "s_client", "-dtls1_2", "-connect", f"127.0.0.1:{hub.coap_port}", "-CAfile", hub.pki.ca, "-cert", certificate, "-key", key]
+    first = run([*s_client, "-sess_out", tmp_path / "session"], input="")
+    assert "New, TLSv1.2" in first.stdout and "TLS session ticket:" in first.stdout, first.stdout + first.stderr
+    second = run([*s_client, "-sess_in", tmp_path / "session"], input="")
+    assert "Reused, TLSv1.2" in second.stdout, second.stdout + second.stderr
 
 
 # ---- Suites ----
