@@ -64,11 +64,13 @@ static const struct line {
 	{ "mqtt", "[{credentials.in_use}; taken {credentials.since:date}][; {credentials.warning}]" },
 	{ "mqtt", "[NEWER FILES REFUSED at {credentials.refused_at:date}: {credentials.refused}]" },
 
-	{ "coap", "{sessions:session}[, {handshakes:handshake} under way]; {sessions_opened} opened so far" },
+	{ "coap", "{sessions:session}[, {handshakes:handshake} under way]; {sessions_opened} opened so far[, {sessions_resumed} of them resumed]" },
 	{ "coap", "{requests:request}[, {duplicates:duplicate}][, {under_way} under way][; answered {answers_:codes}][; {uploads:upload}[, {uploads_under_way} under way][, "
 	    "{uploads_given_up} given up]]" },
 	{ "coap", "[{credentials_refused:credential} refused][, {bad_packets:packet} not understood][, {answers_unsent:answer} not sent][, {crowded:request} beyond the limit of one]" },
 	{ "coap", "[{sessions_beyond_limit_of_one:session} beyond the limit of one principal][, {handshakes_beyond_limit_of_one:handshake} beyond that of one address]" },
+	{ "coap", "[{credentials.in_use}; taken {credentials.since:date}][; {credentials.warning}]" },
+	{ "coap", "[NEWER FILES REFUSED at {credentials.refused_at:date}: {credentials.refused}]" },
 };
 
 // ---- One member ----
