@@ -624,7 +624,40 @@ meta_fits(const uint8_t *meta, uint64_t number, uint32_t page_size)
 	    gw_get32(meta + META_VERSION) == 1 && gw_get32(meta + META_FREE + TREE_PAD) == page_size;
 }
 
-// The newer one of the two that fit.
+// A leaf that begins with a table's row.
+static bool
+holds_tables(const struct walk *walk, const uint8_t *page, uint64_t number)
+{
+	const uint8_t *node;
+	struct gw_span key;
+	uint32_t len;
+
+	return page_problem(walk, page, number, true) == NULL && gw_get16(page + PAGE_LOWER) >= PAGE_HEAD + 2 && node_of(walk, page, 0, true, &node, &key, &len) &&
+	    (gw_get16(node + NODE_FLAGS) & NODE_TREE) != 0 && len == TREE_BYTES;
+}
+
+// Whether what it says can be, as far as the page that all tables hang on.
+static bool
+leads_on(struct walk *walk, const uint8_t *meta)
+{
+	uint64_t last = gw_get64(meta + META_LAST);
+	uint8_t *page;
+	struct tree tables;
+	bool leads;
+
+	if (!parse_tree(meta + META_MAIN, gw_span_text("tables"), &tables) || last < 1 || last > walk->file_last)
+		return false;
+	if (tables.root == NONE)
+		return tables.depth == 0;
+	if (tables.root < 2 || tables.root > last || (page = malloc(walk->page_size)) == NULL)
+		return false;
+	leads = read_at(walk, tables.root * walk->page_size, page, walk->page_size) &&
+	    (tables.depth == 1 ? holds_tables(walk, page, tables.root) : page_problem(walk, page, tables.root, false) == NULL);
+	free(page);
+	return leads;
+}
+
+// The newer one of the two that fit. Where that leads nowhere, the other: of one transaction before, all of whose pages are still there.
 static enum gw_error
 choose_meta(struct walk *walk, uint8_t meta[META_BYTES], struct gw_why *why)
 {
@@ -648,6 +681,11 @@ choose_meta(struct walk *walk, uint8_t meta[META_BYTES], struct gw_why *why)
 		walk->seen->older = true;
 	}
 	newer = !fits[0] || (fits[1] && gw_get64(both[1] + META_TXN) > gw_get64(both[0] + META_TXN));
+	if (fits[0] && fits[1] && !leads_on(walk, both[newer]) && leads_on(walk, both[!newer])) {
+		damage(walk, NULL, newer, "the file's head is damaged");
+		walk->seen->older = true;
+		newer = !newer;
+	}
 	memcpy(meta, both[newer], META_BYTES);
 	walk->last = gw_get64(meta + META_LAST);
 	walk->txn = gw_get64(meta + META_TXN);

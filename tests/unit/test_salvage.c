@@ -393,6 +393,47 @@ any_damage_is_survived_and_salvaged(void **state)
 	free(spoilt), free(whole), free(lies);
 }
 
+// Of two heads the newer one leads nowhere: the other one does, to all but the last commit.
+static void
+a_head_that_leads_nowhere(void **state)
+{
+	static const size_t at[] = { 88 + 4, 88 + 40, 136 + 6, 0 }; // flags and root of the table of tables; the last page; a root that is another leaf
+	static const char *const outlets[] = { "bus", "hl7/pdms" };
+	struct gw_salvage_options options = { .outlets = outlets, .outlet_count = 2 };
+	static struct seen after;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		struct gw_salvaged salvaged;
+		struct gw_journal *journal;
+		struct gw_why why;
+		char path[600];
+		uint8_t *head;
+
+		store_remove(NULL);
+		store_make(NULL);
+		fill();
+		read_whole();
+		head = whole + (gw_get64(whole + 144) > gw_get64(whole + PAGE + 144) ? 0 : PAGE);
+		head[at[i]] ^= at[i] > 0 ? 0x10 : 0;
+		if (at[i] == 0)
+			memcpy(head + 88 + 40, head + 40 + 40, 8); // that of free pages
+		snprintf(path, sizeof(path), "%s/data.mdb", store_dir);
+		write_file(path, whole, whole_len);
+		free(whole);
+		assert_int_equal(gw_journal_open(&store_options, &journal, &why), GW_E_CORRUPT);
+		assert_int_equal(gw_salvage(store_dir, "test", &options, &salvaged, &why), GW_OK);
+		assert_true(salvaged.tail_lost);
+		journal = store_open();
+		see(journal, &after);
+		gw_journal_close(journal);
+		assert_false(after.wrong);
+		assert_in_range(after.rows, ROWS - 5, ROWS);
+		assert_int_equal(after.cursors, 2);
+		assert_true(after.at[RECORDS / 2] == RECORDS / 2 + 1);
+	}
+}
+
 // ---- Erased readings ----
 
 #define FEW 600
@@ -531,6 +572,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(any_damage_is_survived_and_salvaged, store_make, store_remove),
+		cmocka_unit_test_setup_teardown(a_head_that_leads_nowhere, store_make, store_remove),
 		cmocka_unit_test_setup_teardown(what_was_erased_stays_erased, store_make, store_remove),
 	};
 
