@@ -12,7 +12,7 @@ _crypto = ctypes.CDLL(ctypes.util.find_library("crypto") or "libcrypto.so.3")
 _PSK = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_uint)
 for _name in ("DTLS_client_method", "SSL_CTX_new", "SSL_new"):
     getattr(_ssl, _name).restype = ctypes.c_void_p
-_crypto.BIO_new_dgram.restype = _ssl.SSL_get1_peer_certificate.restype = _ssl.SSL_get1_session.restype = ctypes.c_void_p
+_crypto.BIO_new_dgram.restype = _ssl.SSL_get1_peer_certificate.restype = _ssl.SSL_get_session.restype = _ssl.SSL_SESSION_dup.restype = ctypes.c_void_p
 _ssl.SSL_get_error.argtypes = [ctypes.c_void_p, ctypes.c_int]
 _ssl.SSL_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
 _crypto.BIO_ctrl.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p]
@@ -68,8 +68,8 @@ class Dtls:
         return data
 
     def session(self):
-        """For another one to resume; never freed."""
-        return ctypes.c_void_p(_ssl.SSL_get1_session(self._ssl))
+        """For another one to resume, whatever becomes of this one; never freed."""
+        return ctypes.c_void_p(_ssl.SSL_SESSION_dup(ctypes.c_void_p(_ssl.SSL_get_session(self._ssl))))
 
     def resumed(self):
         return _ssl.SSL_session_reused(self._ssl) == 1

@@ -248,6 +248,13 @@ def test_sessions_are_resumed(hub):
     hub.cli("device", "remove", "c3")
     with pytest.raises(Closed):
         Device(hub, "c3", session=newer).send(now_ms(), 76)
+    # Who was switched off comes back from the same address and port.
+    port = other.dtls.sock.getsockname()[1]
+    back = other.dtls.session()
+    other.dtls.vanish()
+    other.dtls = Dtls(hub.coap_port, certificate=hub.pki.issue("c2"), ca=hub.pki.ca, session=back, source="127.0.0.1", port_here=port)
+    assert other.dtls.resumed()
+    other.send(now_ms(), 77)
     # A key's session gets none.
     key = with_key(hub, "p2")
     assert not Device(hub, "p2", key=key, session=Device(hub, "p2", key=key).dtls.session()).dtls.resumed()
