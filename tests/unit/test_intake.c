@@ -321,6 +321,18 @@ fill(struct gw_source *source, int64_t *time_us, uint64_t *taken)
 	assert_int_equal(result, GW_E_FULL);
 }
 
+// Where large requests are refused, little by little is too, soon: what is free is counted some times a second, and may turn out to be a little more.
+static bool
+refuses_soon(struct gw_source *source, int64_t *time_us, uint64_t *taken)
+{
+	enum gw_error result = GW_OK;
+
+	for (int n = 0; n < 2000 && result == GW_OK; n++)
+		if ((result = commit_one(one_reading(source, "b", (*time_us)++))) == GW_OK)
+			++*taken;
+	return result == GW_E_FULL;
+}
+
 static void
 full_and_resumed(bool reopened)
 {
@@ -341,7 +353,7 @@ full_and_resumed(bool reopened)
 	gw_journal_stats(journal, &stats);
 	assert_true(stats.full && stats.full_why[0] != '\0');
 	assert_true(stats.used_bytes <= 8 * MB);
-	assert_int_equal(commit_one(one_reading(&source, "b", T0)), GW_E_FULL); // truthfully, also of little
+	assert_true(refuses_soon(&source, &time_us, &taken)); // truthfully, also of little
 	for (uint64_t i = 0; i < (reopened ? 200 : 2); i++) { // what is essential goes on
 		ticket = gw_ticket_get(&source);
 		add_cursor(ticket, "bus", i % 2);
@@ -354,9 +366,9 @@ full_and_resumed(bool reopened)
 		assert_int_equal(gw_source_init(&source, intake, 10), GW_OK);
 		fill(&source, &time_us, &taken); // closing may have made a little room
 	}
-	store_each(journal, count_readings, &found); // still full, and nothing acknowledged is lost
+	assert_true(refuses_soon(&source, &time_us, &taken)); // still full, and nothing acknowledged is lost
+	store_each(journal, count_readings, &found);
 	assert_int_equal(found, taken);
-	assert_int_equal(commit_one(one_reading(&source, "b", T0)), GW_E_FULL);
 	ticket = gw_ticket_get(&source); // delivered, and old enough: room comes by itself
 	add_cursor(ticket, "bus", gw_journal_last(journal));
 	assert_int_equal(commit_one(ticket), GW_OK);
