@@ -186,8 +186,9 @@ gw_series_options_of(const struct gw_config *config, char *dir, size_t cap, stru
 {
 	int64_t hold_us = config->series_hold_min * 60000000, retention_us = config->store_retention_h * HOUR_US;
 
+	// Half of the journal's reserve: where the journal has taken all of the disk that it may, it can only be trimmed as the series follow.
 	*options = (struct gw_series_options){
-		.dir = dir, .budget_bytes = (uint64_t)config->store_series_budget_mb * MIB, .disk_reserve_bytes = (uint64_t)config->store_disk_reserve_mb * MIB,
+		.dir = dir, .budget_bytes = (uint64_t)config->store_series_budget_mb * MIB, .disk_reserve_bytes = (uint64_t)config->store_disk_reserve_mb * MIB / 2,
 		.hold_us = hold_us < retention_us ? hold_us : retention_us, .tail_bytes_max = (uint64_t)config->series_tail_mb_max * MIB,
 	};
 	if (snprintf(dir, cap, "%s/series", config->store_dir) >= (int)cap)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A store at its budget and a disk without room: refused truthfully, nothing acknowledged is lost, taken up again by itself."""
+import itertools
 import json
 import os
 import subprocess
@@ -89,7 +90,7 @@ def test_disk(hubs, program):
 def test_a_disk_that_others_fill(hubs, program):
     """Somebody else's files take all the room, several times, in the middle of everything: what was acknowledged is there afterwards, in the journal or the series,
     the gateway has not ended, and nobody has to help it."""
-    hub = hubs(bus=False, options={"store": {"budget_mb": 4096, "disk_reserve_mb": 1, "retention_h": 1, "retention_full_h": 0}, "series": {"hold_min": 1}})
+    hub = hubs(bus=False, options={"store": {"budget_mb": 4096, "disk_reserve_mb": 4, "retention_h": 1, "retention_full_h": 0}, "series": {"hold_min": 1}})
     data = hub.state / "data"
     data.mkdir()
     hub.start_gateway(wrap=["unshare", "-m" if os.getuid() == 0 else "-rm", "sh", "-c", f"mount -t tmpfs -o size=64m none {data} && exec \"$@\"", "sh"])
@@ -104,13 +105,13 @@ def test_a_disk_that_others_fill(hubs, program):
                     file.flush()
             except OSError:
                 pass
-        acknowledged = fill(hub, program, i * 1000000)  # within what is trimmed, or refused
+        acknowledged = fill(hub, program, i * 100000000 - 1000000)  # within what is trimmed, or refused
         hub.cli("rebuild", check=False)  # the series want room, too
         assert hub.gateway.alive() and hub.status()["store"]["last_position"] > 0
         os.unlink(ballast)
-        wait_for(lambda: not hub.status()["store"]["full"], "room again", 60, 0.2)
-        before, acknowledged = acknowledged, fill(hub, program, i * 1000000 + 500000)
-        assert acknowledged > before
+        firsts, before = itertools.count(i * 100000000, 1000000), acknowledged
+        wait_for(lambda: fill(hub, program, next(firsts)) > before, "room again", 90, 0.2)
+        acknowledged = fill(hub, program, next(firsts))
     assert hub.gateway.pid == pid and acknowledged > 1000
     wait_for(lambda: hub.status()["parts"]["series"]["state"] == "running", "the series to go on", 60, 0.2)
     assert json.loads(hub.cli("verify", "--json").stdout.splitlines()[-1])["damaged_places"] == 0
