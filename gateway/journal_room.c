@@ -112,6 +112,17 @@ look_at_disk(struct gw_journal *journal)
 	journal->room.disk_short = free_bytes < journal->options.disk_reserve_bytes;
 }
 
+// Between two looks at the disk a fast intake could take all of the reserve, and leave the series none of it.
+static void
+took_blocks(struct gw_journal *journal, uint64_t bytes)
+{
+	uint64_t spare = atomic_load_explicit(&journal->disk_free_bytes, memory_order_relaxed);
+
+	spare = spare > bytes ? spare - bytes : 0;
+	atomic_store_explicit(&journal->disk_free_bytes, spare, memory_order_relaxed);
+	journal->room.disk_short = spare < journal->options.disk_reserve_bytes;
+}
+
 // Gives the file blocks up to `end`, a step ahead where the disk is not short.
 static bool
 allocate(struct gw_journal *journal, uint64_t end)
@@ -130,6 +141,7 @@ allocate(struct gw_journal *journal, uint64_t end)
 		if (target > budget)
 			target = end > budget ? end : budget;
 		if (fallocate(fd, 0, (off_t)room->allocated, (off_t)(target - room->allocated)) == 0) {
+			took_blocks(journal, target - room->allocated);
 			room->allocated = target;
 			room->starved = room->disk_short;
 			return true;
