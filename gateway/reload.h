@@ -29,7 +29,7 @@ void gw_reload_close(struct gw_reload *reload);
 
 // Readable when somebody asks.
 int gw_reload_fd(const struct gw_reload *reload);
-// Does what was asked for by then and what is asked for now, logs what came of it and answers. main's thread, which goes on telling the watchdog.
+// Does what has been asked for until then, logs what came of it and answers. main's thread, which goes on telling the watchdog.
 void gw_reload_run(struct gw_reload *reload);                           // somebody has asked
 void gw_reload_signalled(struct gw_reload *reload);                     // GW_RELOAD_ALL
 // Credentials, when their files change (gateway/renew.h). Valid as long as reload.
