@@ -170,15 +170,14 @@ def test_who_may_give_commands(hubs):
     """Others than those named are refused and recorded; root and the gateway's own user always may."""
     import os
     import subprocess
-    if os.geteuid() != 0:
-        pytest.skip("needs another user")
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]  # as packages are installed
     hub = hubs(bus=False, options={"control": {"socket": "vitalgate.sock", "users": ["daemon"]}}).start()
     os.chmod(hub.state, 0o755)
     os.chmod(hub.state / "vitalgate.sock", 0o666)
     ask = ("import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
            "s.send(b'{\"command\":\"device list\"}\\n', socket.MSG_NOSIGNAL) if sys.argv[2] == 'daemon' else 0; print(s.makefile().read())")
     for user, word in (("nobody", "GW_E_FORBIDDEN"), ("daemon", "GW_OK")):
-        done = subprocess.run(["setpriv", "--reuid", user, "--clear-groups", "/usr/bin/python3", "-c", ask, str(hub.state / "vitalgate.sock"), user],
+        done = subprocess.run([*as_root, "setpriv", "--reuid", user, "--clear-groups", "/usr/bin/python3", "-c", ask, str(hub.state / "vitalgate.sock"), user],
                               capture_output=True, text=True, timeout=30)
         assert word in done.stdout, done
     event = found(hub, door="command", reason="user-not-allowed")[0]
